@@ -1,0 +1,77 @@
+#include "strobe/config/toml.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#define TOML_EXCEPTIONS 1
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+namespace {
+
+std::string scalar_text(const toml::node& node, const std::string& origin) {
+  if (const auto* s = node.as_string()) return s->get();
+  if (const auto* i = node.as_integer()) return fmt::format("{}", i->get());
+  if (const auto* f = node.as_floating_point()) return fmt::format("{}", f->get());
+  if (const auto* b = node.as_boolean()) return b->get() ? "true" : "false";
+  fail("{}:{}: dates and nested arrays have no meaning here", origin, node.source().begin.line);
+}
+
+void flatten(const toml::table& table, const std::string& prefix, const std::string& origin,
+             std::vector<TomlEntry>& out) {
+  for (const auto& [key, node] : table) {
+    const std::string path = prefix + std::string(key.str());
+    if (const auto* inner = node.as_table()) {
+      flatten(*inner, path + ".", origin, out);
+      continue;
+    }
+    TomlEntry entry{path, {}, node.is_array(), static_cast<int>(node.source().begin.line)};
+    if (const auto* array = node.as_array())
+      for (const auto& element : *array) entry.values.push_back(scalar_text(element, origin));
+    else
+      entry.values.push_back(scalar_text(node, origin));
+    out.push_back(std::move(entry));
+  }
+}
+
+}  // namespace
+
+std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& origin) {
+  std::vector<TomlEntry> out;
+  try {
+    flatten(toml::parse(text, origin), "", origin, out);
+  } catch (const toml::parse_error& error) {
+    fail("{}:{}:{}: {}", origin, error.source().begin.line, error.source().begin.column,
+         error.description());
+  }
+  std::stable_sort(out.begin(), out.end(),
+                   [](const TomlEntry& a, const TomlEntry& b) { return a.line < b.line; });
+  return out;
+}
+
+std::vector<TomlEntry> read_toml(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (!stream || !(text << stream.rdbuf())) fail("config: cannot read {}", file);
+  return parse_toml(text.str(), file);
+}
+
+std::string toml_quote(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\')
+      out += '\\', out += c;
+    else if (static_cast<unsigned char>(c) < 0x20)
+      out += fmt::format("\\u{:04X}", static_cast<int>(c));
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+}  // namespace strobe

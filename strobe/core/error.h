@@ -1,0 +1,33 @@
+// Errors. A user's error says what was found and what would be accepted, and carries no source
+// position; a programmer's error carries file:line. Both begin with the operation.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace strobe {
+
+/// Something the user can mend. `main` prints it as "strobe: <message>" and exits with status 1.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Throws Error. The message begins with the operation: fail("data prepare: no text in {}", path).
+template <class... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws std::logic_error with the caller's file:line unless `condition` holds: a mistake in
+/// strobe or in code that uses it, never in the user's input.
+void check(bool condition, std::string_view what, const char* file = __builtin_FILE(),
+           int line = __builtin_LINE());
+
+/// The candidate nearest to `word` by edit distance, or "" if none is near.
+std::string nearest(std::string_view word, const std::string* candidates, size_t count);
+
+}  // namespace strobe

@@ -1,0 +1,66 @@
+// Attention as one op with a choice of algorithm.
+//
+//   o = softmax(scale * q k^T + mask) v,     lse = log sum exp of the same scores
+//
+// q (Nq, H, D), k and v (Nk, Hkv, D) are strided views with a contiguous last dimension, so packed
+// projections and a key-value cache are read in place. Sequence s owns the rows
+// [cu_q[s], cu_q[s + 1]) of q and [cu_k[s], cu_k[s + 1]) of k and v. Head h reads key-value head
+// h / (H / Hkv). Causal aligns bottom-right: the last query of a sequence sees its last key.
+// A query with nothing to attend to gets o = 0, lse = -inf and gradients 0.
+//
+// (A sliding window, ALiBi slopes and a soft cap belong in AttentionOp when they come.)
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "strobe/core/tensor.h"
+
+namespace strobe {
+
+enum class AttentionAlgorithm { automatic, naive, flash1, flash2, flash3 };
+
+std::string_view name_of(AttentionAlgorithm algorithm);
+/// Throws Error for an unknown name, listing the known ones.
+AttentionAlgorithm attention_algorithm(std::string_view name);
+
+/// A dropout mask: drop with probability p, keyed by (seed, step, micro-step, site, element). The
+/// seed and the steps are read from the backend's StepState. p = 0 switches it off.
+struct Dropout {
+  float p = 0;
+  uint32_t site = 0;  // which dropout of the model this is
+
+  /// The keep probability is rounded to n / 256: an element is kept if its random byte is < n.
+  STROBE_HD constexpr int keep_of_256() const {
+    return p <= 0 ? 256 : static_cast<int>((1.0f - p) * 256.0f + 0.5f);
+  }
+  /// What kept elements are multiplied by, for the probability as rounded.
+  STROBE_HD constexpr float scale() const {
+    const int keep = keep_of_256();
+    return keep > 0 ? 256.0f / static_cast<float>(keep) : 0.0f;
+  }
+};
+
+struct AttentionOp {
+  AttentionAlgorithm algorithm = AttentionAlgorithm::automatic;
+  bool causal = true;
+  float scale = 1;
+  Dropout dropout;
+  Tensor cu_q, cu_k;             // i32 (S + 1), in the backend's memory
+  int64_t max_q = 0, max_k = 0;  // no sequence is longer
+};
+
+/// What memory depends on.
+struct AttentionShape {
+  int64_t sequences, max_q, max_k, total_q, total_k;
+  int64_t heads, kv_heads, head_dim;
+  bool causal;
+};
+
+AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionOp& op);
+
+/// Multiplications and additions, as the FlashAttention papers count them: 4 H Tq Tk D forward
+/// (half if causal), 2.5 times that backward, summed over sequences of the longest length.
+double attention_flops(const AttentionShape& shape, bool backward);
+
+}  // namespace strobe

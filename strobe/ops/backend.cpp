@@ -1,0 +1,90 @@
+// The compositions behind the fused ops, and the choice of attention.
+#include "strobe/ops/backend.h"
+
+#include <algorithm>
+
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
+  matmul(y, x, w);
+  if (bias) bias_forward(y, bias);
+}
+
+void Backend::linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w) {
+  if (dbias) bias_backward(dbias, dy);
+  matmul(dw, x.transposed(), dy, /*accumulate=*/true);
+  if (dx) matmul(dx, dy, w.transposed());
+}
+
+void Backend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
+                                  Gelu kind) {
+  linear_forward(pre, x, w, bias);
+  gelu_forward(y, pre, kind);
+}
+
+void Backend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
+                                   Tensor pre, Tensor w, Gelu kind) {
+  linear_backward(dpre, dw, dbias, dy, x, w);
+  gelu_backward(dpre, dpre, pre, kind);
+}
+
+void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd, Tensor residual,
+                                    Tensor branch, Tensor weight, Tensor bias, float eps,
+                                    Dropout dropout) {
+  add_dropout(sum, residual, branch, dropout);
+  layernorm_forward(y, mean, rstd, sum, weight, bias, eps);
+}
+
+void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
+                                     Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
+                                     Tensor rstd, Dropout drop) {
+  layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum);
+  if (drop.p > 0)
+    dropout(dbranch, dresidual, drop);
+  else if (dbranch.data != dresidual.data)
+    copy(dbranch, dresidual);
+}
+
+AttentionAlgorithm Backend::choose_attention(AttentionAlgorithm asked, const AttentionShape& shape,
+                                             DType dtype) const {
+  using enum AttentionAlgorithm;
+  if (asked != automatic) {
+    const std::string reason = attention_unsupported(asked, shape, dtype);
+    if (!reason.empty()) fail("attention: {}", reason);
+    return asked;
+  }
+  for (const AttentionAlgorithm algorithm : {flash3, flash2, flash1})
+    if (attention_unsupported(algorithm, shape, dtype).empty()) return algorithm;
+  return naive;
+}
+
+namespace {
+
+// Rows of logits that exist at a time: large enough for full-speed products, small enough that
+// memory does not notice.
+constexpr int64_t kLogitRows = 256;
+
+}  // namespace
+
+int64_t Backend::linear_cross_entropy_workspace_bytes(int64_t rows, int64_t, int64_t vocab,
+                                                      DType dtype) const {
+  return std::min(rows, kLogitRows) * vocab * size_of(dtype);
+}
+
+void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
+                                   Tensor targets, const CrossEntropy& op, Tensor workspace) {
+  for (int64_t begin = 0; begin < x.dim(0); begin += kLogitRows) {
+    const int64_t end = std::min(begin + kLogitRows, x.dim(0));
+    const Tensor logits(workspace.data, x.dtype, {end - begin, w.dim(0)});
+    matmul(logits, x.rows(begin, end), w.transposed());
+    cross_entropy(losses.rows(begin, end), dx ? logits : Tensor{}, logits, targets.rows(begin, end),
+                  op);
+    if (!dx) continue;
+    matmul(dw, logits.transposed(), x.rows(begin, end), /*accumulate=*/true);
+    matmul(dx.rows(begin, end), logits, w);
+  }
+}
+
+}  // namespace strobe

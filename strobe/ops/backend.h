@@ -1,0 +1,191 @@
+// THE CONTRACT between models and devices: one abstract class that lists what a device must do.
+//
+// Shapes   B batch, T sequence, C channels, V vocabulary, H heads, D head dim, F feed-forward,
+//          N = B*T rows. A batch is N packed rows; cu_seqlens says where its sequences begin.
+// Order    outputs come first. dx is the gradient of the loss with respect to x.
+// Rule     gradients of PARAMETERS accumulate (+=); gradients of ACTIVATIONS are overwritten (=).
+// Types    activations and compute weights are f32 or bf16, all of one call alike; parameter
+//          gradients, statistics and optimizer states are f32; ids and offsets are i32.
+// Memory   every operand lives in the backend's memory and is contiguous unless said otherwise.
+//          An op allocates nothing: what it keeps (saved) and needs (workspace) is stated as a
+//          function of shape and passed in.
+// Host     nothing here waits for the device but download() and step_state(). What changes from
+//          step to step sits in the StepState, in the backend's own memory.
+//
+// Basic ops are pure virtual. A fused op has a default body that composes the basic ones; a backend
+// overrides it where a measured gain earns it, and the op test compares it with the composition.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "strobe/core/tensor.h"
+#include "strobe/ops/attention.h"
+#include "strobe/ops/update_rules.h"
+
+namespace strobe {
+
+/// What changes from step to step. Written by the host before a step, read after it.
+struct StepState {
+  uint64_t seed = 0;
+  int64_t step = 0;        // optimizer updates done before this one
+  int32_t micro_step = 0;  // within gradient accumulation
+  float lr = 0;            // the schedule's value
+  float loss_scale = 1;    // what d(loss)/d(row loss) is: 1 / scored tokens of the global batch
+  // Results of the step:
+  float grad_norm = 0;   // before clipping
+  float grad_scale = 1;  // what updates multiply gradients by: the clipping factor
+  int32_t halt = 0;      // set when grad_norm is not finite, and sticky: updates do nothing
+};
+
+/// One parameter as an optimizer's elementwise update sees it.
+struct UpdateTarget {
+  Tensor value, compute, grad;  // f32; the compute copy is refreshed unless it is `value` itself
+  Tensor state0, state1;        // f32; empty where the rule has fewer
+  float lr_scale = 1, weight_decay = 0;
+};
+
+enum class Gelu { tanh, erf };
+
+struct EmbeddingTable {
+  Tensor table;  // (rows, C)
+  Tensor ids;    // i32 (N)
+};
+
+struct CrossEntropy {
+  int64_t vocab = 0;  // rows of the head at or beyond it are padding and get probability 0
+};
+
+struct DeviceInfo {
+  std::string name;        // "2 cores, Intel Xeon (AVX-512, AMX-BF16)"
+  std::string kind;        // "cpu" or "cuda"
+  bool fast_bf16 = false;  // bf16 products run faster than f32
+  double peak_flops = 0;   // of the dtype in use, measured or published; 0 if unknown
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // ---- device, memory, state ----------------------------------------------------------------
+  virtual DeviceInfo info() const = 0;
+  /// Memory of the device, aligned to 256 bytes; throws Error when there is not enough.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  virtual void upload(Tensor dst, const void* src) = 0;
+  virtual void download(void* dst, Tensor src) = 0;  // waits
+  virtual void set_step_state(const StepState& state) = 0;
+  virtual StepState step_state() = 0;  // waits
+
+  // ---- elementwise ---------------------------------------------------------------------------
+  virtual void fill(Tensor y, float value) = 0;
+  /// y = x, converting between f32 and bf16. Both may be strided matrices.
+  virtual void copy(Tensor y, Tensor x) = 0;
+  /// y = a x + b y, f32.
+  virtual void axpby(Tensor y, float a, Tensor x, float b) = 0;
+  /// y = x masked by dropout and scaled; y may be x. Its own backward.
+  virtual void dropout(Tensor y, Tensor x, Dropout dropout) = 0;
+  /// y = a + dropout(b); y may be a.
+  virtual void add_dropout(Tensor y, Tensor a, Tensor b, Dropout dropout) = 0;
+  virtual void gelu_forward(Tensor y, Tensor x, Gelu kind) = 0;
+  /// dx = dy * gelu'(x); dx may be dy.
+  virtual void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) = 0;
+
+  // ---- products ------------------------------------------------------------------------------
+  /// c = a b, or c += a b.  c (M, N), a (M, K), b (K, N); a and b are f32 or bf16 and alike, c is
+  /// either. Each operand has one stride of 1 (a transposed view is how to transpose it).
+  virtual void matmul(Tensor c, Tensor a, Tensor b, bool accumulate = false) = 0;
+  /// y (N, M) += bias (M), in place.
+  virtual void bias_forward(Tensor y, Tensor bias) = 0;
+  /// dbias (M) += column sums of dy (N, M), in a fixed order.
+  virtual void bias_backward(Tensor dbias, Tensor dy) = 0;
+
+  /// y = x w + bias.   x (N, K), w (K, M) possibly transposed, y (N, M); bias may be empty.
+  virtual void linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias);
+  /// dx = dy w^T;  dw += x^T dy;  dbias += sum dy.  dx and dbias may be empty.
+  virtual void linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w);
+  /// pre = x w + bias;  y = gelu(pre).
+  virtual void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
+                                   Gelu kind);
+  /// The backward of y = gelu(pre) w + bias from dy to dpre.  x is gelu(pre).
+  virtual void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
+                                    Tensor pre, Tensor w, Gelu kind);
+
+  // ---- normalisation -------------------------------------------------------------------------
+  /// y = (x - mean) * rstd * weight + bias.  x, y (N, C); mean, rstd (N) f32; weight, bias (C).
+  virtual void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight,
+                                 Tensor bias, float eps) = 0;
+  /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx.
+  virtual void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
+                                  Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) = 0;
+  /// sum = residual + dropout(branch);  y = layernorm(sum).  sum may be residual.
+  virtual void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
+                                     Tensor residual, Tensor branch, Tensor weight, Tensor bias,
+                                     float eps, Dropout dropout);
+  /// The backward of add_layernorm_forward: dresidual = dsum + d(layernorm), dbranch = its dropout.
+  /// dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no dropout.
+  virtual void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
+                                      Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
+                                      Tensor weight, Tensor mean, Tensor rstd, Dropout dropout);
+
+  // ---- embedding -----------------------------------------------------------------------------
+  /// y (N, C) = sum over tables of table[ids], one to three of them.
+  virtual void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) = 0;
+  /// dtable (rows, C) f32 += dy by rows, in a fixed order.
+  virtual void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) = 0;
+
+  // ---- attention -----------------------------------------------------------------------------
+  /// Why `algorithm` cannot run here, in a sentence; "" if it can.
+  virtual std::string attention_unsupported(AttentionAlgorithm algorithm,
+                                            const AttentionShape& shape, DType dtype) const = 0;
+  /// The newest algorithm that runs, if asked for `automatic`; throws Error with the reason if the
+  /// one asked for cannot run.
+  AttentionAlgorithm choose_attention(AttentionAlgorithm asked, const AttentionShape& shape,
+                                      DType dtype) const;
+  /// Bytes kept from forward to backward beside o and lse, and bytes of workspace. O(T) for the
+  /// flash algorithms, O(T^2) for naive. `algorithm` is a chosen one, not `automatic`.
+  virtual int64_t attention_saved_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
+                                        DType dtype) const = 0;
+  virtual int64_t attention_workspace_bytes(AttentionAlgorithm algorithm,
+                                            const AttentionShape& shape, DType dtype,
+                                            bool backward) const = 0;
+  /// o (Nq, H, D) strided; lse (H, Nq) f32; saved may be empty when there will be no backward.
+  virtual void attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tensor v,
+                                 const AttentionOp& op, Tensor workspace) = 0;
+  virtual void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tensor k,
+                                  Tensor v, Tensor o, Tensor lse, Tensor saved,
+                                  const AttentionOp& op, Tensor workspace) = 0;
+
+  // ---- loss ----------------------------------------------------------------------------------
+  /// losses (N) f32 = -log softmax(logits)[target], 0 where target < 0. Where dlogits is not empty
+  /// (it may be logits), dlogits = loss_scale * d(loss)/d(logits).  logits (N, V), targets i32 (N).
+  virtual void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
+                             const CrossEntropy& op) = 0;
+  /// The head and its loss, in chunks of rows, so that (N, V) never exists: logits = x w^T.
+  /// x (N, C), w (V, C). Forward only where dx is empty; else dx = ..., dw += ....
+  virtual void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
+                                    Tensor targets, const CrossEntropy& op, Tensor workspace);
+  virtual int64_t linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels,
+                                                       int64_t vocab, DType dtype) const;
+  /// out (1) f32 = sum of x (f32), in a fixed order, accumulated in double.
+  virtual void sum(Tensor out, Tensor x) = 0;
+
+  // ---- update --------------------------------------------------------------------------------
+  /// Writes grad_norm, grad_scale and halt of the StepState from all gradients. max_norm <= 0: no
+  /// clipping.
+  virtual void grad_norm(std::span<const Tensor> grads, float max_norm) = 0;
+  /// One elementwise optimizer update of all targets: lr = StepState.lr * lr_scale.
+  virtual void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) = 0;
+  /// m = beta m + g, u = nesterov ? g + beta m : m, where g = grad_scale * grad. f32, for matrix
+  /// optimizers; does nothing but u = 0 when halted.
+  virtual void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) = 0;
+  /// y = x / (||x||_F + eps), x f32, y f32 or bf16.
+  virtual void normalize(Tensor y, Tensor x, float eps) = 0;
+  /// value -= lr (u + weight_decay value), where lr = StepState.lr * target.lr_scale; refreshes the
+  /// compute copy. u (f32 or bf16) comes from a matrix optimizer. Does nothing when halted.
+  virtual void apply_update(const UpdateTarget& target, Tensor u) = 0;
+};
+
+}  // namespace strobe
