@@ -1,0 +1,117 @@
+// The parts of a transformer. Each has a forward and a backward side by side and a Saved that lists
+// what is kept in between; memory is what can be read there.
+#pragma once
+
+#include <string>
+
+#include "strobe/core/param.h"
+#include "strobe/model/context.h"
+
+namespace strobe {
+
+/// Standard deviation of GPT-2's and BERT's initial weights.
+inline constexpr float kInitStd = 0.02f;
+
+/// y = x weight + bias.  weight (in, out): Hugging Face's orientation for GPT-2.
+struct Linear {
+  Param weight, bias;
+
+  Linear(const std::string& name, int64_t in, int64_t out, float init_std);
+
+  void forward(Context& ctx, Tensor y, Tensor x) const;
+  void backward(Context& ctx, Tensor dx, Tensor dy, Tensor x);
+  void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
+};
+
+/// The residual stream at one point: x (N, C), and y = norm(x) with the norm's statistics (N).
+struct Stream {
+  Tensor x, y, mean, rstd;
+
+  static Stream allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels);
+};
+
+/// y = (x - mean) / sqrt(var + eps) * weight + bias over channels. Ba et al. 2016,
+/// arXiv:1607.06450.
+struct LayerNorm {
+  static constexpr float kEps = 1e-5f;
+  Param weight, bias;  // (C)
+
+  LayerNorm(const std::string& name, int64_t channels);
+
+  /// out.x is already there.
+  void forward(Context& ctx, Stream& out) const;
+  /// dx = dresidual + the norm's gradient; dresidual may be empty, and may be dx.
+  void backward(Context& ctx, Tensor dx, Tensor dy, const Stream& in, Tensor dresidual);
+
+  /// out.x = x + dropout(branch);  out.y = norm(out.x).  branch may be out.y.
+  void add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch, Dropout dropout) const;
+  /// dx += the norm's gradient, or = it where the stream ends here; dbranch = dropout(dx). The two
+  /// may be one tensor when there is no dropout.
+  void add_backward(Context& ctx, Tensor dx, Tensor dbranch, Tensor dy, const Stream& in,
+                    Dropout dropout, bool stream_ends);
+
+  void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
+};
+
+/// Keys and values of the tokens decoded so far, of one layer: (capacity, Hkv, D).
+struct KeyValueCache {
+  Tensor k, v;
+};
+
+/// Multi-head self-attention, causal, by the algorithm asked for.
+struct SelfAttention {
+  int64_t heads, kv_heads, head_dim;
+  AttentionAlgorithm algorithm;
+  Dropout dropout;  // of the attention probabilities
+  Linear c_attn, c_proj;
+
+  SelfAttention(const std::string& name, int64_t channels, int64_t heads, int64_t kv_heads,
+                AttentionAlgorithm algorithm, Dropout dropout, float projection_std);
+
+  struct Saved {
+    Tensor x;     // (N, C)
+    Tensor qkv;   // (N, C + 2 Hkv D)
+    Tensor o;     // (N, C)
+    Tensor lse;   // (H, N)
+    Tensor kept;  // what the algorithm keeps beside: nothing but for naive
+  };
+
+  void forward(Context& ctx, Tensor y, Tensor x, const Batch& batch, Saved& saved) const;
+  void backward(Context& ctx, Tensor dx, Tensor dy, const Batch& batch, const Saved& saved);
+  /// x holds the rows that follow the `past` ones in the cache, which receives theirs.
+  /// cu_q = {0, rows}, cu_k = {0, past + rows}.
+  void decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cache, int64_t past, Tensor cu_q,
+              Tensor cu_k) const;
+
+  void for_each_param(const ParamVisitor& visit) {
+    c_attn.for_each_param(visit), c_proj.for_each_param(visit);
+  }
+
+ private:
+  Tensor query(Tensor qkv) const;
+  Tensor key(Tensor qkv) const;
+  Tensor value(Tensor qkv) const;
+  AttentionOp op(const Context& ctx, Tensor cu_q, Tensor cu_k, int64_t max_q, int64_t max_k) const;
+  Tensor workspace(Context& ctx, const AttentionOp& op, const AttentionShape& shape,
+                   bool backward) const;
+};
+
+/// y = gelu(x c_fc) c_proj, tanh GELU. Hendrycks & Gimpel 2016, arXiv:1606.08415.
+struct Mlp {
+  Linear c_fc, c_proj;
+
+  Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std);
+
+  struct Saved {
+    Tensor x;          // (N, C)
+    Tensor pre, post;  // (N, F), before and after the GELU
+  };
+
+  void forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const;
+  void backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved);
+  void for_each_param(const ParamVisitor& visit) {
+    c_fc.for_each_param(visit), c_proj.for_each_param(visit);
+  }
+};
+
+}  // namespace strobe
