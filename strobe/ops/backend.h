@@ -120,7 +120,7 @@ class Backend {
   /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx.
   virtual void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                   Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) = 0;
-  /// sum = residual + dropout(branch);  y = layernorm(sum).  sum may be residual.
+  /// sum = residual + dropout(branch);  y = layernorm(sum).  sum may be residual, y may be branch.
   virtual void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
                                      Tensor residual, Tensor branch, Tensor weight, Tensor bias,
                                      float eps, Dropout dropout);
