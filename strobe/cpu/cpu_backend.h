@@ -1,0 +1,91 @@
+// The CPU backend: products through oneDNN (gemm.h), own SIMD kernels for everything else (isa/),
+// threads by OpenMP. Every op gives the same bits whatever the number of threads.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "strobe/ops/backend.h"
+
+namespace strobe {
+
+class CpuBackend final : public Backend {
+ public:
+  DeviceInfo info() const override;
+  void* allocate(int64_t bytes) override;
+  void release(void* memory) override;
+  void upload(Tensor dst, const void* src) override;
+  void download(void* dst, Tensor src) override;
+  void set_step_state(const StepState& state) override { state_ = state; }
+  StepState step_state() override { return state_; }
+
+  void fill(Tensor y, float value) override;
+  void copy(Tensor y, Tensor x) override;
+  void axpby(Tensor y, float a, Tensor x, float b) override;
+  void dropout(Tensor y, Tensor x, Dropout dropout) override;
+  void add_dropout(Tensor y, Tensor a, Tensor b, Dropout dropout) override;
+  void gelu_forward(Tensor y, Tensor x, Gelu kind) override;
+  void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) override;
+
+  void matmul(Tensor c, Tensor a, Tensor b, bool accumulate) override;
+  void bias_forward(Tensor y, Tensor bias) override;
+  void bias_backward(Tensor dbias, Tensor dy) override;
+  void linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) override;
+  void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
+                           Gelu kind) override;
+  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor pre,
+                            Tensor w, Gelu kind) override;
+
+  void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
+                         float eps) override;
+  void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
+                          Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) override;
+  void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd, Tensor residual,
+                             Tensor branch, Tensor weight, Tensor bias, float eps,
+                             Dropout dropout) override;
+  void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
+                              Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
+                              Tensor rstd, Dropout dropout) override;
+
+  void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
+  void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
+
+  std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,
+                                    DType dtype) const override;
+  int64_t attention_saved_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
+                                DType dtype) const override;
+  int64_t attention_workspace_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
+                                    DType dtype, bool backward) const override;
+  void attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tensor v,
+                         const AttentionOp& op, Tensor workspace) override;
+  void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tensor k, Tensor v,
+                          Tensor o, Tensor lse, Tensor saved, const AttentionOp& op,
+                          Tensor workspace) override;
+
+  void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
+                     const CrossEntropy& op) override;
+  void sum(Tensor out, Tensor x) override;
+
+  void grad_norm(std::span<const Tensor> grads, float max_norm) override;
+  void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) override;
+  void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) override;
+  void normalize(Tensor y, Tensor x, float eps) override;
+  void apply_update(const UpdateTarget& target, Tensor u) override;
+
+ private:
+  /// A norm's backward over rows, then per piece of rows `after(begin, end)` while it is in cache.
+  template <class After>
+  void norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x, Tensor weight,
+                     Tensor mean, Tensor rstd, Tensor dresidual, After after);
+
+  /// `pieces` rows of `columns` zeros, one for each piece of work that sums columns.
+  float* partial_sums(int64_t pieces, int64_t columns);
+  /// Adds the rows of `partial` (pieces, columns, stride) to `total`, in order.
+  void add_partial_sums(float* total, const float* partial, int64_t pieces, int64_t columns,
+                        int64_t stride);
+
+  StepState state_;
+  std::vector<float> partial_;
+};
+
+}  // namespace strobe

@@ -1,0 +1,89 @@
+#include "strobe/cpu/isa/rows.h"
+
+#include "strobe/cpu/isa/loop.h"
+
+namespace strobe::cpu::STROBE_ISA {
+
+namespace {
+
+template <class T>
+void layernorm(T* y, float* mean, float* rstd, const T* x, const T* weight, const T* bias,
+               float eps, int64_t n) {
+  F32 sums{};
+  for_lanes(n, [&](int64_t i, auto part) { sums += part.get(x + i); });
+  const float m = sum(sums) / static_cast<float>(n);
+  F32 squares{};
+  for_lanes(n, [&](int64_t i, auto part) {
+    const F32 centred = part.mask_or(part.get(x + i) - m, F32{});
+    squares += centred * centred;
+  });
+  const float r = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(n) + eps);
+  for_lanes(n, [=](int64_t i, auto part) {
+    part.put(y + i, (part.get(x + i) - m) * r * part.get(weight + i) + part.get(bias + i));
+  });
+  *mean = m;
+  *rstd = r;
+}
+
+// With xhat = (x - mean) rstd and g = dy weight:
+// dx = rstd (g - mean(g) - xhat mean(g xhat)).
+template <class T>
+void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dy, const T* x,
+                        const T* weight, float mean, float rstd, const T* dresidual, int64_t n) {
+  F32 sum_g{}, sum_gx{};
+  for_lanes(n, [&](int64_t i, auto part) {
+    const F32 d = part.get(dy + i);
+    const F32 xhat = (part.get(x + i) - mean) * rstd;
+    const F32 g = d * part.get(weight + i);
+    sum_g += g;
+    sum_gx += g * xhat;
+    part.put(dweight + i, part.get(dweight + i) + d * xhat);
+    part.put(dbias + i, part.get(dbias + i) + d);
+  });
+  const float mean_g = sum(sum_g) / static_cast<float>(n);
+  const float mean_gx = sum(sum_gx) / static_cast<float>(n);
+  for_lanes(n, [=](int64_t i, auto part) {
+    const F32 xhat = (part.get(x + i) - mean) * rstd;
+    const F32 g = part.get(dy + i) * part.get(weight + i);
+    F32 out = rstd * (g - mean_g - xhat * mean_gx);
+    if (dresidual) out += part.get(dresidual + i);
+    part.put(dx + i, out);
+  });
+}
+
+template <class T>
+float cross_entropy(T* dlogits, const T* logits, int64_t target, float scale, int64_t vocab,
+                    int64_t n) {
+  // Each lane keeps its own maximum and sum (online softmax), so that one pass is enough.
+  const F32 lowest = broadcast(-3.4028235e38f);
+  F32 largest = lowest, total{};
+  for_lanes(vocab, [&](int64_t i, auto part) {
+    const F32 x = part.mask_or(part.get(logits + i), lowest);
+    const F32 raised = max(largest, x);
+    total = total * exp(largest - raised) + part.mask_or(exp(x - raised), F32{});
+    largest = raised;
+  });
+  const float top = max(largest);
+  const float z = sum(total * exp(largest - top));
+  const float aimed = scalar(logits[target]) - top;
+  if (dlogits) {
+    const float factor = scale / z;
+    for_lanes(vocab, [=](int64_t i, auto part) {
+      part.put(dlogits + i, factor * exp(part.get(logits + i) - top));
+    });
+    Part{1}.put(dlogits + target, factor * exp(broadcast(aimed)) - scale);
+    for_lanes(n - vocab, [=](int64_t i, auto part) { part.put(dlogits + vocab + i, F32{}); });
+  }
+  return __builtin_logf(z) - aimed;
+}
+
+template <class T>
+constexpr RowKernels<T> row_kernels() {
+  return {layernorm<T>, layernorm_backward<T>, cross_entropy<T>};
+}
+
+}  // namespace
+
+const Rows rows = {row_kernels<float>(), row_kernels<uint16_t>()};
+
+}  // namespace strobe::cpu::STROBE_ISA
