@@ -8,10 +8,16 @@
 namespace strobe {
 
 Verb verb_doctor();
+Verb verb_tokenizer_train();
+Verb verb_tokenizer_encode();
+Verb verb_tokenizer_decode();
 
 inline std::vector<Verb> all_verbs() {
   return {
       verb_doctor(),
+      verb_tokenizer_train(),
+      verb_tokenizer_encode(),
+      verb_tokenizer_decode(),
   };
 }
 

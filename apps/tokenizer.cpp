@@ -1,0 +1,147 @@
+// strobe tokenizer train|encode|decode
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <limits>
+
+#include "apps/verbs.h"
+#include "strobe/core/error.h"
+#include "strobe/core/file.h"
+#include "strobe/data/tokenizer.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t any_size = std::numeric_limits<int64_t>::max();
+
+std::string read_stdin() {
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+}
+
+// The files named, and those inside the folders named, in the order of their names.
+std::vector<std::string> files_of(const std::vector<std::string>& paths) {
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    if (!fs::is_directory(path)) {
+      files.push_back(path);
+      continue;
+    }
+    std::vector<std::string> inside;
+    for (const auto& entry : fs::recursive_directory_iterator(path))
+      if (entry.is_regular_file()) inside.push_back(entry.path().string());
+    if (inside.empty()) fail("tokenizer train: no file in the folder {}", path);
+    std::sort(inside.begin(), inside.end());
+    files.insert(files.end(), inside.begin(), inside.end());
+  }
+  return files;
+}
+
+int train(const std::vector<std::string>& text, int64_t vocab, const std::string& out) {
+  const std::vector<std::string> files = files_of(text);
+  size_t file = 0;
+  int64_t bytes = 0;
+  const auto next = [&](std::string& document) {
+    if (file == files.size()) return false;
+    document = read_file("tokenizer train", files[file++], any_size);
+    bytes += static_cast<int64_t>(document.size());
+    return true;
+  };
+  const Tokenizer tokenizer = Tokenizer::train(next, vocab);
+  tokenizer.save(out);
+  fmt::print("{}: {} entries from {} bytes of text\n", out, tokenizer.vocab_size(), bytes);
+  return 0;
+}
+
+int encode(const std::string& spec, const std::string& file) {
+  const Tokenizer tokenizer = Tokenizer::load(spec);
+  const std::string text =
+      file.empty() ? read_stdin() : read_file("tokenizer encode", file, any_size);
+  std::vector<int32_t> ids;
+  const int64_t replaced = tokenizer.encode(text, ids);
+  if (replaced > 0)
+    fmt::print(stderr, "strobe: tokenizer encode: {} ill-formed UTF-8 sequences read as U+FFFD\n",
+               replaced);
+  std::string line;
+  for (const int32_t id : ids) {
+    if (!line.empty()) line += ' ';
+    line += std::to_string(id);
+  }
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stdout);
+  return 0;
+}
+
+int32_t parse_id(std::string_view word) {
+  int32_t id = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (error != std::errc() || end != word.data() + word.size())
+    fail("tokenizer decode: '{}' is not a token id; integers separated by white space are accepted",
+         word);
+  return id;
+}
+
+int decode(const std::string& spec, const std::vector<std::string>& arguments) {
+  const Tokenizer tokenizer = Tokenizer::load(spec);
+  std::vector<int32_t> ids;
+  const auto add_words = [&](std::string_view text) {
+    constexpr std::string_view white = " \t\r\n";
+    for (size_t begin = text.find_first_not_of(white); begin != text.npos;) {
+      const size_t end = std::min(text.find_first_of(white, begin), text.size());
+      ids.push_back(parse_id(text.substr(begin, end - begin)));
+      begin = text.find_first_not_of(white, end);
+    }
+  };
+  for (const std::string& argument : arguments) add_words(argument);
+  if (arguments.empty()) add_words(read_stdin());
+  const std::string text = tokenizer.decode(ids);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return 0;
+}
+
+constexpr const char* spec_help = "gpt2:DIR (encoder.json, vocab.bpe) or a tokenizer.json";
+
+}  // namespace
+
+Verb verb_tokenizer_train() {
+  return {"tokenizer train", "Learn a byte-level BPE from text",
+          "strobe tokenizer train --text articles/ --vocab 2048 --out tokenizer.json",
+          [](Options& options) {
+            auto text = std::make_shared<std::vector<std::string>>();
+            auto vocab = std::make_shared<int64_t>(2048);
+            auto out = std::make_shared<std::string>("tokenizer.json");
+            options.values(*text, "--text", "files or folders of UTF-8 text", Options::required);
+            options.value(*vocab, "--vocab", "entries, with the 256 bytes and <|endoftext|>");
+            options.value(*out, "--out", "the file to write");
+            return [=] { return train(*text, *vocab, *out); };
+          }};
+}
+
+Verb verb_tokenizer_encode() {
+  return {"tokenizer encode", "Print the token ids of a text",
+          "echo 'The river' | strobe tokenizer encode --tokenizer tokenizer.json",
+          [](Options& options) {
+            auto spec = std::make_shared<std::string>();
+            auto text = std::make_shared<std::string>();
+            options.value(*spec, "--tokenizer", spec_help, Options::required);
+            options.value(*text, "--text", "the file to read, standard input if not given");
+            return [=] { return encode(*spec, *text); };
+          }};
+}
+
+Verb verb_tokenizer_decode() {
+  return {"tokenizer decode", "Print the text of token ids",
+          "strobe tokenizer decode --tokenizer gpt2:data/gpt2 464 7850", [](Options& options) {
+            auto spec = std::make_shared<std::string>();
+            auto ids = std::make_shared<std::vector<std::string>>();
+            options.value(*spec, "--tokenizer", spec_help, Options::required);
+            options.values(*ids, "ids", "token ids, from standard input if not given");
+            return [=] { return decode(*spec, *ids); };
+          }};
+}
+
+}  // namespace strobe
