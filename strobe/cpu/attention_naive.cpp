@@ -5,6 +5,7 @@
 // head, masked half included. What flash1 takes away.
 #include "strobe/cpu/attention_naive.h"
 
+#include <cstring>
 #include <dnnl.hpp>
 #include <map>
 
@@ -35,7 +36,13 @@ dnnl::memory::desc describe(const Tensor& x) {
 /// c = a b, or c += a b, on the calling thread. Primitives are made inside a parallel region, where
 /// oneDNN takes one thread, and kept by thread and shape.
 void multiply(const Tensor& c, const Tensor& a, const Tensor& b, bool accumulate = false) {
-  if (c.numel() == 0 || a.dim(1) == 0) return;
+  if (c.numel() == 0) return;
+  if (a.dim(1) == 0) {  // an empty sum
+    for (int64_t i = 0; i < c.dim(0) && !accumulate; ++i)
+      std::memset(c.as<char>() + i * c.strides[0] * size_of(c.dtype), 0,
+                  c.dim(1) * size_of(c.dtype));
+    return;
+  }
   struct Product {
     dnnl::matmul primitive;
     dnnl::memory::desc a, b, c;

@@ -1,0 +1,117 @@
+#include "tests/reference/attention.h"
+
+#include <cmath>
+
+#include "strobe/ops/dropout_mask.h"
+
+namespace strobe::reference {
+
+namespace {
+
+double rounded(double x, Precision precision) {
+  switch (precision) {
+    case Precision::exact: return x;
+    case Precision::f32: return static_cast<float>(x);
+    case Precision::bf16: return to_float(to_bf16(static_cast<float>(x)));
+  }
+  return x;
+}
+
+/// A sum whose accumulator is a double, or a float added to in order.
+struct Sum {
+  Precision precision;
+  double value = 0;
+  float single = 0;
+  void add(double a, double b) {
+    if (precision == Precision::exact)
+      value += a * b;
+    else
+      single = std::fma(static_cast<float>(a), static_cast<float>(b), single);
+  }
+  double get() const { return precision == Precision::exact ? value : single; }
+};
+
+double dropped(double x, const AttentionShape& shape, const AttentionOp& op, uint64_t key,
+               int64_t sequence, int64_t head, int64_t i, int64_t j) {
+  if (op.dropout.p <= 0) return x;
+  const Philox::Block patch = attention_dropout_patch(
+      key, sequence, shape.heads, head, static_cast<uint32_t>(i / 4), static_cast<uint32_t>(j / 4));
+  const bool kept = dropout_byte(patch, i % 4, j % 4) < op.dropout.keep_of_256();
+  return kept ? x * op.dropout.scale() : 0;
+}
+
+}  // namespace
+
+void attention(AttentionValues& x, const AttentionShape& shape, const AttentionOp& op,
+               const std::vector<int>& cu_q, const std::vector<int>& cu_k, const StepState& state,
+               Precision precision) {
+  const int64_t d = shape.head_dim, h = shape.heads, hk = shape.kv_heads, group = h / hk;
+  const Precision high = precision == Precision::exact ? Precision::exact : Precision::f32;
+  const uint64_t key = dropout_key(state.seed, state.step, state.micro_step, op.dropout.site);
+  x.o.assign(shape.total_q * h * d, 0), x.lse.assign(h * shape.total_q, -INFINITY);
+  x.dq = x.o;
+  x.dk.assign(shape.total_k * hk * d, 0), x.dv = x.dk;
+  for (int64_t s = 0; s < shape.sequences; ++s) {
+    const int64_t tq = cu_q[s + 1] - cu_q[s], tk = cu_k[s + 1] - cu_k[s];
+    for (int64_t head = 0; head < h; ++head) {
+      const auto row = [&](std::vector<double>& a, int64_t i) {
+        return a.data() + ((cu_q[s] + i) * h + head) * d;
+      };
+      const auto kv_row = [&](std::vector<double>& a, int64_t j) {
+        return a.data() + ((cu_k[s] + j) * hk + head / group) * d;
+      };
+      std::vector<Sum> dk(tk * d, Sum{precision}), dv = dk;
+      for (int64_t i = 0; i < tq; ++i) {
+        const int64_t seen = op.causal ? std::min(tk, i + 1 + tk - tq) : tk;
+        if (seen <= 0) continue;
+        std::vector<double> p(seen), dp(seen);
+        double most = -INFINITY, l = 0;
+        for (int64_t j = 0; j < seen; ++j) {
+          Sum sum{precision};
+          for (int64_t c = 0; c < d; ++c) sum.add(row(x.q, i)[c], kv_row(x.k, j)[c]);
+          p[j] = rounded(sum.get() * op.scale, high);
+          most = std::max(most, p[j]);
+        }
+        for (double& y : p) y = rounded(std::exp(y - most), high), l += y;
+        l = rounded(l, high);
+        x.lse[head * shape.total_q + cu_q[s] + i] = most + std::log(l);
+        for (double& y : p) y = rounded(y / l, precision);
+        for (int64_t c = 0; c < d; ++c) {
+          Sum sum{precision};
+          for (int64_t j = 0; j < seen; ++j)
+            sum.add(rounded(dropped(p[j], shape, op, key, s, head, i, j), precision),
+                    kv_row(x.v, j)[c]);
+          row(x.o, i)[c] = rounded(sum.get(), precision);
+        }
+        double delta = 0;
+        for (int64_t j = 0; j < seen; ++j) {
+          Sum sum{precision};
+          for (int64_t c = 0; c < d; ++c) sum.add(row(x.d_o, i)[c], kv_row(x.v, j)[c]);
+          dp[j] = dropped(sum.get(), shape, op, key, s, head, i, j);
+          delta += p[j] * dp[j];
+          x.largest_dp = std::max(x.largest_dp, std::abs(dp[j]));
+        }
+        std::vector<Sum> dq(d, Sum{precision});
+        for (int64_t j = 0; j < seen; ++j) {
+          const double ds = rounded(op.scale * p[j] * (dp[j] - delta), precision);
+          const double pd = rounded(dropped(p[j], shape, op, key, s, head, i, j), precision);
+          for (int64_t c = 0; c < d; ++c) {
+            dq[c].add(ds, kv_row(x.k, j)[c]);
+            dk[j * d + c].add(ds, row(x.q, i)[c]);
+            dv[j * d + c].add(pd, row(x.d_o, i)[c]);
+          }
+        }
+        for (int64_t c = 0; c < d; ++c) row(x.dq, i)[c] = rounded(dq[c].get(), precision);
+      }
+      for (int64_t j = 0; j < tk; ++j)
+        for (int64_t c = 0; c < d; ++c) {
+          kv_row(x.dk, j)[c] += dk[j * d + c].get();
+          kv_row(x.dv, j)[c] += dv[j * d + c].get();
+        }
+    }
+  }
+  for (double& y : x.dk) y = rounded(y, precision);
+  for (double& y : x.dv) y = rounded(y, precision);
+}
+
+}  // namespace strobe::reference
