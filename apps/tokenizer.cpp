@@ -1,6 +1,7 @@
 // strobe tokenizer train|encode|decode
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -57,15 +58,24 @@ int train(const std::vector<std::string>& text, int64_t vocab, const std::string
   return 0;
 }
 
-int encode(const std::string& spec, const std::string& file) {
+int encode(const std::string& spec, const std::string& file, bool count) {
   const Tokenizer tokenizer = Tokenizer::load(spec);
   const std::string text =
       file.empty() ? read_stdin() : read_file("tokenizer encode", file, any_size);
   std::vector<int32_t> ids;
+  const auto start = std::chrono::steady_clock::now();
   const int64_t replaced = tokenizer.encode(text, ids);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   if (replaced > 0)
     fmt::print(stderr, "strobe: tokenizer encode: {} ill-formed UTF-8 sequences read as U+FFFD\n",
                replaced);
+  if (count) {
+    const double bytes = static_cast<double>(text.size());
+    fmt::print("{} tokens, {} bytes, {:.3f} bytes per token, {:.4f} s, {:.1f} MB/s on one thread\n",
+               ids.size(), text.size(), ids.empty() ? 0 : bytes / static_cast<double>(ids.size()),
+               seconds.count(), bytes / 1e6 / seconds.count());
+    return 0;
+  }
   std::string line;
   for (const int32_t id : ids) {
     if (!line.empty()) line += ' ';
@@ -129,7 +139,9 @@ Verb verb_tokenizer_encode() {
             auto text = std::make_shared<std::string>();
             options.value(*spec, "--tokenizer", spec_help, Options::required);
             options.value(*text, "--text", "the file to read, standard input if not given");
-            return [=] { return encode(*spec, *text); };
+            auto count = std::make_shared<bool>(false);
+            options.flag(*count, "--count", "print how many tokens and how long it took instead");
+            return [=] { return encode(*spec, *text, *count); };
           }};
 }
 

@@ -132,7 +132,8 @@ class Builder {
   // "left right"
   void add_merge(std::string_view line) {
     const size_t space = line.find(' ');
-    if (space == 0 || space + 1 >= line.size() || line.find(' ', space + 1) != line.npos)
+    if (space == 0 || space == line.npos || space + 1 == line.size() ||
+        line.find(' ', space + 1) != line.npos)
       fail("tokenizer: {}: merge {} is \"{}\"; two tokens with a space between are accepted",
            source_, merges_.size(), line);
     add_merge(line.substr(0, space), line.substr(space + 1));
