@@ -7,6 +7,7 @@
 
 namespace strobe {
 
+Verb verb_bench_attention();
 Verb verb_doctor();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
@@ -14,6 +15,7 @@ Verb verb_tokenizer_decode();
 
 inline std::vector<Verb> all_verbs() {
   return {
+      verb_bench_attention(),
       verb_doctor(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),
