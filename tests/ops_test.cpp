@@ -1,43 +1,386 @@
-// Every op of the backend against a double-precision reference.
+// Every op against its meaning in double precision: tests/reference/op_table.cpp has one row an op.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
 #include <random>
 
+#include "strobe/core/arena.h"
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/cpu/isa_select.h"
 #include "strobe/ops/make_backend.h"
+#include "strobe/ops/planning_backend.h"
+#include "strobe/ops/profiling_backend.h"
+#include "tests/reference/op_table.h"
 
 namespace strobe {
 namespace {
 
-TEST(Matmul, MatchesDouble) {
-  auto ops = make_backend("auto");
-  for (const DType dtype : {DType::f32, DType::bf16})
-    for (const bool ta : {false, true})
-      for (const bool tb : {false, true}) {
-        const int64_t m = 77, n = 130, k = 45;
-        std::mt19937 random(1);
-        std::normal_distribution<float> normal;
-        std::vector<float> a(m * k), b(k * n), c(m * n, 1.0f);
-        for (float& x : a) x = to_float(to_bf16(normal(random)));
-        for (float& x : b) x = to_float(to_bf16(normal(random)));
-        std::vector<bf16> a16(m * k), b16(k * n);
-        for (int i = 0; i < m * k; ++i) a16[i] = to_bf16(a[i]);
-        for (int i = 0; i < k * n; ++i) b16[i] = to_bf16(b[i]);
-        const bool half = dtype == DType::bf16;
-        Tensor at(half ? (void*)a16.data() : a.data(), dtype, {ta ? k : m, ta ? m : k});
-        Tensor bt(half ? (void*)b16.data() : b.data(), dtype, {tb ? n : k, tb ? k : n});
-        if (ta) at = at.transposed();
-        if (tb) bt = bt.transposed();
-        Tensor ct(c.data(), DType::f32, {m, n});
-        ops->matmul(ct, at, bt, true);
-        for (int i = 0; i < m; ++i)
-          for (int j = 0; j < n; ++j) {
-            double sum = 1;
-            for (int l = 0; l < k; ++l)
-              sum += double(a[i * at.strides[0] + l * at.strides[1]]) *
-                     b[l * bt.strides[0] + j * bt.strides[1]];
-            ASSERT_NEAR(c[i * n + j], sum, 1e-4);
-          }
+using namespace reference;
+
+constexpr size_t kGuard = 64;  // bytes behind every operand that no op may touch
+constexpr uint8_t kGuardByte = 0xa5;
+
+struct Size {
+  int64_t rows, columns;
+};
+const Size kSizes[] = {{1, 1}, {3, 17}, {37, 100}, {5, 1031}};
+const Size kLarge = {301, 768};  // cut into several pieces by every op
+
+DType storage(Type type, DType dtype) {
+  if (type == Type::ids) return DType::i32;
+  return type == Type::f32 ? DType::f32 : dtype;
+}
+
+double load(const Tensor& x, int64_t i) {
+  switch (x.dtype) {
+    case DType::f32: return x.as<float>()[i];
+    case DType::bf16: return to_float(x.as<bf16>()[i]);
+    default: return x.as<int32_t>()[i];
+  }
+}
+
+void store(const Tensor& x, int64_t i, double value) {
+  switch (x.dtype) {
+    case DType::f32: x.as<float>()[i] = static_cast<float>(value); break;
+    case DType::bf16: x.as<bf16>()[i] = to_bf16(static_cast<float>(value)); break;
+    default: x.as<int32_t>()[i] = static_cast<int32_t>(value);
+  }
+}
+
+// The operands of one call: inputs random, outputs poisoned with NaN.
+class Call {
+ public:
+  Call(const OpRow& row, Size size, DType dtype) : row_(row) {
+    arrays_.dtype = dtype;
+    std::mt19937 random(static_cast<unsigned>(size.rows * 1000 + size.columns));
+    for (const Operand& operand : row.operands(size.rows, size.columns)) {
+      const int64_t n = operand.rows * operand.columns;
+      const DType type = storage(operand.type, dtype);
+      auto& memory = memory_[operand.name];
+      memory.assign(static_cast<size_t>(n * size_of(type)) + kGuard, kGuardByte);
+      const Tensor tensor(memory.data(), type, {operand.rows, operand.columns});
+      Array array(operand.rows, operand.columns);
+      for (int64_t i = 0; i < n; ++i) {
+        store(tensor, i, value_for(operand, random));
+        array[i] = load(tensor, i);
       }
+      if (operand.role == Role::in_out || operand.role == Role::out)
+        outputs_.push_back(operand.name);
+      operands_.of[operand.name] = tensor;
+      arrays_.of[operand.name] = std::move(array);
+    }
+  }
+
+  /// Makes `output` the same memory as `input`, with the input's values.
+  void alias(const std::string& output, const std::string& input) {
+    operands_.of[output] = operands_.of[input];
+  }
+
+  void run(Backend& ops, bool composed = false) {
+    ops.set_step_state(test_state());
+    (composed ? row_.composed : row_.run)(ops, operands_);
+    for (const auto& [name, memory] : memory_)
+      for (size_t i = memory.size() - kGuard; i < memory.size(); ++i)
+        ASSERT_EQ(memory[i], kGuardByte) << row_.name << " writes past the end of " << name;
+  }
+
+  /// Compares the outputs with the row's meaning.
+  void check() {
+    Arrays expected = arrays_;
+    row_.meaning(expected, test_state());
+    for (const std::string& name : outputs_) {
+      const Tensor got = operands_[name];
+      const Array& want = expected[name];
+      double largest = 0;
+      for (const double x : want.values) largest = std::max(largest, std::abs(x));
+      const bool rounded = got.dtype == DType::bf16;
+      const bool loose = row_.intermediates && arrays_.dtype == DType::bf16;
+      for (int64_t i = 0; i < want.size(); ++i) {
+        const double tolerance = (rounded ? 0x1.02p-8 : 0x1p-23) * std::abs(want[i]) +
+                                 row_.noise * 0x1p-24 * largest + 1e-30 +
+                                 (loose ? 0x1p-8 * (std::abs(want[i]) + largest) : 0);
+        ASSERT_TRUE(std::abs(load(got, i) - want[i]) <= tolerance)  // false for NaN
+            << row_.name << ": " << name << "[" << i << "] is " << load(got, i) << ", not "
+            << want[i] << " (tolerance " << tolerance << ", " << to_string(got) << ")";
+      }
+    }
+  }
+
+  /// The bits of all outputs.
+  std::vector<uint8_t> bits() const {
+    std::vector<uint8_t> all;
+    for (const std::string& name : outputs_) {
+      const Tensor x = operands_[name];
+      all.insert(all.end(), x.as<uint8_t>(), x.as<uint8_t>() + x.bytes());
+    }
+    return all;
+  }
+
+  Arrays& arrays() { return arrays_; }
+
+ private:
+  static double value_for(const Operand& operand, std::mt19937& random) {
+    if (operand.role == Role::out || operand.role == Role::scratch)
+      return operand.type == Type::ids ? -1 : std::numeric_limits<double>::quiet_NaN();
+    if (operand.type == Type::ids)
+      return std::uniform_int_distribution<int64_t>(operand.signed_ids ? -1 : 0,
+                                                    operand.id_limit - 1)(random);
+    const double x = std::normal_distribution<double>()(random);
+    return operand.positive ? std::abs(x) : x;
+  }
+
+  const OpRow& row_;
+  std::map<std::string, std::vector<uint8_t>> memory_;
+  Operands operands_;
+  Arrays arrays_;
+  std::vector<std::string> outputs_;
+};
+
+std::vector<DType> types_of(const OpRow& row) {
+  if (row.only_f32) return {DType::f32};
+  return {DType::f32, DType::bf16};
+}
+
+// From the widest down: oneDNN keeps the set of its first product (ops_masked covers the others).
+std::vector<cpu::Isa> instruction_sets() {
+  std::vector<cpu::Isa> all;
+  for (int i = static_cast<int>(cpu::isa()); i >= 0; --i) all.push_back(static_cast<cpu::Isa>(i));
+  return all;
+}
+
+class Ops : public testing::TestWithParam<OpRow> {
+ protected:
+  ~Ops() override {
+    set_threads(0);
+    cpu::set_isa(isa_);
+  }
+  const cpu::Isa isa_ = cpu::isa();
+  std::unique_ptr<Backend> ops_ = make_backend("auto");
+};
+
+class OpsInPlace : public Ops {};   // where an output may be an input
+class FusedOps : public Ops {};     // where a default composition exists
+class BackwardOps : public Ops {};  // where the row has the forward that it differentiates
+
+TEST_P(Ops, MeanWhatTheReferenceSays) {
+  const OpRow& row = GetParam();
+  for (const cpu::Isa isa : instruction_sets()) {
+    cpu::set_isa(isa);
+    SCOPED_TRACE(cpu::name_of(isa));
+    for (const DType dtype : types_of(row))
+      for (const Size size : kSizes) {
+        if (size.columns < row.least_columns) continue;
+        Call call(row, size, dtype);
+        ASSERT_NO_FATAL_FAILURE(call.run(*ops_));
+        ASSERT_NO_FATAL_FAILURE(call.check());
+      }
+  }
+}
+
+TEST_P(Ops, GiveTheSameBitsForAnyNumberOfThreads) {
+  const OpRow& row = GetParam();
+  for (const DType dtype : types_of(row)) {
+    std::vector<uint8_t> first;
+    for (const int count : {1, 2, 3}) {
+      set_threads(count);
+      Call call(row, kLarge, dtype);
+      ASSERT_NO_FATAL_FAILURE(call.run(*ops_));
+      if (count == 1)
+        first = call.bits();
+      else
+        ASSERT_EQ(call.bits(), first) << row.name << " with " << count << " threads";
+    }
+  }
+}
+
+TEST_P(OpsInPlace, GiveTheSameBits) {
+  const OpRow& row = GetParam();
+  for (const DType dtype : types_of(row))
+    for (const auto& [output, input] : row.may_alias) {
+      Call apart(row, kSizes[2], dtype), together(row, kSizes[2], dtype);
+      together.alias(output, input);
+      ASSERT_NO_FATAL_FAILURE(apart.run(*ops_));
+      ASSERT_NO_FATAL_FAILURE(together.run(*ops_));
+      EXPECT_EQ(apart.bits(), together.bits()) << output << " = " << input;
+    }
+}
+
+TEST_P(FusedOps, AgreeWithTheirComposition) {
+  const OpRow& row = GetParam();
+  for (const DType dtype : types_of(row)) {
+    Call call(row, kSizes[2], dtype);
+    ASSERT_NO_FATAL_FAILURE(call.run(*ops_, /*composed=*/true));
+    ASSERT_NO_FATAL_FAILURE(call.check());
+  }
+}
+
+TEST_P(BackwardOps, DifferentiateTheirForward) {
+  const OpRow& row = GetParam();
+  Call call(row, {3, 17}, DType::f32);
+  Arrays backward = call.arrays();
+  const StepState state = test_state();
+  row.meaning(backward, state);
+  const auto loss = [&](Arrays arrays) {
+    const Array dy = arrays["dy"], y = row.forward(arrays, state);
+    double sum = 0;
+    for (int64_t i = 0; i < y.size(); ++i) sum += dy[i] * y[i];
+    return sum;
+  };
+  for (const auto& [gradient, input] : row.gradients)
+    for (int64_t i = 0; i < backward[input].size(); ++i) {
+      constexpr double kStep = 1e-5;
+      Arrays above = call.arrays(), below = call.arrays();
+      above[input][i] += kStep, below[input][i] -= kStep;
+      const double slope = (loss(above) - loss(below)) / (2 * kStep);
+      const double before = call.arrays()[gradient][i];  // NaN unless it accumulates
+      const double got = backward[gradient][i] - (std::isnan(before) ? 0 : before);
+      ASSERT_TRUE(std::abs(got - slope) <= 1e-6 * (1 + std::abs(slope)))
+          << gradient << "[" << i << "] is " << got << ", not " << slope;
+    }
+}
+
+std::string name_of_row(const testing::TestParamInfo<OpRow>& info) { return info.param.name; }
+
+template <class Wanted>
+std::vector<OpRow> rows_with(Wanted wanted) {
+  std::vector<OpRow> rows;
+  for (const OpRow& row : op_table())
+    if (wanted(row)) rows.push_back(row);
+  return rows;
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Ops, testing::ValuesIn(op_table()), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Table, OpsInPlace, testing::ValuesIn(rows_with([](const OpRow& row) {
+                           return !row.may_alias.empty();
+                         })),
+                         name_of_row);
+INSTANTIATE_TEST_SUITE_P(Table, FusedOps, testing::ValuesIn(rows_with([](const OpRow& row) {
+                           return row.composed != nullptr;
+                         })),
+                         name_of_row);
+INSTANTIATE_TEST_SUITE_P(Table, BackwardOps, testing::ValuesIn(rows_with([](const OpRow& row) {
+                           return row.forward != nullptr;
+                         })),
+                         name_of_row);
+
+// ---- what a row cannot say ----------------------------------------------------------------------
+
+TEST(GradNorm, ClipsAndStopsAtTheFirstNonFinite) {
+  const auto ops = make_backend("cpu");
+  std::vector<float> a(100000, 0.01f), b(3, 2.0f);
+  const Tensor grads[] = {Tensor(a.data(), DType::f32, {100000}),
+                          Tensor(b.data(), DType::f32, {3})};
+  const double norm = std::sqrt(100000 * double{0.01f} * double{0.01f} + 12);
+  ops->grad_norm(grads, 0.5f);
+  EXPECT_FLOAT_EQ(ops->step_state().grad_norm, norm);
+  EXPECT_FLOAT_EQ(ops->step_state().grad_scale, 0.5 / (norm + 1e-6));
+  EXPECT_EQ(ops->step_state().halt, 0);
+  ops->grad_norm(grads, 0);
+  EXPECT_EQ(ops->step_state().grad_scale, 1.0f);
+
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    ops->set_step_state({});
+    a[77777] = bad;
+    ops->grad_norm(grads, 1);
+    EXPECT_EQ(ops->step_state().halt, 1);
+    a[77777] = 0;
+    ops->grad_norm(grads, 1);
+    EXPECT_EQ(ops->step_state().halt, 1) << "halt is sticky";
+  }
+}
+
+TEST(Halt, LeavesParametersAlone) {
+  const auto ops = make_backend("cpu");
+  StepState state;
+  state.lr = 1, state.halt = 1;
+  ops->set_step_state(state);
+  float value = 3, grad = 1, m = 2, v = 5, u = 7;
+  const auto one = [](float& x) { return Tensor(&x, DType::f32, {1}); };
+  UpdateTarget target;
+  target.value = target.compute = one(value);
+  target.grad = one(grad), target.state0 = one(m), target.state1 = one(v);
+  ops->update(AdamWRule{}, {&target, 1});
+  ops->apply_update(target, one(u));
+  ops->momentum(one(u), one(m), one(grad), 0.9f, true);
+  EXPECT_EQ(value, 3);
+  EXPECT_EQ(m, 2);
+  EXPECT_EQ(v, 5);
+  EXPECT_EQ(u, 0);
+}
+
+TEST(CrossEntropy, CarriesNanToTheLoss) {
+  const auto ops = make_backend("cpu");
+  std::vector<float> logits(40, 1.0f);
+  logits[21] = std::numeric_limits<float>::quiet_NaN();
+  float loss = 0;
+  int32_t target = 3;
+  ops->cross_entropy(Tensor(&loss, DType::f32, {1}), {}, Tensor(logits.data(), DType::f32, {1, 40}),
+                     Tensor(&target, DType::i32, {1}), {.vocab = 40});
+  EXPECT_TRUE(std::isnan(loss));
+}
+
+TEST(CrossEntropy, SurvivesExtremeLogits) {
+  const auto ops = make_backend("cpu");
+  std::vector<float> logits = {-1000, -1001, -1e30f};
+  float loss = 0;
+  int32_t target = 1;
+  ops->cross_entropy(Tensor(&loss, DType::f32, {1}), {}, Tensor(logits.data(), DType::f32, {1, 3}),
+                     Tensor(&target, DType::i32, {1}), {.vocab = 3});
+  EXPECT_NEAR(loss, 1 + std::log1p(std::exp(-1.0)), 1e-6);
+}
+
+TEST(Embedding, RefusesAnIdOutsideTheTable) {
+  const auto ops = make_backend("cpu");
+  float table[4] = {}, y[2];
+  int32_t id = 2;
+  const EmbeddingTable lookup = {Tensor(table, DType::f32, {2, 2}), Tensor(&id, DType::i32, {1})};
+  EXPECT_THROW(ops->embedding_forward(Tensor(y, DType::f32, {1, 2}), {&lookup, 1}),
+               std::logic_error);
+}
+
+TEST(Memory, RefusesWhatTheMachineLacks) {
+  const auto ops = make_backend("cpu");
+  EXPECT_THROW(ops->allocate(int64_t{1} << 50), Error);
+  void* memory = ops->allocate(1000);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 256, 0u);
+  ops->release(memory);
+}
+
+TEST(MakeBackend, NamesWhatItKnows) {
+  try {
+    make_backend("tpu");
+    FAIL() << "accepted an unknown backend";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("cpu"), std::string::npos);
+  }
+}
+
+TEST(Planning, CountsWithoutTouchingMemory) {
+  const auto ops = make_backend("cpu");
+  PlanningBackend plan(*ops);
+  Arena arena;
+  const Tensor x = arena.allocate("x", DType::bf16, {64, 32});
+  const Tensor w = arena.allocate("w", DType::bf16, {32, 16});
+  const Tensor y = arena.allocate("y", DType::bf16, {64, 16});
+  plan.linear_forward(y, x, w, {});
+  plan.linear_backward({}, arena.allocate("dw", DType::f32, {32, 16}), {}, y, x, w);
+  EXPECT_EQ(plan.ops().at("linear_forward").flops, 2.0 * 64 * 32 * 16);
+  EXPECT_EQ(plan.ops().at("linear_forward").bytes, 2.0 * (64 * 32 + 32 * 16 + 64 * 16));
+  EXPECT_EQ(total_of(plan.ops()).calls, 2);
+  EXPECT_EQ(total_of(plan.ops()).flops, 4.0 * 64 * 32 * 16);
+}
+
+TEST(Profiling, RunsAndTimesTheOp) {
+  const auto ops = make_backend("cpu");
+  ProfilingBackend profile(*ops);
+  float x[3] = {1, 2, 3};
+  profile.fill(Tensor(x, DType::f32, {3}), 5);
+  EXPECT_EQ(x[2], 5);
+  EXPECT_EQ(profile.ops().at("fill").calls, 1);
+  EXPECT_GT(profile.ops().at("fill").seconds, 0);
 }
 
 }  // namespace

@@ -1,0 +1,31 @@
+// A backend that computes nothing: it runs a step over a measuring Arena, so that the step's memory
+// and FLOPs are known before the first real one. It never reads an operand.
+#pragma once
+
+#include "strobe/core/error.h"
+#include "strobe/ops/counting_backend.h"
+
+namespace strobe {
+
+class PlanningBackend final : public CountingBackend {
+ public:
+  /// Questions about shapes and workspaces are answered by `real`, which must outlive this.
+  explicit PlanningBackend(Backend& real) : CountingBackend(real) {}
+
+  void* allocate(int64_t) override {
+    fail("plan: memory is not allocated while planning; use a measuring arena");
+  }
+  void release(void*) override {}
+  void upload(Tensor, const void*) override {}
+  void download(void*, Tensor) override {}
+  void set_step_state(const StepState& state) override { state_ = state; }
+  StepState step_state() override { return state_; }
+
+ protected:
+  void run(OpTotal&, const std::function<void()>&) override {}
+
+ private:
+  StepState state_;
+};
+
+}  // namespace strobe
