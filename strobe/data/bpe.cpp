@@ -40,7 +40,7 @@ class WordCache {
   };
   static_assert(sizeof(Entry) == 64);
 
-  WordCache() : entries_(size_t{1} << 15) {}
+  WordCache() : entries_(size_t{1} << 16) {}
 
   // `word` has 1 to longest_word bytes.
   Entry& place(std::string_view word) { return entries_[hash(word) % entries_.size()]; }

@@ -23,6 +23,12 @@ using Json = nlohmann::json;
 constexpr int64_t largest_file = int64_t{256} << 20;
 constexpr size_t deepest = 32;
 
+// What a message quotes of a file's own text, which may be of any length.
+std::string_view brief(std::string_view text) {
+  text = text.substr(0, 160);
+  return text.substr(0, find_ill_formed(text));
+}
+
 // Parses JSON; unlike the library's own reading, a key that stands twice in an object is an error.
 Json parse(const std::string& file) {
   std::vector<std::unordered_set<std::string>> keys;
@@ -36,7 +42,8 @@ Json parse(const std::string& file) {
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key) {
       const auto& key = value.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second) fail("tokenizer: {}: \"{}\" stands twice", file, key);
+      if (!keys.back().insert(key).second)
+        fail("tokenizer: {}: \"{}\" stands twice", file, brief(key));
     }
     return true;
   };
@@ -45,7 +52,7 @@ Json parse(const std::string& file) {
   } catch (const Json::exception& error) {
     // "[json.exception.parse_error.101] parse error at line ..." without the bracket.
     const std::string_view what = error.what();
-    fail("tokenizer: {} is not JSON: {}", file, what.substr(what.find(']') + 2));
+    fail("tokenizer: {} is not JSON: {}", file, brief(what.substr(what.find(']') + 2)));
   }
 }
 
@@ -100,7 +107,7 @@ class Builder {
   // `special` tokens are text as it stands, the others characters of the byte alphabet.
   void add_special(const std::string& text, int64_t id) {
     if (!special_.emplace(text, id).second)
-      fail("tokenizer: {}: the added token \"{}\" stands twice", source_, text);
+      fail("tokenizer: {}: the added token \"{}\" stands twice", source_, brief(text));
     tokens_.push_back({text, id, true});
   }
 
@@ -110,8 +117,8 @@ class Builder {
            source_, vocabulary.type_name());
     for (const auto& [text, id] : vocabulary.items()) {
       if (!id.is_number_integer())
-        fail("tokenizer: {}: the id of \"{}\" is of type {}; an integer is accepted", source_, text,
-             id.type_name());
+        fail("tokenizer: {}: the id of \"{}\" is of type {}; an integer is accepted", source_,
+             brief(text), id.type_name());
       add_token(text, id.get<int64_t>());
     }
   }
@@ -123,7 +130,7 @@ class Builder {
       const auto found = ids_.find(std::string(names[i]));
       if (found == ids_.end())
         fail("tokenizer: {}: merge {} names \"{}\", which is not in the vocabulary", source_,
-             merges_.size(), names[i]);
+             merges_.size(), brief(names[i]));
       merge[i] = static_cast<int32_t>(found->second);
     }
     merges_.push_back(merge);
@@ -135,7 +142,7 @@ class Builder {
     if (space == 0 || space == line.npos || space + 1 == line.size() ||
         line.find(' ', space + 1) != line.npos)
       fail("tokenizer: {}: merge {} is \"{}\"; two tokens with a space between are accepted",
-           source_, merges_.size(), line);
+           source_, merges_.size(), brief(line));
     add_merge(line.substr(0, space), line.substr(space + 1));
   }
 
@@ -148,10 +155,10 @@ class Builder {
     for (Token& token : tokens_) {
       if (token.id < 0 || token.id >= count)
         fail("tokenizer: {}: \"{}\" has id {}; the ids of {} tokens are 0 to {}, without gaps",
-             source_, token.text, token.id, count, count - 1);
+             source_, brief(token.text), token.id, count, count - 1);
       if (taken[token.id])
         fail("tokenizer: {}: id {} stands for \"{}\" and another token", source_, token.id,
-             token.text);
+             brief(token.text));
       taken[token.id] = true;
       std::string& bytes = vocabulary.tokens[token.id];
       if (token.special) {
@@ -160,7 +167,7 @@ class Builder {
         fail(
             "tokenizer: {}: \"{}\" has a character that stands for no byte; "
             "only byte-level vocabularies are accepted",
-            source_, token.text);
+            source_, brief(token.text));
       }
     }
     vocabulary.merges = std::move(merges_);
@@ -203,9 +210,7 @@ bool is_type(const Json& object, const char* type) { return member(object, "type
 
 // How a value looks in a message.
 std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > 120) text = text.substr(0, find_ill_formed(text.substr(0, 117))) + "...";
-  return text;
+  return std::string(brief(value.dump(-1, ' ', false, Json::error_handler_t::replace)));
 }
 
 // ByteLevel as GPT-2's, or the same split spelt out and ByteLevel without one.
@@ -287,6 +292,8 @@ Vocabulary read_gpt2_files(const std::string& folder) {
 }
 
 Vocabulary read_tokenizer_json(const std::string& file) {
+  if (!std::filesystem::exists(file))
+    fail("tokenizer: no file {}; a Hugging Face tokenizer.json or gpt2:DIR is accepted", file);
   const Json root = parse(file);
   check_settings(file, root);
   Builder builder(file);
