@@ -7,6 +7,7 @@
 #include <iostream>
 #include <iterator>
 #include <limits>
+#include <memory>
 
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
