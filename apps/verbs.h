@@ -8,6 +8,11 @@
 namespace strobe {
 
 Verb verb_bench_attention();
+Verb verb_train();
+Verb verb_resume();
+Verb verb_eval();
+Verb verb_generate();
+Verb verb_bench_step();
 Verb verb_doctor();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
@@ -16,6 +21,11 @@ Verb verb_tokenizer_decode();
 inline std::vector<Verb> all_verbs() {
   return {
       verb_bench_attention(),
+      verb_train(),
+      verb_resume(),
+      verb_eval(),
+      verb_generate(),
+      verb_bench_step(),
       verb_doctor(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),

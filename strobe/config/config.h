@@ -71,7 +71,7 @@ struct OptimizerConfig {
 };
 
 struct ScheduleConfig {
-  std::string name = "cosine";
+  std::string name = "cosine", record;
   Length warmup{0.05, Length::Unit::fraction}, length{1, Length::Unit::fraction};
   Length cooldown{0.2, Length::Unit::fraction};
   double floor = 0.1;
@@ -82,6 +82,7 @@ struct ScheduleConfig {
     v("length", length, "where the schedule ends");
     v("cooldown", cooldown, "wsd: length of the final decay");
     v("floor", floor, "final learning rate as a share of the peak");
+    v("record", record, "run folder whose recorded learning rates to repeat, step by step");
   }
 };
 

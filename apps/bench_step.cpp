@@ -1,0 +1,112 @@
+// strobe bench step: the time of a training step, on synthetic tokens.
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <memory>
+
+#include "apps/verbs.h"
+#include "strobe/config/load.h"
+#include "strobe/core/error.h"
+#include "strobe/core/rng.h"
+#include "strobe/train/engine.h"
+
+namespace strobe {
+
+namespace {
+
+struct BenchOptions {
+  std::string recipe;
+  std::vector<std::string> overrides;
+  int64_t steps = 5, vocab = 50257;
+  bool json = false;
+};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int64_t status_kilobytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(key)) return std::stoll(line.substr(key.size()));
+  return 0;
+}
+
+HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
+  HostBatch batch;
+  batch.sequences = config.train.micro_batch, batch.length = config.train.sequence;
+  const auto rows = static_cast<size_t>(batch.sequences * batch.length);
+  RandomSequence random(static_cast<uint64_t>(config.seed), RandomUse::sample, stream);
+  for (size_t i = 0; i < rows; ++i) {
+    batch.tokens.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
+    batch.targets.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
+  }
+  batch.scored = static_cast<int64_t>(rows);
+  return batch;
+}
+
+int run_bench(const BenchOptions& options) {
+  if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
+  Config config = load_config(options.recipe, options.overrides).config;
+  const int64_t vocab = config.model.vocab > 0 ? config.model.vocab : options.vocab;
+  if (config.train.sequence == 0) config.train.sequence = config.model.context;
+  Engine engine(config, vocab,
+                {.training = true,
+                 .sequences = config.train.micro_batch,
+                 .length = config.train.sequence,
+                 .micro_batches = config.train.grad_accum});
+  const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
+  engine.allocate();
+  initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
+  std::vector<HostBatch> batches;
+  for (int64_t i = 0; i < config.train.grad_accum; ++i)
+    batches.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
+
+  constexpr int64_t kWarmup = 2;
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmup + options.steps; ++i) {
+    StepState state;
+    state.seed = static_cast<uint64_t>(config.seed), state.step = i, state.lr = 1e-4f;
+    const double begin = now();
+    engine.step(state, batches);
+    if (i >= kWarmup) seconds.push_back(now() - begin);
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
+  const double step = seconds[seconds.size() / 2];
+  const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
+                                            config.train.grad_accum);
+  const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
+  const int64_t peak = status_kilobytes("VmHWM:") * 1024 - resident_before;
+  if (options.json)
+    fmt::print(
+        R"({{"step_ms": {:.3f}, "tokens_per_second": {:.1f}, "gflops": {:.1f}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
+        "\n",
+        step * 1e3, tokens / step, flops / step / 1e9, engine.plan().parameters,
+        engine.plan().bytes, peak);
+  else
+    fmt::print(
+        "step         {:.2f} ms (median of {})\ntokens/s     {:.0f}\nGFLOP/s      {:.1f}  (6 N + 6 "
+        "L C T a token)\n"
+        "parameters   {:.1f} M\nplanned      {}\npeak         {}  (resident, over the start)\n",
+        step * 1e3, options.steps, tokens / step, flops / step / 1e9,
+        static_cast<double>(engine.plan().parameters) / 1e6, format_bytes(engine.plan().bytes),
+        format_bytes(peak));
+  return 0;
+}
+
+}  // namespace
+
+Verb verb_bench_step() {
+  return {"bench step", "Time of a training step", "strobe bench step recipes/demo.toml --steps 5",
+          [](Options& options) {
+            auto o = std::make_shared<BenchOptions>();
+            options.value(o->recipe, "recipe", "recipe file (TOML)", Options::required);
+            options.values(o->overrides, "overrides", "key=value");
+            options.value(o->steps, "--steps", "steps to time, after two to warm up");
+            options.value(o->vocab, "--vocab", "vocabulary, where the recipe takes the dataset's");
+            options.flag(o->json, "--json", "print one JSON object");
+            return [o] { return run_bench(*o); };
+          }};
+}
+
+}  // namespace strobe

@@ -1,0 +1,103 @@
+// strobe train, strobe resume.
+#include <filesystem>
+#include <memory>
+
+#include "apps/verbs.h"
+#include "strobe/config/load.h"
+#include "strobe/core/error.h"
+#include "strobe/train/trainer.h"
+
+namespace strobe {
+
+namespace {
+
+struct TrainOptions {
+  std::string recipe, run;
+  std::vector<std::string> overrides;
+  bool dry_run = false, print_config = false, list_keys = false;
+};
+
+// What a run's end means for the shell: 130 is what an interrupted program returns.
+int report_end(RunState state, const RunFolder& folder) {
+  switch (state) {
+    case RunState::finished: fmt::print("finished: {}\n", folder.path()); return 0;
+    case RunState::stopped:
+      fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder.path());
+      return 130;
+    case RunState::diverged:
+      fmt::print(stderr, "strobe: train: diverged; the last good checkpoint is in {}\n",
+                 folder.checkpoints());
+      return 1;
+  }
+  return 1;
+}
+
+int run_train(const TrainOptions& options) {
+  const LoadedConfig loaded = load_config(options.recipe, options.overrides);
+  if (options.print_config) {
+    fmt::print("{}", print_config(loaded));
+    return 0;
+  }
+  if (loaded.config.data.path.empty())
+    fail("train: data.path is not set; 'strobe data prepare' makes such a folder");
+  const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
+  if (!options.dry_run && std::filesystem::exists(path))
+    fail("train: the run folder {} exists; 'strobe resume {}' continues it, --run names another",
+         path, path);
+  catch_stop_signals();
+  Trainer trainer(loaded.config, stop_requested);
+  if (options.dry_run) {
+    fmt::print("{}", trainer.describe());
+    return 0;
+  }
+  RunFolder folder = RunFolder::create(path, trainer.config());
+  return report_end(trainer.run(folder, /*resume=*/false), folder);
+}
+
+int run_resume(const std::string& run, const std::vector<std::string>& overrides) {
+  RunFolder folder = RunFolder::open(run);
+  const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
+  catch_stop_signals();
+  Trainer trainer(loaded.config, stop_requested);
+  if (!overrides.empty()) folder.write_config(trainer.config());
+  return report_end(trainer.run(folder, /*resume=*/true), folder);
+}
+
+}  // namespace
+
+Verb verb_train() {
+  return {
+      "train", "Train a model by a recipe",
+      "strobe train recipes/gpt2-30m-wikitext2.toml data.path=data/wikitext-2 optimizer.lr=3e-4",
+      [](Options& options) {
+        auto o = std::make_shared<TrainOptions>();
+        options.value(o->recipe, "recipe", "recipe file (TOML)", Options::required);
+        options.values(o->overrides, "overrides",
+                       "key=value, for any key that --keys lists: optimizer.lr=3e-4");
+        options.value(o->run, "--run", "run folder; runs/<name> unless given");
+        options.flag(o->dry_run, "--dry-run", "print sizes, memory and length; train nothing");
+        options.flag(o->print_config, "--print-config", "print every value and where it came from");
+        options.flag(o->list_keys, "--keys", "list every key, its type, default and meaning");
+        return [o] {
+          if (o->list_keys) return fmt::print("{}", describe_config()), 0;
+          return run_train(*o);
+        };
+      }};
+}
+
+Verb verb_resume() {
+  return {"resume", "Continue a run from its newest checkpoint, bit for bit",
+          "strobe resume runs/demo train.steps=2000", [](Options& options) {
+            struct Values {
+              std::string run;
+              std::vector<std::string> overrides;
+            };
+            auto v = std::make_shared<Values>();
+            options.value(v->run, "run", "run folder", Options::required);
+            options.values(v->overrides, "overrides",
+                           "key=value, for example a longer train.steps");
+            return [v] { return run_resume(v->run, v->overrides); };
+          }};
+}
+
+}  // namespace strobe

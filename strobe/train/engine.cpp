@@ -1,0 +1,176 @@
+#include "strobe/train/engine.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/ops/make_backend.h"
+#include "strobe/ops/planning_backend.h"
+
+namespace strobe {
+
+DType resolve_precision(const std::string& precision, const DeviceInfo& device) {
+  if (precision == "f32") return DType::f32;
+  if (precision == "bf16") return DType::bf16;
+  if (precision == "auto") return device.fast_bf16 ? DType::bf16 : DType::f32;
+  fail("precision: '{}' is unknown; known are auto, f32, bf16", precision);
+}
+
+namespace {
+
+std::vector<EnginePlan::Part> merge_by_name(const std::vector<Arena::Entry>& entries) {
+  std::vector<EnginePlan::Part> parts;
+  for (const Arena::Entry& entry : entries) {
+    const auto same = std::find_if(parts.begin(), parts.end(),
+                                   [&](const auto& part) { return part.name == entry.what; });
+    if (same == parts.end())
+      parts.push_back({entry.what, entry.bytes});
+    else
+      same->bytes += entry.bytes;
+  }
+  return parts;
+}
+
+}  // namespace
+
+Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape) : shape_(shape) {
+  set_threads(static_cast<int>(config.threads));
+  ops_ = make_backend(config.backend);
+  dtype_ = resolve_precision(config.precision, ops_->info());
+  clip_ = config.optimizer.clip;
+  model_ = make_model(config, vocab);
+  params_ = params_of(*model_);
+  if (shape.training) optimizer_ = make_optimizer(config.optimizer);
+
+  // The same code as a real run, over an arena without memory and a backend that only counts.
+  Arena measuring;
+  PlanningBackend planning(*ops_);
+  lay_out(measuring);
+  if (shape_.length > 0) {
+    if (shape.training) {
+      run_step(planning, measuring, shape_.micro_batches, [](int64_t) {});
+      plan_.step_flops = planning.flops();
+    }
+    Context ctx{planning, measuring, dtype_, /*training=*/false};
+    model_->evaluate(ctx, losses_, batch_);
+  }
+  if (shape_.decode_capacity > 0) {
+    Context ctx{planning, measuring, dtype_, /*training=*/false};
+    const auto cache = model_->start_decoding(ctx, shape_.decode_capacity);
+    std::vector<float> logits;
+    const std::vector<int32_t> tokens(static_cast<size_t>(shape_.decode_capacity));
+    model_->decode(ctx, *cache, tokens, logits);
+  }
+  plan_.parts = merge_by_name(measuring.at_peak());
+  plan_.bytes = measuring.peak();
+  plan_.parameters = count_params(*model_);
+}
+
+Engine::~Engine() {
+  if (memory_) ops_->release(memory_);
+}
+
+void Engine::allocate() {
+  memory_ = ops_->allocate(plan_.bytes);
+  arena_ = Arena(memory_, plan_.bytes);
+  lay_out(arena_);
+  decode_mark_ = arena_.mark();
+  if (shape_.length == 0) return;
+
+  const int64_t rows = shape_.sequences * shape_.length;
+  std::vector<int32_t> positions(static_cast<size_t>(rows));
+  for (size_t i = 0; i < positions.size(); ++i)
+    positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % shape_.length);
+  std::vector<int32_t> starts(static_cast<size_t>(shape_.sequences) + 1);
+  for (size_t i = 0; i < starts.size(); ++i)
+    starts[i] = static_cast<int32_t>(static_cast<int64_t>(i) * shape_.length);
+  ops_->upload(batch_.positions, positions.data());
+  ops_->upload(batch_.cu_seqlens, starts.data());
+}
+
+void Engine::lay_out(Arena& arena) {
+  grads_ = allocate_params(*model_, arena, dtype_, shape_.training);
+  if (shape_.training) {
+    for (Param* param : params_) {
+      param->state.clear();
+      for (int i = 0; i < optimizer_->states(*param); ++i) {
+        Tensor state = param->value;
+        state.data = arena.allocate("optimizer state", DType::f32, {state.numel()}).data;
+        param->state.push_back(state);
+      }
+    }
+  }
+  if (shape_.length == 0) return;
+  const int64_t rows = shape_.sequences * shape_.length;
+  batch_.tokens = arena.allocate("batch", DType::i32, {rows});
+  batch_.positions = arena.allocate("batch", DType::i32, {rows});
+  batch_.targets = arena.allocate("batch", DType::i32, {rows});
+  batch_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.sequences + 1});
+  batch_.longest = shape_.length;
+  losses_ = arena.allocate("losses", DType::f32, {rows});
+  loss_sums_ = arena.allocate("losses", DType::f32, {shape_.micro_batches});
+}
+
+void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
+                      const std::function<void(int64_t)>& load) {
+  Context ctx{ops, arena, dtype_, /*training=*/true};
+  ops.fill(grads_, 0);
+  for (int64_t i = 0; i < micro_batches; ++i) {
+    load(i);
+    model_->forward_backward(ctx, losses_, batch_);
+    ops.sum(loss_sums_.rows(i, i + 1), losses_);
+  }
+  const Tensor all_grads[] = {grads_};
+  ops.grad_norm(all_grads, static_cast<float>(clip_));
+  ArenaScope scope(arena);
+  const int64_t bytes = optimizer_->workspace_bytes(params_);
+  const Tensor workspace =
+      bytes > 0 ? arena.allocate("optimizer workspace", DType::u8, {bytes}) : Tensor{};
+  optimizer_->step(ops, params_, workspace);
+}
+
+void Engine::upload(const HostBatch& batch) {
+  check(static_cast<int64_t>(batch.tokens.size()) == batch_.rows(),
+        "engine: batch of another size");
+  ops_->upload(batch_.tokens, batch.tokens.data());
+  ops_->upload(batch_.targets, batch.targets.data());
+}
+
+double Engine::step(const StepState& state, std::span<const HostBatch> batches) {
+  int64_t scored = 0;
+  for (const HostBatch& batch : batches) scored += batch.scored;
+  StepState now = state;
+  now.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(1, scored));
+  run_step(*ops_, arena_, static_cast<int64_t>(batches.size()), [&](int64_t i) {
+    now.micro_step = static_cast<int32_t>(i);
+    ops_->set_step_state(now);
+    upload(batches[static_cast<size_t>(i)]);
+  });
+  std::vector<float> sums(batches.size());
+  ops_->download(sums.data(), loss_sums_.rows(0, static_cast<int64_t>(batches.size())));
+  return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(scored);
+}
+
+double Engine::evaluate(const HostBatch& batch) {
+  upload(batch);
+  Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+  model_->evaluate(ctx, losses_, batch_);
+  std::vector<float> losses(static_cast<size_t>(batch_.rows()));
+  ops_->download(losses.data(), losses_);
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+void Engine::start_decoding() {
+  arena_.rewind(decode_mark_);
+  Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+  cache_ = model_->start_decoding(ctx, shape_.decode_capacity);
+}
+
+void Engine::decode(std::span<const int32_t> tokens, std::vector<float>& logits) {
+  check(cache_ != nullptr, "engine: start_decoding() comes first");
+  Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+  model_->decode(ctx, *cache_, tokens, logits);
+}
+
+}  // namespace strobe

@@ -1,0 +1,89 @@
+// A model on a device with all the memory it will use, planned before the first step.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "strobe/config/config.h"
+#include "strobe/data/batches.h"
+#include "strobe/model/model.h"
+#include "strobe/ops/backend.h"
+#include "strobe/optim/optimizer.h"
+
+namespace strobe {
+
+/// What an engine will be asked to run.
+struct EngineShape {
+  bool training = false;
+  int64_t sequences = 0, length = 0;  // of one micro-batch; 0: no batches
+  int64_t decode_capacity = 0;        // tokens; 0: no decoding
+  int64_t micro_batches = 1;          // in one optimizer step
+};
+
+/// What one engine needs, known before anything is allocated.
+struct EnginePlan {
+  struct Part {
+    std::string name;
+    int64_t bytes;
+  };
+  std::vector<Part> parts;  // what is live at the peak, merged by name
+  int64_t bytes = 0;
+  int64_t parameters = 0;
+  double step_flops = 0;  // operations of one optimizer step, as executed
+};
+
+class Engine {
+ public:
+  /// Plans only. Impossible shapes and names throw Error.
+  Engine(const Config& config, int64_t vocab, const EngineShape& shape);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const EnginePlan& plan() const { return plan_; }
+  /// Takes the memory that was planned; throws Error when it is not there.
+  void allocate();
+
+  Backend& ops() { return *ops_; }
+  Model& model() { return *model_; }
+  DType dtype() const { return dtype_; }
+  std::span<Param* const> params() { return params_; }
+
+  /// One optimizer step on `batches`; `state` carries seed, step and learning rate. Returns the
+  /// mean loss in nats; grad_norm and halt are in ops().step_state().
+  double step(const StepState& state, std::span<const HostBatch> batches);
+  /// Sum of the losses of the scored tokens, in nats.
+  double evaluate(const HostBatch& batch);
+
+  /// Forgets what was decoded before.
+  void start_decoding();
+  void decode(std::span<const int32_t> tokens, std::vector<float>& logits);
+
+ private:
+  void lay_out(Arena& arena);
+  void run_step(Backend& ops, Arena& arena, int64_t micro_batches,
+                const std::function<void(int64_t)>& load);
+  void upload(const HostBatch& batch);
+
+  EngineShape shape_;
+  std::unique_ptr<Backend> ops_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::vector<Param*> params_;
+  double clip_;
+  DType dtype_;
+  EnginePlan plan_;
+
+  void* memory_ = nullptr;
+  Arena arena_;
+  Batch batch_;
+  Tensor grads_, losses_, loss_sums_, optimizer_workspace_;
+  std::shared_ptr<DecodeCache> cache_;
+  int64_t decode_mark_ = 0;
+};
+
+/// "auto", "f32" or "bf16" as a type; auto is bf16 where the device multiplies it faster.
+DType resolve_precision(const std::string& precision, const DeviceInfo& device);
+
+}  // namespace strobe

@@ -1,0 +1,29 @@
+// Loss and perplexity of a whole split.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "strobe/data/dataset.h"
+#include "strobe/train/engine.h"
+
+namespace strobe {
+
+/// Non-overlapping blocks of the context, the last partial one too. Perplexities are of the tokens
+/// scored; word perplexity and bits per byte are normalised by the words and bytes of the raw split
+/// (in proportion, if only a part of the split was evaluated).
+struct Evaluation {
+  std::string split;
+  int64_t tokens = 0;  // scored
+  double loss = 0;     // nats a token
+  double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
+};
+
+/// `max_tokens` 0: the whole split. Stops early, with what it has, when `stop` returns true.
+Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& split,
+                    const EvalBatches& batches, const std::function<bool()>& stop);
+
+/// One JSON object: split, tokens, loss, token_perplexity, word_perplexity, bits_per_byte.
+std::string to_json(const Evaluation& evaluation);
+
+}  // namespace strobe

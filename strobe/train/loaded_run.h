@@ -1,0 +1,30 @@
+// A trained run, opened to be used: evaluated, sampled from, or started from.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "strobe/config/config.h"
+#include "strobe/train/engine.h"
+
+namespace strobe {
+
+/// The configuration of a run; throws Error if `run` is no run folder.
+Config run_config(const std::string& run);
+
+/// The run's tokenizer.json.
+std::string run_tokenizer(const std::string& run);
+
+struct LoadedRun {
+  Config config;
+  std::unique_ptr<Engine> engine;
+  std::string checkpoint;  // the folder the weights came from
+};
+
+/// Builds the run's model and loads its best checkpoint (the newest, if none was evaluated).
+LoadedRun load_run(const std::string& run, const EngineShape& shape);
+
+/// Replaces the engine's weights by those of another run's best checkpoint.
+void init_from(const std::string& run, Engine& engine);
+
+}  // namespace strobe

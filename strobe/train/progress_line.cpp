@@ -1,0 +1,76 @@
+#include "strobe/train/progress_line.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "strobe/core/arena.h"
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+constexpr double kRefreshSeconds = 0.1;
+
+}  // namespace
+
+std::string format_seconds(double seconds) {
+  if (!std::isfinite(seconds)) return "?";
+  const auto s = static_cast<int64_t>(std::llround(seconds));
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
+  return fmt::format("{} h {:02} min", s / 3600, s / 60 % 60);
+}
+
+ProgressLine::ProgressLine(std::string prefix, int64_t bytes)
+    : prefix_(std::move(prefix)), bytes_(bytes), terminal_(isatty(STDOUT_FILENO) != 0) {}
+
+void ProgressLine::show(const StepEvent& e, double validation_loss, double done,
+                        double seconds_left, bool plain_due) {
+  if (!terminal_ && !plain_due) return;
+  if (terminal_ && done < 1 && now() - last_shown_ < kRefreshSeconds) return;
+  last_shown_ = now();
+  std::string line = fmt::format("{}step {:>6} {:>3.0f} %  loss {:.3f}", prefix_, e.step,
+                                 std::min(done, 1.0) * 100, e.loss);
+  if (!std::isnan(validation_loss)) line += fmt::format("  val {:.3f}", validation_loss);
+  line +=
+      fmt::format("  lr {:.2e}  norm {:.2f}  {:.0f} tok/s", e.lr, e.grad_norm, e.tokens_per_second);
+  if (e.mfu > 0) line += fmt::format("  mfu {:.0f} %", e.mfu * 100);
+  line += fmt::format("  {}  {} left", format_bytes(bytes_), format_seconds(seconds_left));
+  if (terminal_) {
+    line.resize(std::min(line.size(), terminal_width() - 1));
+    fmt::print("\r\033[K{}", line);
+    open_ = true;
+  } else {
+    fmt::print("{}\n", line);
+  }
+  std::fflush(stdout);
+}
+
+void ProgressLine::note(const std::string& text) {
+  if (open_) fmt::print("\r\033[K");
+  open_ = false;
+  fmt::print("{}\n", text);
+  std::fflush(stdout);
+}
+
+void ProgressLine::finish() {
+  if (open_) fmt::print("\n");
+  open_ = false;
+  std::fflush(stdout);
+}
+
+}  // namespace strobe

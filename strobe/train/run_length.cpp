@@ -1,0 +1,71 @@
+#include "strobe/train/run_length.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+double RunLength::done(const Progress& progress) const {
+  if (steps > 0) return std::min(1.0, progress.steps / static_cast<double>(steps));
+  return std::min(1.0, progress.in(unit) / total);
+}
+
+bool RunLength::finished(const Progress& progress) const {
+  if (steps > 0) return progress.steps >= static_cast<double>(steps);
+  return progress.in(unit) >= total;
+}
+
+Progress RunLength::at(int64_t step, double seconds) const {
+  const double tokens = static_cast<double>(step) * tokens_per_step;
+  return {static_cast<double>(step), tokens, tokens / tokens_per_epoch, seconds};
+}
+
+double RunLength::in_schedule_unit(Length length, const std::string& key) const {
+  if (length.unit == Length::Unit::fraction)
+    return length.value * (steps > 0 ? static_cast<double>(steps) : total);
+  const bool clock_length = length.unit == Length::Unit::seconds, clock_run = steps == 0;
+  if (clock_length != clock_run)
+    fail("{}: '{}' does not fit a run {}; write a share of the run ('5 %') or {}", key,
+         to_string(length), clock_run ? "measured in seconds" : "not measured in seconds",
+         clock_run ? "seconds" : "steps, tokens or epochs");
+  if (clock_run) return length.value;
+  return static_cast<double>(length_in_steps(length, steps, tokens_per_step, tokens_per_epoch));
+}
+
+RunLength run_length(const TrainConfig& train, double tokens_per_step, double tokens_per_epoch) {
+  RunLength out;
+  out.tokens_per_step = tokens_per_step, out.tokens_per_epoch = tokens_per_epoch;
+  int set = 0;
+  const auto take = [&](const std::optional<double>& value, Length::Unit unit) {
+    if (!value) return;
+    if (!(*value > 0)) fail("train: the length of the run is {}; it takes more than 0", *value);
+    out.unit = unit, out.total = *value, ++set;
+  };
+  take(train.steps, Length::Unit::steps);
+  take(train.tokens, Length::Unit::tokens);
+  take(train.epochs, Length::Unit::epochs);
+  take(train.seconds, Length::Unit::seconds);
+  if (set != 1)
+    fail("train: set one of train.steps, train.tokens, train.epochs and train.seconds (found {})",
+         set);
+  if (out.unit != Length::Unit::seconds)
+    out.steps = std::max<int64_t>(
+        1, length_in_steps({out.total, out.unit}, 0, tokens_per_step, tokens_per_epoch));
+  return out;
+}
+
+bool due(Length every, const RunLength& length, const Progress& before, const Progress& after) {
+  if (every.value <= 0) return false;
+  double interval = every.value, from = 0, to = 0;
+  if (every.unit == Length::Unit::fraction) {
+    from = length.done(before), to = length.done(after);
+  } else {
+    from = before.in(every.unit), to = after.in(every.unit);
+  }
+  constexpr double kRounding = 1e-9;  // 0.3 / 0.1 is a hair under 3
+  return std::floor(to / interval + kRounding) > std::floor(from / interval + kRounding);
+}
+
+}  // namespace strobe

@@ -1,0 +1,272 @@
+#include "strobe/train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/train/loaded_run.h"
+
+namespace strobe {
+
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The process's peak resident memory, in bytes; 0 where the system does not tell.
+int64_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  return 0;
+}
+
+// Fills in what depends on the data, and refuses sizes that do not fit it.
+Config resolve(Config config, const Dataset& dataset) {
+  if (config.model.vocab == 0) config.model.vocab = dataset.vocab();
+  if (config.model.vocab < dataset.vocab())
+    fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
+         config.model.vocab, dataset.vocab(), dataset.folder());
+  if (config.train.sequence == 0) config.train.sequence = config.model.context;
+  if (config.train.sequence < 1 || config.train.sequence > config.model.context)
+    fail("train.sequence: {} tokens do not fit the model's context of {}", config.train.sequence,
+         config.model.context);
+  if (config.train.micro_batch < 1 || config.train.grad_accum < 1)
+    fail("train: micro_batch ({}) and grad_accum ({}) must be 1 or more", config.train.micro_batch,
+         config.train.grad_accum);
+  if (config.train.micro_batch * config.train.sequence > (int64_t{1} << 30))
+    fail("train: {} sequences of {} tokens are more than one micro-batch can hold",
+         config.train.micro_batch, config.train.sequence);
+  if (!config.schedule.record.empty())
+    config.train.steps =
+        static_cast<double>(recorded_learning_rates(config.schedule.record).size()),
+    config.train.tokens = config.train.epochs = config.train.seconds = std::nullopt;
+  return config;
+}
+
+EngineShape shape_of(const Config& config) {
+  return {.training = true,
+          .sequences = config.train.micro_batch,
+          .length = config.train.sequence,
+          .micro_batches = config.train.grad_accum};
+}
+
+std::string_view name_of(RunState state) {
+  switch (state) {
+    case RunState::finished: return "finished";
+    case RunState::stopped: return "stopped";
+    case RunState::diverged: return "diverged";
+  }
+  return "?";
+}
+
+constexpr double kManyEpochs = 10;  // passes over the data beyond which a run says so
+
+}  // namespace
+
+Trainer::Trainer(Config config, std::function<bool()> stop)
+    : stop_(std::move(stop)),
+      dataset_(Dataset::open(config.data.path)),
+      sequence_((config_ = resolve(std::move(config), dataset_)).train.sequence),
+      batches_(dataset_, static_cast<uint64_t>(config_.seed), config_.train.micro_batch, sequence_),
+      engine_(config_, config_.model.vocab, shape_of(config_)),
+      length_(run_length(
+          config_.train,
+          static_cast<double>(config_.train.micro_batch * sequence_ * config_.train.grad_accum),
+          static_cast<double>(batches_.tokens_per_epoch()))),
+      schedule_(make_schedule(
+          config_.schedule, length_.in_schedule_unit(config_.schedule.warmup, "schedule.warmup"),
+          length_.in_schedule_unit(config_.schedule.length, "schedule.length"),
+          length_.in_schedule_unit(config_.schedule.cooldown, "schedule.cooldown"))) {
+  if (!config_.schedule.record.empty())
+    recorded_lr_ = recorded_learning_rates(config_.schedule.record);
+  if (dataset_.has_split("valid"))
+    validation_ = std::make_unique<EvalBatches>(dataset_, "valid", config_.train.micro_batch,
+                                                sequence_, config_.eval.tokens);
+}
+
+std::string Trainer::describe() const {
+  const EnginePlan& plan = engine_.plan();
+  std::string out =
+      fmt::format("parameters      {:.1f} M\n", static_cast<double>(plan.parameters) / 1e6);
+  out += fmt::format("tokens a step   {:.0f}  ({} sequences of {}, {} micro-batches)\n",
+                     length_.tokens_per_step, config_.train.micro_batch, sequence_,
+                     config_.train.grad_accum);
+  if (length_.steps > 0)
+    out += fmt::format(
+        "length          {} steps, {:.3g} tokens, {:.2f} epochs\n", length_.steps,
+        static_cast<double>(length_.steps) * length_.tokens_per_step,
+        static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch);
+  else
+    out += fmt::format("length          {} of training\n", format_seconds(length_.total));
+  out += fmt::format("operations      {:.3g} FLOP a step\n", plan.step_flops);
+  out += fmt::format("precision       {}\n", name_of(engine_.dtype()));
+  out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
+  for (const EnginePlan::Part& part : plan.parts)
+    out += fmt::format("  {:>10}  {}\n", format_bytes(part.bytes), part.name);
+  const int64_t checkpoint = checkpoint_bytes(const_cast<Engine&>(engine_).params());
+  out += fmt::format("checkpoint      {} each\n", format_bytes(checkpoint));
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
+  const DeviceInfo device = const_cast<Engine&>(engine_).ops().info();
+  return {{"strobe", STROBE_VERSION},
+          {"device", device.name},
+          {"backend", device.kind},
+          {"threads", fmt::format("{}", threads())},
+          {"precision", std::string(name_of(engine_.dtype()))},
+          {"attention", config_.attention.algorithm},
+          {"compiler", __VERSION__},
+          {"parameters", fmt::format("{}", engine_.plan().parameters)},
+          {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
+          {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
+          {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
+          {"data", dataset_.folder()},
+          {"data_hash", fmt::format("{:016x}", dataset_.hash())}};
+}
+
+float Trainer::learning_rate() const {
+  const auto step = static_cast<size_t>(state_.step);
+  if (!recorded_lr_.empty()) return recorded_lr_[std::min(step, recorded_lr_.size() - 1)];
+  const double position = length_.steps > 0 ? static_cast<double>(state_.step) + 1 : state_.seconds;
+  return static_cast<float>(config_.optimizer.lr * schedule_.factor(position));
+}
+
+StepEvent Trainer::train_step() {
+  std::vector<HostBatch> batches(static_cast<size_t>(config_.train.grad_accum));
+  for (size_t i = 0; i < batches.size(); ++i)
+    batches_.fill(batches[i], state_.step * config_.train.grad_accum + static_cast<int64_t>(i));
+
+  const double begin = now();
+  StepState step;
+  step.seed = static_cast<uint64_t>(config_.seed);
+  step.step = state_.step;
+  step.lr = learning_rate();
+  StepEvent event;
+  event.loss = engine_.step(step, batches);
+  const StepState after = engine_.ops().step_state();
+  const double seconds = now() - begin;
+
+  if (after.halt || !std::isfinite(event.loss))
+    fail("train: the {} is not finite at step {}; the update was not applied",
+         after.halt ? "gradient norm" : "loss", state_.step + 1);
+  state_.step += 1;
+  state_.seconds += seconds;
+  state_.tokens = static_cast<double>(state_.step) * length_.tokens_per_step;
+  event.step = state_.step;
+  event.tokens = state_.tokens;
+  event.seconds = state_.seconds;
+  event.lr = step.lr;
+  event.grad_norm = after.grad_norm;
+  event.tokens_per_second = length_.tokens_per_step / seconds;
+  const double peak = engine_.ops().info().peak_flops;
+  if (peak > 0)
+    event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
+  step_seconds_ += seconds, ++steps_timed_;
+  return event;
+}
+
+double Trainer::seconds_left(const Progress& progress) const {
+  const double done = length_.done(progress);
+  if (done <= 0 || steps_timed_ == 0) return NAN;
+  // Training that is left, and evaluations and checkpoints at the rate seen so far.
+  const double per_step = step_seconds_ / static_cast<double>(steps_timed_);
+  const double steps_left = progress.steps / done - progress.steps;
+  const double other =
+      (evaluation_seconds_ + checkpoint_seconds_) / static_cast<double>(steps_timed_);
+  return steps_left * (per_step + other);
+}
+
+void Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
+  if (!validation_) return;
+  const double begin = now();
+  last_evaluation_ = evaluate(engine_, dataset_, "valid", *validation_, {});
+  evaluation_seconds_ += now() - begin, ++evaluations_;
+  folder.append(event, last_evaluation_);
+  if (last_evaluation_.loss < state_.best_loss) {
+    state_.best_loss = last_evaluation_.loss;
+    state_.best_step = state_.step;
+  }
+}
+
+void Trainer::save(const StepEvent& event) {
+  const double begin = now();
+  (void)event;
+  checkpoints_->save(engine_.ops(), engine_.params(), state_);
+  checkpoint_seconds_ += now() - begin, ++saves_;
+}
+
+void Trainer::start(RunFolder& folder, bool resume) {
+  engine_.allocate();
+  checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
+  line_ = std::make_unique<ProgressLine>("", engine_.plan().bytes);
+  folder.write_environment(environment());
+  folder.write_memory(engine_.plan());
+  if (resume) {
+    state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(),
+                                    [&](const std::string& text) { line_->note(text); });
+    refresh_compute(engine_.ops(), engine_.model());
+    folder.truncate_events(state_.step);
+    return;
+  }
+  initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
+  if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
+  save({});
+}
+
+RunState Trainer::run(RunFolder& folder, bool resume) {
+  start(folder, resume);
+  const double epochs =
+      static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch;
+  if (epochs > kManyEpochs)
+    line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
+                            epochs, length_.tokens_per_epoch));
+  StepEvent event;
+  event.step = state_.step, event.tokens = state_.tokens, event.seconds = state_.seconds;
+  Progress progress = length_.at(state_.step, state_.seconds);
+  while (!length_.finished(progress)) {
+    if (stop_ && stop_()) return end(folder, RunState::stopped, event);
+    const Progress before = progress;
+    try {
+      event = train_step();
+    } catch (const Error& error) {
+      line_->note(error.what());
+      return end(folder, RunState::diverged, event);
+    }
+    folder.append(event);
+    progress = length_.at(state_.step, state_.seconds);
+    const bool finished = length_.finished(progress);
+    bool best = false;
+    if (due(config_.eval.every, length_, before, progress) || finished) {
+      const int64_t previous = state_.best_step;
+      evaluate_now(folder, event);
+      best = state_.best_step != previous;
+    }
+    if (due(config_.checkpoint.every, length_, before, progress) || best || finished) {
+      folder.sync_events();
+      save(event);
+    }
+    line_->show(event, last_evaluation_.tokens > 0 ? last_evaluation_.loss : NAN,
+                length_.done(progress), seconds_left(progress),
+                finished || due(config_.train.log_every, length_, before, progress));
+  }
+  return end(folder, RunState::finished, event);
+}
+
+RunState Trainer::end(RunFolder& folder, RunState state, const StepEvent& event) {
+  if (state == RunState::stopped) {
+    folder.sync_events();
+    save(event);
+  }
+  checkpoints_->wait();
+  line_->finish();
+  folder.write_result(std::string(name_of(state)), event, last_evaluation_, engine_.plan(),
+                      peak_resident_bytes());
+  return state;
+}
+
+}  // namespace strobe

@@ -1,0 +1,65 @@
+// The training loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "strobe/config/config.h"
+#include "strobe/data/batches.h"
+#include "strobe/data/dataset.h"
+#include "strobe/io/checkpoint.h"
+#include "strobe/optim/schedule.h"
+#include "strobe/train/engine.h"
+#include "strobe/train/evaluate.h"
+#include "strobe/train/progress_line.h"
+#include "strobe/train/run_folder.h"
+#include "strobe/train/run_length.h"
+
+namespace strobe {
+
+enum class RunState { finished, stopped, diverged };
+
+class Trainer {
+ public:
+  /// Opens the data and plans; throws Error for what cannot run. `stop` is asked once a step.
+  Trainer(Config config, std::function<bool()> stop);
+
+  /// What will run: parameters, memory by part, steps, tokens, size of a checkpoint.
+  std::string describe() const;
+  const Config& config() const { return config_; }
+
+  /// Trains from the start in a new folder, or on from the newest whole checkpoint.
+  RunState run(RunFolder& folder, bool resume);
+
+ private:
+  void start(RunFolder& folder, bool resume);
+  StepEvent train_step();
+  void evaluate_now(RunFolder& folder, const StepEvent& event);
+  void save(const StepEvent& event);
+  RunState end(RunFolder& folder, RunState state, const StepEvent& event);
+  float learning_rate() const;
+  double seconds_left(const Progress& now) const;
+  std::vector<std::pair<std::string, std::string>> environment() const;
+
+  Config config_;
+  std::function<bool()> stop_;
+  Dataset dataset_;
+  int64_t sequence_;
+  TrainBatches batches_;
+  std::unique_ptr<EvalBatches> validation_;  // null where the data has no valid split
+  Engine engine_;
+  RunLength length_;
+  Schedule schedule_;
+  std::vector<float> recorded_lr_;  // of the run that is being repeated
+
+  TrainState state_;
+  Evaluation last_evaluation_;
+  std::unique_ptr<CheckpointWriter> checkpoints_;
+  std::unique_ptr<ProgressLine> line_;
+  // Wall time spent on each kind of work, for the time left.
+  double step_seconds_ = 0, evaluation_seconds_ = 0, checkpoint_seconds_ = 0;
+  int64_t steps_timed_ = 0, evaluations_ = 0, saves_ = 0;
+};
+
+}  // namespace strobe
