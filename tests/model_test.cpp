@@ -1,0 +1,316 @@
+// GPT-2 against Hugging Face transformers (tools/make_gpt2_fixture.py), and its invariants.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/io/safetensors.h"
+#include "strobe/train/engine.h"
+
+namespace strobe {
+namespace {
+
+const std::string kFixture = STROBE_SOURCE_DIR "/tests/data/gpt2_tiny.safetensors";
+constexpr int64_t kVocab = 61, kSequences = 3, kLength = 11;
+
+Config tiny_config() {
+  Config config;
+  config.model.layers = 2, config.model.channels = 48, config.model.heads = 3;
+  config.model.context = 16, config.model.dropout = 0;
+  config.precision = "f32";
+  config.optimizer.lr = 1e-2, config.optimizer.weight_decay = 0.1, config.optimizer.clip = 1;
+  return config;
+}
+
+EngineShape tiny_shape(int64_t sequences = kSequences, int64_t micro_batches = 1) {
+  return {.training = true,
+          .sequences = sequences,
+          .length = kLength,
+          .decode_capacity = 16,
+          .micro_batches = micro_batches};
+}
+
+std::vector<float> download(Engine& engine, Tensor tensor) {
+  std::vector<float> out(static_cast<size_t>(tensor.numel()));
+  engine.ops().download(out.data(), tensor);
+  return out;
+}
+
+std::vector<float> all_values(Engine& engine) {
+  std::vector<float> out;
+  for (Param* param : engine.params()) {
+    const std::vector<float> values = download(engine, param->value);
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  return out;
+}
+
+// The largest difference as a share of the largest reference value; infinite where not finite.
+double relative_error(const float* got, const float* want, size_t n) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const double difference = std::abs(static_cast<double>(got[i]) - want[i]);
+    if (!(difference <= 1e30)) return INFINITY;
+    worst = std::max(worst, difference);
+    scale = std::max(scale, std::abs(static_cast<double>(want[i])));
+  }
+  return worst / scale;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class Fixture {
+ public:
+  Fixture() : file_(SafetensorsFile::open(kFixture)) {}
+
+  HostBatch batch() const {
+    HostBatch out;
+    out.sequences = kSequences, out.length = kLength, out.scored = kSequences * kLength;
+    const int32_t* tokens = file_.tensor("tokens").as<int32_t>();
+    const int32_t* targets = file_.tensor("targets").as<int32_t>();
+    out.tokens.assign(tokens, tokens + out.scored);
+    out.targets.assign(targets, targets + out.scored);
+    return out;
+  }
+  void load(Engine& engine) const {
+    for (Param* param : engine.params()) {
+      const Tensor source = file_.tensor("weight." + param->name);
+      std::vector<float> values(static_cast<size_t>(param->value.numel()), 0.0f);
+      std::memcpy(values.data(), source.data, static_cast<size_t>(source.bytes()));
+      engine.ops().upload(param->value, values.data());
+    }
+    refresh_compute(engine.ops(), engine.model());
+  }
+  const float* floats(const std::string& name) const { return file_.tensor(name).as<float>(); }
+
+ private:
+  SafetensorsFile file_;
+};
+
+StepState state_at(int64_t step) {
+  StepState state;
+  state.seed = 7, state.step = step, state.lr = 1e-2f;
+  return state;
+}
+
+TEST(Gpt2, LogitsEqualTransformers) {
+  const Fixture fixture;
+  Engine engine(tiny_config(), kVocab, tiny_shape());
+  engine.allocate();
+  fixture.load(engine);
+  const HostBatch batch = fixture.batch();
+  std::vector<float> logits;
+  for (int64_t s = 0; s < kSequences; ++s) {
+    // One token at a time for the first sequence, the whole prompt at once for the others.
+    engine.start_decoding();
+    const int32_t* tokens = batch.tokens.data() + s * kLength;
+    if (s > 0) {
+      engine.decode({tokens, static_cast<size_t>(kLength)}, logits);
+      EXPECT_LT(relative_error(logits.data(),
+                               fixture.floats("logits") + ((s + 1) * kLength - 1) * kVocab, kVocab),
+                1e-5);
+      continue;
+    }
+    for (int64_t t = 0; t < kLength; ++t) {
+      engine.decode({tokens + t, 1}, logits);
+      ASSERT_EQ(logits.size(), static_cast<size_t>(kVocab));
+      EXPECT_LT(relative_error(logits.data(), fixture.floats("logits") + t * kVocab, kVocab), 1e-5)
+          << "position " << t;
+    }
+  }
+}
+
+class Gpt2Attention : public testing::TestWithParam<std::string> {};
+
+TEST_P(Gpt2Attention, EveryGradientEqualsTransformers) {
+  const Fixture fixture;
+  Config config = tiny_config();
+  config.attention.algorithm = GetParam();
+  config.optimizer.clip = 0;
+  Engine engine(config, kVocab, tiny_shape());
+  engine.allocate();
+  fixture.load(engine);
+  StepState state = state_at(0);
+  state.lr = 0;
+  const HostBatch batch = fixture.batch();
+  const double loss = engine.step(state, {&batch, 1});
+  EXPECT_NEAR(loss, fixture.floats("losses")[0], 1e-5);
+  for (Param* param : engine.params()) {
+    const std::vector<float> grad = download(engine, param->grad);
+    const size_t stored = static_cast<size_t>(param->stored(param->grad).numel());
+    EXPECT_LT(relative_error(grad.data(), fixture.floats("grad." + param->name), stored), 2e-5)
+        << param->name;
+    for (size_t i = stored; i < grad.size(); ++i) ASSERT_EQ(grad[i], 0) << "padding";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Algorithms, Gpt2Attention, testing::Values("naive", "flash1", "flash2"));
+
+TEST(Gpt2, TenAdamWLossesEqualTransformers) {
+  const Fixture fixture;
+  for (const char* precision : {"f32", "bf16"}) {
+    Config config = tiny_config();
+    config.precision = precision;
+    Engine engine(config, kVocab, tiny_shape());
+    engine.allocate();
+    fixture.load(engine);
+    const HostBatch batch = fixture.batch();
+    const double tolerance = precision == std::string("f32") ? 2e-4 : 3e-2;
+    for (int64_t i = 0; i < 10; ++i)
+      EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}), fixture.floats("losses")[i], tolerance)
+          << precision << " step " << i;
+  }
+}
+
+TEST(Gpt2, EvaluationEqualsTheTrainingLoss) {
+  const Fixture fixture;
+  Engine engine(tiny_config(), kVocab, tiny_shape());
+  engine.allocate();
+  fixture.load(engine);
+  const HostBatch batch = fixture.batch();
+  EXPECT_NEAR(engine.evaluate(batch) / static_cast<double>(batch.scored),
+              fixture.floats("losses")[0], 1e-5);
+}
+
+// Final weights after `steps` steps from the fixture's weights.
+std::vector<float> train(Config config, const EngineShape& shape,
+                         const std::vector<HostBatch>& batches, int64_t steps = 5) {
+  Engine engine(config, kVocab, shape);
+  engine.allocate();
+  Fixture().load(engine);
+  for (int64_t i = 0; i < steps; ++i) engine.step(state_at(i), batches);
+  return all_values(engine);
+}
+
+TEST(Gpt2, SameSeedSameBitsWhateverTheThreads) {
+  Config config = tiny_config();
+  config.model.dropout = 0.1;
+  const std::vector<HostBatch> batches = {Fixture().batch()};
+  for (const char* precision : {"f32", "bf16"}) {
+    config.precision = precision;
+    config.threads = 1;
+    const std::vector<float> one = train(config, tiny_shape(), batches);
+    for (const int64_t threads : {1, 2, 3}) {
+      config.threads = threads;
+      EXPECT_TRUE(same_bits(one, train(config, tiny_shape(), batches))) << threads;
+    }
+  }
+  set_threads(0);
+}
+
+TEST(Gpt2, RecomputingChangesNoBit) {
+  Config config = tiny_config();
+  config.model.dropout = 0.1;
+  const std::vector<HostBatch> batches = {Fixture().batch()};
+  for (const char* precision : {"f32", "bf16"}) {
+    config.precision = precision;
+    config.model.recompute = "none";
+    const std::vector<float> kept = train(config, tiny_shape(), batches);
+    config.model.recompute = "block";
+    EXPECT_TRUE(same_bits(kept, train(config, tiny_shape(), batches))) << precision;
+  }
+}
+
+TEST(Gpt2, RecomputingTakesLessMemory) {
+  Config config = tiny_config();
+  config.model.layers = 8;
+  const Engine kept(config, kVocab, tiny_shape());
+  config.model.recompute = "block";
+  const Engine recomputed(config, kVocab, tiny_shape());
+  EXPECT_LT(recomputed.plan().bytes, kept.plan().bytes);
+}
+
+TEST(Gpt2, AccumulationEqualsOneLargeBatch) {
+  const HostBatch whole = Fixture().batch();
+  std::vector<HostBatch> parts;
+  for (int64_t s = 0; s < kSequences; ++s) {
+    HostBatch part;
+    part.sequences = 1, part.length = part.scored = kLength;
+    part.tokens.assign(whole.tokens.begin() + s * kLength,
+                       whole.tokens.begin() + (s + 1) * kLength);
+    part.targets.assign(whole.targets.begin() + s * kLength,
+                        whole.targets.begin() + (s + 1) * kLength);
+    parts.push_back(part);
+  }
+  const std::vector<float> large = train(tiny_config(), tiny_shape(), {whole});
+  const std::vector<float> small = train(tiny_config(), tiny_shape(1, kSequences), parts);
+  ASSERT_EQ(large.size(), small.size());
+  EXPECT_LT(relative_error(small.data(), large.data(), large.size()), 1e-4);
+}
+
+TEST(Gpt2, DropoutKeepsTheMeanLossAndDependsOnTheStep) {
+  const Fixture fixture;
+  Config config = tiny_config();
+  config.model.dropout = 0.2;
+  Engine engine(config, kVocab, tiny_shape());
+  engine.allocate();
+  fixture.load(engine);
+  const HostBatch batch = fixture.batch();
+  StepState state = state_at(0);
+  state.lr = 0;
+  const double first = engine.step(state, {&batch, 1});
+  EXPECT_EQ(first, engine.step(state, {&batch, 1}));
+  state.step = 1;
+  EXPECT_NE(first, engine.step(state, {&batch, 1}));
+}
+
+TEST(Gpt2, ANonFiniteGradientStopsTheUpdate) {
+  const Fixture fixture;
+  Engine engine(tiny_config(), kVocab, tiny_shape());
+  engine.allocate();
+  fixture.load(engine);
+  const HostBatch batch = fixture.batch();
+  Param& bias = *engine.params().back();
+  std::vector<float> values = download(engine, bias.value);
+  values[0] = NAN;
+  engine.ops().upload(bias.value, values.data());
+  const std::vector<float> before = all_values(engine);
+  engine.step(state_at(0), {&batch, 1});
+  EXPECT_NE(engine.ops().step_state().halt, 0);
+  EXPECT_TRUE(same_bits(before, all_values(engine)));
+}
+
+TEST(Gpt2, GroupedHeadsTrain) {
+  Config config = tiny_config();
+  config.model.heads = 6, config.model.kv_heads = 2;
+  Engine engine(config, kVocab, tiny_shape());
+  engine.allocate();
+  initialise_params(engine.ops(), engine.model(), 3);
+  const HostBatch batch = Fixture().batch();
+  const double first = engine.step(state_at(0), {&batch, 1});
+  double last = first;
+  for (int64_t i = 1; i < 20; ++i) last = engine.step(state_at(i), {&batch, 1});
+  EXPECT_LT(last, 0.7 * first);
+}
+
+TEST(Gpt2, ImpossibleShapesAreRefused) {
+  const auto refuses = [](const std::function<void(Config&)>& change, const std::string& part) {
+    Config config = tiny_config();
+    change(config);
+    try {
+      Engine engine(config, kVocab, tiny_shape());
+      ADD_FAILURE() << "accepted: " << part;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  refuses([](Config& c) { c.model.heads = 5; }, "divisible by heads");
+  refuses([](Config& c) { c.model.layers = 0; }, "model.layers");
+  refuses([](Config& c) { c.model.dropout = 1; }, "model.dropout");
+  refuses([](Config& c) { c.model.kv_heads = 2; }, "divisible by kv_heads");
+  refuses([](Config& c) { c.model.channels = 900, c.model.heads = 3; }, "head size");
+  refuses([](Config& c) { c.model.kind = "gpt5"; }, "model.kind");
+  refuses([](Config& c) { c.model.recompute = "all"; }, "model.recompute");
+  refuses([](Config& c) { c.attention.algorithm = "flash9"; }, "flash9");
+  refuses([](Config& c) { c.attention.algorithm = "flash3"; }, "flash3");
+  refuses([](Config& c) { c.precision = "fp16"; }, "precision");
+  refuses([](Config& c) { c.backend = "tpu"; }, "tpu");
+  refuses([](Config& c) { c.optimizer.name = "adamm"; }, "adamw");
+}
+
+}  // namespace
+}  // namespace strobe
