@@ -9,6 +9,7 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
+#include "strobe/core/file.h"
 #include "strobe/core/json_text.h"
 
 namespace strobe {
@@ -65,7 +66,7 @@ RunFolder RunFolder::open(const std::string& path) {
 }
 
 void RunFolder::write_config(const Config& config) {
-  write_file_atomically(file("config.toml"), to_toml(config));
+  write_file("train", file("config.toml"), to_toml(config));
 }
 
 void RunFolder::write_environment(const std::vector<std::pair<std::string, std::string>>& entries) {
@@ -73,7 +74,7 @@ void RunFolder::write_environment(const std::vector<std::pair<std::string, std::
   for (const auto& [key, value] : entries)
     text +=
         fmt::format("{}\n  {}: {}", text.size() > 1 ? "," : "", json_quote(key), json_quote(value));
-  write_file_atomically(file("environment.json"), text + "\n}\n");
+  write_file("train", file("environment.json"), text + "\n}\n");
 }
 
 void RunFolder::write_memory(const EnginePlan& plan) {
@@ -81,7 +82,7 @@ void RunFolder::write_memory(const EnginePlan& plan) {
   for (const EnginePlan::Part& part : plan.parts)
     text += fmt::format("{}\n  {{\"part\": {}, \"bytes\": {}}}", text.size() > 1 ? "," : "",
                         json_quote(part.name), part.bytes);
-  write_file_atomically(file("memory.json"), text + "\n]\n");
+  write_file("train", file("memory.json"), text + "\n]\n");
 }
 
 void RunFolder::truncate_events(int64_t step) {
@@ -136,8 +137,8 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
                              int64_t peak_bytes) {
   const bool evaluated = evaluation.tokens > 0;
   const auto metric = [&](double value) { return evaluated ? json_number(value) : "null"; };
-  write_file_atomically(
-      file("result.json"),
+  write_file(
+      "train", file("result.json"),
       fmt::format(
           "{{\n  \"state\": \"{}\",\n  \"steps\": {},\n  \"tokens\": {},\n  \"seconds\": {:.3f},\n"
           "  \"train/loss\": {},\n  \"val/loss\": {},\n  \"val/token_perplexity\": {},\n"
@@ -152,7 +153,7 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
 }
 
 void RunFolder::write_sample(const std::string& text) {
-  write_file_atomically(file("samples.txt"), text);
+  write_file("train", file("samples.txt"), text);
 }
 
 std::vector<float> recorded_learning_rates(const std::string& run) {

@@ -1,0 +1,115 @@
+#include "strobe/core/files.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+namespace fs = std::filesystem;
+
+FileLock::FileLock(const std::string& file, const std::string& what)
+    : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("lock: cannot open {}: {}", file, std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  ::close(descriptor_);
+  fail("lock: another process is working on {}; wait for it or stop it", what);
+}
+
+FileLock::~FileLock() { ::close(descriptor_); }
+
+MappedFile::MappedFile(const std::string& operation, const std::string& file) {
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status {};
+  if (fd < 0 || ::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    const int error = errno;
+    if (fd >= 0) ::close(fd);
+    fail("{}: cannot read {}: {}", operation, file, fd >= 0 ? "not a file" : std::strerror(error));
+  }
+  const auto size = static_cast<size_t>(status.st_size);
+  void* memory = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+  ::close(fd);
+  if (memory == MAP_FAILED) fail("{}: cannot map {}: {}", operation, file, std::strerror(errno));
+  bytes_ = {static_cast<const std::byte*>(memory), size};
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+FileWriter::FileWriter(std::string operation, std::string file)
+    : operation_(std::move(operation)), file_(std::move(file)), temporary_(file_ + ".partial") {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail("{}: cannot write {}: {}", operation_, file_, std::strerror(errno));
+}
+
+FileWriter::~FileWriter() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void FileWriter::write(const void* data, size_t size) {
+  write_at(size_, data, size);
+  size_ += static_cast<int64_t>(size);
+}
+
+void FileWriter::write_at(int64_t offset, const void* data, size_t size) {
+  const char* from = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = ::pwrite(descriptor_, from, size, offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail("{}: cannot write {}: {}", operation_, file_, std::strerror(errno));
+    from += written, offset += written, size -= static_cast<size_t>(written);
+  }
+}
+
+void FileWriter::commit() {
+  const bool synced = ::fsync(descriptor_) == 0;
+  const bool closed = ::close(std::exchange(descriptor_, -1)) == 0;
+  if (!synced || !closed || ::rename(temporary_.c_str(), file_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    fail("{}: cannot write {}: {}", operation_, file_, std::strerror(error));
+  }
+}
+
+void sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+int64_t free_disk_bytes(const std::string& path) {
+  fs::path existing = fs::absolute(path);
+  while (!fs::exists(existing) && existing.has_parent_path() && existing != existing.root_path())
+    existing = existing.parent_path();
+  std::error_code error;
+  const fs::space_info space = fs::space(existing, error);
+  return error ? -1 : static_cast<int64_t>(space.available);
+}
+
+uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+}  // namespace strobe

@@ -1,0 +1,68 @@
+// Files as this project treats them: nothing half-written under a final name, no size trusted.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace strobe {
+
+/// Holds an exclusive lock on a file (made if absent) until destroyed. Throws Error naming `what`
+/// if another process holds it. The lock goes with the process, however it ends.
+class FileLock {
+ public:
+  FileLock(const std::string& file, const std::string& what);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+/// A whole file mapped read-only.
+class MappedFile {
+ public:
+  /// Throws Error beginning with `operation` if it cannot be read.
+  MappedFile(const std::string& operation, const std::string& file);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+/// Writes a file in pieces under a temporary name; commit() makes it durable and gives it its own.
+/// Without commit() nothing stays. Throws Error beginning with `operation`.
+class FileWriter {
+ public:
+  FileWriter(std::string operation, std::string file);
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  void write(const void* data, size_t size);
+  /// Overwrites bytes already written.
+  void write_at(int64_t offset, const void* data, size_t size);
+  int64_t size() const { return size_; }
+  void commit();
+
+ private:
+  std::string operation_, file_, temporary_;
+  int descriptor_ = -1;
+  int64_t size_ = 0;
+};
+
+/// Makes the entries of a folder durable.
+void sync_folder(const std::string& folder);
+
+/// Bytes that can still be written where `path` is (or will be); -1 if the system does not tell.
+int64_t free_disk_bytes(const std::string& path);
+
+/// A 64-bit checksum (XXH3).
+uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed = 0);
+
+}  // namespace strobe

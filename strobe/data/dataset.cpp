@@ -1,0 +1,151 @@
+#include "strobe/data/dataset.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/data/tokenizer.h"
+
+namespace strobe {
+
+namespace {
+
+using Json = nlohmann::json;
+
+int64_t count_of(const Json& object, const char* key, const std::string& file) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_integer() || found->get<int64_t>() < 0)
+    fail("dataset: {}: '{}' is missing or not a count", file, key);
+  return found->get<int64_t>();
+}
+
+// A name inside the folder; never a path out of it.
+std::string shard_name(const Json& value, const std::string& file) {
+  if (!value.is_string()) fail("dataset: {}: a shard's name is not text", file);
+  const std::string name = value.get<std::string>();
+  if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
+    fail("dataset: {}: '{}' is not the name of a shard in this folder", file, name);
+  return name;
+}
+
+constexpr uint32_t width_of(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
+
+}  // namespace
+
+Dataset Dataset::open(const std::string& folder) {
+  const std::string file = folder + "/dataset.json";
+  if (!std::filesystem::exists(file))
+    fail(
+        "dataset: {} is not a dataset: it has no dataset.json; 'strobe data prepare --out {}' "
+        "makes one",
+        folder, folder);
+  const MappedFile mapped("dataset", file);
+  const Json json =
+      Json::parse(reinterpret_cast<const char*>(mapped.bytes().data()),
+                  reinterpret_cast<const char*>(mapped.bytes().data()) + mapped.bytes().size(),
+                  nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("splits") || !json["splits"].is_array())
+    fail("dataset: {} is damaged or not strobe's", file);
+
+  Dataset out;
+  out.folder_ = folder;
+  const Tokenizer tokenizer = Tokenizer::load(out.tokenizer_file());
+  out.vocab_ = tokenizer.vocab_size();
+  out.end_of_text_ = tokenizer.end_of_text();
+  for (const Json& entry : json["splits"]) {
+    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
+        !entry.contains("shards") || !entry["shards"].is_array())
+      fail("dataset: {} is damaged: a split without name or shards", file);
+    SplitInfo info;
+    info.name = entry["name"].get<std::string>();
+    info.tokens = count_of(entry, "tokens", file);
+    info.documents = count_of(entry, "documents", file);
+    info.bytes = count_of(entry, "bytes", file);
+    info.words = count_of(entry, "words", file);
+    std::vector<Shard> shards;
+    int64_t tokens = 0;
+    for (const Json& name : entry["shards"]) {
+      info.shards.push_back(shard_name(name, file));
+      shards.push_back(out.open_shard(info.shards.back(), tokenizer.hash()));
+      tokens += shards.back().tokens;
+    }
+    if (tokens != info.tokens)
+      fail("dataset: {}: split '{}' should have {} tokens; its shards hold {}", file, info.name,
+           info.tokens, tokens);
+    out.splits_.push_back(std::move(info));
+    out.shards_.push_back(std::move(shards));
+  }
+  return out;
+}
+
+Dataset::Shard Dataset::open_shard(const std::string& name, uint64_t vocabulary) {
+  const std::string path = folder_ + "/" + name;
+  MappedFile file("dataset", path);
+  const std::span<const std::byte> bytes = file.bytes();
+  ShardHeader header;
+  if (bytes.size() < sizeof header)
+    fail("dataset: {} is truncated: {} bytes, less than a header", path, bytes.size());
+  std::memcpy(&header, bytes.data(), sizeof header);
+  if (std::memcmp(header.magic, ShardHeader::kMagic, sizeof header.magic) != 0)
+    fail("dataset: {} is not a token shard of strobe", path);
+  if (header.version != ShardHeader::kVersion)
+    fail("dataset: {} has format version {}; this strobe reads version {}", path, header.version,
+         ShardHeader::kVersion);
+  if (header.vocabulary != vocabulary)
+    fail("dataset: {} was made with another vocabulary than {}", path, tokenizer_file());
+  const size_t body = bytes.size() - sizeof header;
+  if (header.width != width_of(vocab_) || header.tokens != body / header.width ||
+      body % header.width != 0)
+    fail("dataset: {} is truncated or damaged: {} tokens of {} bytes do not make its {} bytes",
+         path, header.tokens, header.width, body);
+  const uint64_t sum = checksum(bytes.subspan(sizeof header));
+  if (sum != header.checksum)
+    fail("dataset: {} is damaged: its checksum is {:016x}, the header says {:016x}", path, sum,
+         header.checksum);
+  hash_ = checksum({reinterpret_cast<const std::byte*>(&sum), sizeof sum}, hash_ ^ vocabulary);
+  return {std::move(file), header.width, static_cast<int64_t>(header.tokens)};
+}
+
+bool Dataset::has_split(const std::string& name) const {
+  return std::any_of(splits_.begin(), splits_.end(), [&](const auto& s) { return s.name == name; });
+}
+
+size_t Dataset::index_of(const std::string& split) const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < splits_.size(); ++i) {
+    if (splits_[i].name == split) return i;
+    names.push_back(splits_[i].name);
+  }
+  fail("dataset: {} has no split '{}'; it has {}", folder_, split, fmt::join(names, ", "));
+}
+
+const SplitInfo& Dataset::split(const std::string& name) const { return splits_[index_of(name)]; }
+
+void Dataset::read(const std::string& split, int64_t begin, int64_t count, int32_t* out) const {
+  const size_t index = index_of(split);
+  check(begin >= 0 && count >= 0 && begin + count <= splits_[index].tokens,
+        "dataset: tokens out of range");
+  for (const Shard& shard : shards_[index]) {
+    if (count == 0) return;
+    if (begin >= shard.tokens) {
+      begin -= shard.tokens;
+      continue;
+    }
+    const int64_t here = std::min(count, shard.tokens - begin);
+    const std::byte* data = shard.file.bytes().data() + ShardHeader::kBytes;
+    for (int64_t i = 0; i < here; ++i) {
+      uint32_t token = 0;
+      std::memcpy(&token, data + (begin + i) * shard.width, shard.width);
+      if (token >= vocab_)
+        fail("dataset: a shard of {} holds token {}, the vocabulary has {} entries", folder_, token,
+             vocab_);
+      *out++ = static_cast<int32_t>(token);
+    }
+    begin = 0, count -= here;
+  }
+}
+
+}  // namespace strobe

@@ -1,0 +1,73 @@
+// Checkpoints: checkpoints/step_N/ with
+//
+//   model.safetensors      parameters under their own names, without padding: Hugging Face's GPT-2
+//   optimizer.safetensors  <parameter>.state<i>
+//   state.json             progress, and the checksums of the other two
+//
+// A folder is written under a temporary name, fsynced and renamed, so one that has its name is
+// whole. best.json names the one with the lowest validation loss.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "strobe/core/param.h"
+#include "strobe/ops/backend.h"
+
+namespace strobe {
+
+/// Where a run stands: all that resuming needs beside the tensors.
+struct TrainState {
+  int64_t step = 0;  // updates done
+  double tokens = 0, seconds = 0;
+  double best_loss = std::numeric_limits<double>::infinity();  // lowest validation loss so far
+  int64_t best_step = -1;                                      // -1: never evaluated
+};
+
+/// Writes checkpoints from a snapshot, in the background.
+class CheckpointWriter {
+ public:
+  /// `keep` newest checkpoints are kept beside the best one; 0: all. Removes what a killed writer
+  /// left behind.
+  CheckpointWriter(std::string folder, int64_t keep);
+  ~CheckpointWriter();
+
+  /// Copies parameters and optimizer states, then returns; the files follow. Waits for the previous
+  /// save, and throws the Error it met. Throws Error beforehand if the disk has too little room.
+  void save(Backend& ops, std::span<Param* const> params, const TrainState& state);
+  /// Returns when everything is on disk; throws the Error that the last save met.
+  void wait();
+
+ private:
+  struct Snapshot;
+  void write(const Snapshot& snapshot) const;
+  void prune(const TrainState& state) const;
+
+  std::string folder_;
+  int64_t keep_;
+  std::thread thread_;
+  std::exception_ptr error_;
+};
+
+/// Size of one checkpoint on disk.
+int64_t checkpoint_bytes(std::span<Param* const> params);
+
+/// Loads parameters and states from the newest checkpoint that is whole; damaged ones are passed
+/// over, each with a word to `note`. Throws Error if there is none, or if its shapes do not fit.
+TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
+                                  std::span<Param* const> params,
+                                  const std::function<void(const std::string&)>& note);
+
+/// Path of the checkpoint with the lowest validation loss; of the newest whole one if none was
+/// evaluated.
+std::string best_checkpoint(const std::string& folder);
+
+/// Loads the parameters of one checkpoint folder, checksums verified.
+void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params);
+
+}  // namespace strobe
