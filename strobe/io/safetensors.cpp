@@ -118,7 +118,8 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + sizeof size, size);
   SafetensorsHeader header;
   header.data_offset = static_cast<int64_t>(sizeof size + size);
-  for (const auto& [key, value] : parse_strictly(text, name).items()) {
+  const Json json = parse_strictly(text, name);
+  for (const auto& [key, value] : json.items()) {
     if (key != "__metadata__") {
       header.tensors.emplace(key, parse_entry(key, value, name));
       continue;

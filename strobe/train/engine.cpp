@@ -50,7 +50,7 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape) : 
   if (shape_.length > 0) {
     if (shape.training) {
       run_step(planning, measuring, shape_.micro_batches, [](int64_t) {});
-      plan_.step_flops = planning.flops();
+      plan_.step_flops = total_of(planning.ops()).flops;
     }
     Context ctx{planning, measuring, dtype_, /*training=*/false};
     model_->evaluate(ctx, losses_, batch_);
@@ -76,6 +76,8 @@ void Engine::allocate() {
   arena_ = Arena(memory_, plan_.bytes);
   lay_out(arena_);
   decode_mark_ = arena_.mark();
+  for (const Param* param : params_)
+    for (const Tensor& state : param->state) ops_->fill(state, 0);
   if (shape_.length == 0) return;
 
   const int64_t rows = shape_.sequences * shape_.length;
