@@ -13,6 +13,8 @@ Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
 Verb verb_bench_step();
+Verb verb_bench_gemm();
+Verb verb_bench_ops();
 Verb verb_doctor();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
@@ -26,6 +28,8 @@ inline std::vector<Verb> all_verbs() {
       verb_eval(),
       verb_generate(),
       verb_bench_step(),
+      verb_bench_gemm(),
+      verb_bench_ops(),
       verb_doctor(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),

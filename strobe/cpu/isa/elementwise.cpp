@@ -11,6 +11,17 @@ namespace {
 
 constexpr int kMaskGroup = 16 * kLanes;  // elements decided by one vector of Philox blocks
 
+// The first (or second) half of a and of b, `kRun` lanes from each in turn.
+template <int kRun, bool kSecond>
+STROBE_INLINE U32 interleave(U32 a, U32 b) {
+  U32 from{};
+  for (int i = 0; i < kLanes; ++i) {
+    const int source = (kSecond ? kLanes / 2 : 0) + i / (2 * kRun) * kRun + i % kRun;
+    from[i] = static_cast<uint32_t>(i / kRun % 2 ? kLanes + source : source);
+  }
+  return __builtin_shuffle(a, b, from);
+}
+
 // The bytes of kMaskGroup elements from block `first` on.
 STROBE_INLINE void mask_bytes(uint8_t* bytes, uint64_t first, const DropoutMask& mask) {
   PhiloxBlocks blocks;
@@ -22,10 +33,15 @@ STROBE_INLINE void mask_bytes(uint8_t* bytes, uint64_t first, const DropoutMask&
   blocks.words[2] = U32{} + mask.stream[0];
   blocks.words[3] = U32{} + mask.stream[1];
   blocks = philox(blocks, mask.key);
-  uint32_t words[4 * kLanes];
-  for (int lane = 0; lane < kLanes; ++lane)
-    for (int w = 0; w < 4; ++w) words[4 * lane + w] = blocks.words[w][lane];
-  std::memcpy(bytes, words, sizeof words);
+  // From words of all blocks to blocks of four words.
+  const U32 low01 = interleave<1, false>(blocks.words[0], blocks.words[1]);
+  const U32 high01 = interleave<1, true>(blocks.words[0], blocks.words[1]);
+  const U32 low23 = interleave<1, false>(blocks.words[2], blocks.words[3]);
+  const U32 high23 = interleave<1, true>(blocks.words[2], blocks.words[3]);
+  const U32 ordered[4] = {interleave<2, false>(low01, low23), interleave<2, true>(low01, low23),
+                          interleave<2, false>(high01, high23),
+                          interleave<2, true>(high01, high23)};
+  std::memcpy(bytes, ordered, sizeof ordered);
 }
 
 // `scale` where the byte keeps the element, else 0.
@@ -59,7 +75,11 @@ void add_dropout(T* y, const T* a, const T* b, int64_t begin, int64_t n, const D
 // 0.5 x (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
 constexpr float kTwoRootTwoOverPi = 1.5957691216057308f, kCubic = 0.044715f;
 
-STROBE_INLINE F32 sigmoid(F32 x) { return 1.0f / (1.0f + exp(-x)); }
+STROBE_INLINE F32 sigmoid(F32 x) {
+  const F32 e = exp_nonpositive(x < 0.0f ? x : -x);
+  const F32 below = reciprocal(1.0f + e);  // of -|x|: e / (1 + e);  of |x|: 1 / (1 + e)
+  return x < 0.0f ? e * below : below;
+}
 
 STROBE_INLINE F32 gelu_tanh_value(F32 x) {
   return x * sigmoid(kTwoRootTwoOverPi * (x + kCubic * x * x * x));
@@ -72,7 +92,7 @@ STROBE_INLINE F32 gelu_tanh_slope(F32 x) {
 // The normal distribution function, by Abramowitz & Stegun 7.1.26 (error 1.5e-7 at most).
 STROBE_INLINE F32 normal_cdf(F32 x, F32 gaussian) {
   const F32 z = 0.70710678f * (x < 0.0f ? -x : x);
-  const F32 t = 1.0f / (1.0f + 0.3275911f * z);
+  const F32 t = reciprocal(1.0f + 0.3275911f * z);
   F32 p = broadcast(1.061405429f);
   p = p * t - 1.453152027f;
   p = p * t + 1.421413741f;
@@ -81,9 +101,11 @@ STROBE_INLINE F32 normal_cdf(F32 x, F32 gaussian) {
   const F32 tail = 0.5f * p * t * gaussian;
   return x < 0.0f ? tail : 1.0f - tail;
 }
-STROBE_INLINE F32 gelu_erf_value(F32 x) { return x * normal_cdf(x, exp(-0.5f * x * x)); }
+STROBE_INLINE F32 gelu_erf_value(F32 x) {
+  return x * normal_cdf(x, exp_nonpositive(-0.5f * x * x));
+}
 STROBE_INLINE F32 gelu_erf_slope(F32 x) {
-  const F32 gaussian = exp(-0.5f * x * x);
+  const F32 gaussian = exp_nonpositive(-0.5f * x * x);
   return normal_cdf(x, gaussian) + 0.39894228f * x * gaussian;
 }
 

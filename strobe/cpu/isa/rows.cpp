@@ -54,24 +54,24 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dy, const 
 template <class T>
 float cross_entropy(T* dlogits, const T* logits, int64_t target, float scale, int64_t vocab,
                     int64_t n) {
-  // Each lane keeps its own maximum and sum (online softmax), so that one pass is enough.
   const F32 lowest = broadcast(-3.4028235e38f);
-  F32 largest = lowest, total{};
+  F32 largest = lowest;
   for_lanes(vocab, [&](int64_t i, auto part) {
-    const F32 x = part.mask_or(part.get(logits + i), lowest);
-    const F32 raised = max(largest, x);
-    total = total * exp(largest - raised) + part.mask_or(exp(x - raised), F32{});
-    largest = raised;
+    largest = max(largest, part.mask_or(part.get(logits + i), lowest));
   });
   const float top = max(largest);
-  const float z = sum(total * exp(largest - top));
+  F32 total{};
+  for_lanes(vocab, [&](int64_t i, auto part) {
+    total += part.mask_or(exp_nonpositive(part.get(logits + i) - top), F32{});
+  });
+  const float z = sum(total);
   const float aimed = scalar(logits[target]) - top;
   if (dlogits) {
     const float factor = scale / z;
     for_lanes(vocab, [=](int64_t i, auto part) {
-      part.put(dlogits + i, factor * exp(part.get(logits + i) - top));
+      part.put(dlogits + i, factor * exp_nonpositive(part.get(logits + i) - top));
     });
-    Part{1}.put(dlogits + target, factor * exp(broadcast(aimed)) - scale);
+    Part{1}.put(dlogits + target, factor * exp_nonpositive(broadcast(aimed)) - scale);
     for_lanes(n - vocab, [=](int64_t i, auto part) { part.put(dlogits + vocab + i, F32{}); });
   }
   return __builtin_logf(z) - aimed;
