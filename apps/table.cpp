@@ -19,7 +19,9 @@ std::string for_people(const Cell& cell, int decimals) {
   return "busy";
 }
 
-std::string for_programs(const Cell& cell) {
+}  // namespace
+
+std::string json_cell(const Cell& cell) {
   if (const auto* word = std::get_if<std::string>(&cell)) return json_string(*word);
   if (const auto* number = std::get_if<double>(&cell))
     return std::isfinite(*number) ? fmt::format("{:.6g}", *number) : "null";
@@ -27,8 +29,6 @@ std::string for_programs(const Cell& cell) {
   if (const auto* truth = std::get_if<bool>(&cell)) return *truth ? "true" : "false";
   return "null";
 }
-
-}  // namespace
 
 std::string json_string(const std::string& text) {
   std::string out = "\"";
@@ -50,7 +50,7 @@ void Table::print(bool json) const {
       std::printf("%s\n  {", r ? "," : "");
       for (size_t c = 0; c < columns_.size(); ++c)
         fmt::print("{}{}: {}", c ? ", " : "", json_string(columns_[c].name),
-                   for_programs(rows_[r][c]));
+                   json_cell(rows_[r][c]));
       std::printf("}");
     }
     std::printf("\n]\n");

@@ -28,6 +28,8 @@ class Table {
   std::vector<std::vector<Cell>> rows_;
 };
 
+/// A cell as a JSON value.
+std::string json_cell(const Cell& cell);
 /// A string as a JSON literal, quotes included.
 std::string json_string(const std::string& text);
 

@@ -11,6 +11,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/cpu/attention.h"
+#include "strobe/cpu/gemm.h"
 #include "strobe/cpu/isa_select.h"
 
 namespace strobe {
@@ -39,6 +40,13 @@ DeviceInfo CpuBackend::info() const {
                           proc_value("/proc/cpuinfo", "model name"), cpu::name_of(isa));
   info.kind = "cpu";
   info.fast_bf16 = isa >= cpu::Isa::avx512_bf16;
+  std::string sets;
+  for (int i = 0; i <= static_cast<int>(cpu::widest_isa()); ++i)
+    sets += (i ? ", " : "") + std::string(cpu::name_of(static_cast<cpu::Isa>(i)));
+  info.details = {{"cpu", proc_value("/proc/cpuinfo", "model name")},
+                  {"instruction sets", sets},
+                  {"instruction set in use", std::string(cpu::name_of(isa))},
+                  {"oneDNN", cpu::gemm_library_version()}};
   return info;
 }
 

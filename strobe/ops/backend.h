@@ -20,6 +20,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "strobe/core/tensor.h"
 #include "strobe/ops/attention.h"
@@ -63,6 +65,7 @@ struct DeviceInfo {
   std::string kind;        // "cpu" or "cuda"
   bool fast_bf16 = false;  // bf16 products run faster than f32
   double peak_flops = 0;   // of the dtype in use, measured or published; 0 if unknown
+  std::vector<std::pair<std::string, std::string>> details;  // for people: features, libraries
 };
 
 class Backend {
