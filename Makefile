@@ -1,9 +1,63 @@
 # make demo, make test: the two commands. Everything else helps to work on strobe.
 BUILD := build
 JOBS := $(shell nproc)
+CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 
-.PHONY: build test
+.PHONY: demo test test-all test-asan test-isa build build-tests bench format lint clean
+
+demo: build
+	@tools/demo.sh
+
 build:
-	@mkdir -p $(BUILD)
-	@cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release $(CMAKE_ARGS) > $(BUILD)/configure.log 2>&1 || (cat $(BUILD)/configure.log; exit 1)
+	@tools/setup.sh build
+	@$(CONFIGURE) -B $(BUILD) -DSTROBE_TESTS=OFF $(CMAKE_ARGS) > $(BUILD)/configure.log 2>&1 || (cat $(BUILD)/configure.log; exit 1)
 	@cmake --build $(BUILD) -j $(JOBS)
+
+build-tests:
+	@tools/setup.sh test
+	@$(CONFIGURE) -B $(BUILD) -DSTROBE_TESTS=ON $(CMAKE_ARGS) > $(BUILD)/configure.log 2>&1 || (cat $(BUILD)/configure.log; exit 1)
+	@cmake --build $(BUILD) -j $(JOBS)
+
+test: build-tests
+	@ctest --test-dir $(BUILD) -L quick -j $(JOBS) --output-on-failure
+
+# The long tests too: kills, the browser, the demo, older instruction sets, sanitizers.
+test-all:
+	@tools/setup.sh all
+	@$(MAKE) --no-print-directory build-tests test-asan test-isa
+	@ctest --test-dir $(BUILD) -L long --output-on-failure
+
+test-asan:
+	@tools/setup.sh test
+	@mkdir -p $(BUILD)-asan
+	@$(CONFIGURE) -B $(BUILD)-asan -DSTROBE_TESTS=ON -DSTROBE_SANITIZE=address,undefined -DSTROBE_PLOTLY_ROOT=$(CURDIR)/$(BUILD)/venv $(CMAKE_ARGS) > $(BUILD)-asan/configure.log 2>&1 || (cat $(BUILD)-asan/configure.log; exit 1)
+	@cmake --build $(BUILD)-asan -j $(JOBS)
+	@ctest --test-dir $(BUILD)-asan -L quick -j $(JOBS) --output-on-failure
+
+# The kernels for older machines, chosen as if this were one.
+test-isa: build-tests
+	@for isa in avx512 avx2 baseline; do \
+	  echo "kernels for $$isa"; \
+	  STROBE_CPU_ISA=$$isa ctest --test-dir $(BUILD) -L quick -R 'Gpt2|Attention|Ops' -j $(JOBS) --output-on-failure || exit 1; \
+	done
+
+bench: build
+	@$(BUILD)/strobe bench gemm
+	@$(BUILD)/strobe bench ops
+	@$(BUILD)/strobe bench attention
+	@$(BUILD)/strobe bench step recipes/gpt2-30m-wikitext2.toml train.micro_batch=8 train.sequence=256
+
+SOURCES = $(shell git ls-files 'strobe/*.h' 'strobe/*.cpp' 'apps/*.h' 'apps/*.cpp' 'tests/*.h' 'tests/*.cpp')
+
+format:
+	@tools/setup.sh lint
+	@clang-format -i $(SOURCES)
+
+lint: build-tests
+	@tools/setup.sh lint
+	@clang-format --dry-run -Werror $(SOURCES)
+	@python3 tools/check_layers.py
+	@clang-tidy -p $(BUILD) --quiet $(filter %.cpp,$(filter-out strobe/cpu/isa/% tests/%,$(SOURCES)))
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan

@@ -7,33 +7,33 @@
 
 namespace strobe {
 
-Verb verb_bench_attention();
 Verb verb_train();
 Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
-Verb verb_bench_step();
-Verb verb_bench_gemm();
-Verb verb_bench_ops();
-Verb verb_doctor();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
 Verb verb_tokenizer_decode();
+Verb verb_bench_attention();
+Verb verb_bench_gemm();
+Verb verb_bench_ops();
+Verb verb_bench_step();
+Verb verb_doctor();
 
 inline std::vector<Verb> all_verbs() {
   return {
-      verb_bench_attention(),
       verb_train(),
       verb_resume(),
       verb_eval(),
       verb_generate(),
-      verb_bench_step(),
-      verb_bench_gemm(),
-      verb_bench_ops(),
-      verb_doctor(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),
       verb_tokenizer_decode(),
+      verb_bench_attention(),
+      verb_bench_gemm(),
+      verb_bench_ops(),
+      verb_bench_step(),
+      verb_doctor(),
   };
 }
 
