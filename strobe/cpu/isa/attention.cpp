@@ -2,6 +2,7 @@
 
 #include "strobe/cpu/isa/attention_backward.h"
 #include "strobe/cpu/isa/attention_forward.h"
+#include "strobe/cpu/isa/attention_math_bf16.h"
 #include "strobe/cpu/isa/attention_math_f32.h"
 
 namespace strobe::cpu::STROBE_ISA {
@@ -17,7 +18,13 @@ constexpr AttentionKernels kKernels = {Math::kElementBytes,         Math::kDimMu
 }  // namespace
 
 AttentionVariants attention_kernels() {
+#if defined(__AMX_BF16__)
+  return {&kKernels<MathTiles<3>, float>, &kKernels<MathTiles<1>, uint16_t>};
+#elif defined(__AVX512BF16__)
+  return {&kKernels<MathF32, float>, &kKernels<MathDot, uint16_t>};
+#else
   return {&kKernels<MathF32, float>, &kKernels<MathF32, uint16_t>};
+#endif
 }
 
 }  // namespace strobe::cpu::STROBE_ISA

@@ -16,7 +16,7 @@ struct PhiloxBlocks {
 STROBE_INLINE U32 multiply_even(U32 a, U32 b) {
 #if defined(__AVX512F__)
   return reinterpret_cast<U32>(
-      _mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+      _mm512_mul_epu32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #elif defined(__AVX2__)
   return reinterpret_cast<U32>(
       _mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
