@@ -141,16 +141,14 @@ struct Task {
   int64_t sequence, head, block;
 };
 
-/// Every (sequence, head, block of 64 rows), the last blocks first: under a causal mask they are
-/// the longest, and the short ones then fill the gaps at the end.
-std::vector<Task> block_tasks(const int32_t* cu, int64_t sequences, int64_t heads) {
+/// Every (sequence, head, block of `size` rows). A head's blocks follow each other, so that its
+/// keys and values stay in the cache; the last come first, since under a causal mask they are the
+/// longest and the short ones then fill the gaps at the end.
+std::vector<Task> block_tasks(const int32_t* cu, int64_t sequences, int64_t heads, int64_t size) {
   std::vector<Task> tasks;
-  int64_t most = 0;
   for (int64_t s = 0; s < sequences; ++s)
-    most = std::max<int64_t>(most, (cu[s + 1] - cu[s] + kBlock - 1) / kBlock);
-  for (int64_t block = most - 1; block >= 0; --block)
-    for (int64_t s = 0; s < sequences; ++s)
-      for (int64_t h = 0; h < heads && block * kBlock < cu[s + 1] - cu[s]; ++h)
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t block = (cu[s + 1] - cu[s] + size - 1) / size - 1; block >= 0; --block)
         tasks.push_back({s, h, block});
   return tasks;
 }
@@ -198,14 +196,15 @@ void flash_forward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, const Att
   check(workspace.bytes() >= layout.bytes, "attention: the workspace is too small");
   const AttentionKernels& kernel = layout.kernel;
 
-  for_each_task(block_tasks(call.cu_k, shape.sequences, shape.kv_heads), [&](const Task& t) {
-    const int64_t at =
-        (t.head * layout.key_blocks + call.key_block(t.sequence) + t.block) * layout.packed_block;
-    kernel.pack_keys(rows_of(k, call.cu_k[t.sequence], t.head),
-                     rows_of(v, call.cu_k[t.sequence], t.head),
-                     call.cu_k[t.sequence + 1] - call.cu_k[t.sequence], shape.head_dim, t.block,
-                     layout.packed_k + at, layout.packed_v + at);
-  });
+  for_each_task(
+      block_tasks(call.cu_k, shape.sequences, shape.kv_heads, kBlock), [&](const Task& t) {
+        const int64_t at = (t.head * layout.key_blocks + call.key_block(t.sequence) + t.block) *
+                           layout.packed_block;
+        kernel.pack_keys(rows_of(k, call.cu_k[t.sequence], t.head),
+                         rows_of(v, call.cu_k[t.sequence], t.head),
+                         call.cu_k[t.sequence + 1] - call.cu_k[t.sequence], shape.head_dim, t.block,
+                         layout.packed_k + at, layout.packed_v + at);
+      });
 
   const auto task_of = [&](int64_t s, int64_t h) {
     const int64_t kv = h / (shape.heads / shape.kv_heads);
@@ -230,9 +229,9 @@ void flash_forward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, const Att
       kernel.flash1_forward(task_of(i / shape.heads, i % shape.heads));
     });
   } else {
-    for_each_task(block_tasks(call.cu_q, shape.sequences, shape.heads), [&](const Task& t) {
-      kernel.flash2_forward(task_of(t.sequence, t.head), t.block);
-    });
+    for_each_task(
+        block_tasks(call.cu_q, shape.sequences, shape.heads, kernel.forward_queries),
+        [&](const Task& t) { kernel.flash2_forward(task_of(t.sequence, t.head), t.block); });
   }
 }
 
@@ -267,7 +266,7 @@ void flash_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tenso
     return task;
   };
 
-  const std::vector<Task> queries = block_tasks(call.cu_q, shape.sequences, shape.heads);
+  const std::vector<Task> queries = block_tasks(call.cu_q, shape.sequences, shape.heads, kBlock);
   for_each_task(queries,
                 [&](const Task& t) { kernel.pack_queries(task_of(t.sequence, t.head), t.block); });
 

@@ -10,10 +10,10 @@ namespace strobe::cpu::STROBE_ISA {
 namespace {
 
 template <class Math, class T>
-constexpr AttentionKernels kKernels = {Math::kElementBytes,         Math::kDimMultiple,
-                                       pack_keys<Math, T>,          flash2_forward<Math, T>,
-                                       flash1_forward<Math, T>,     pack_queries<Math, T>,
-                                       attention_backward<Math, T>, finish_dq<Math, T>};
+constexpr AttentionKernels kKernels = {
+    Math::kElementBytes,   Math::kDimMultiple,          Math::kForwardQueries,
+    pack_keys<Math, T>,    flash2_forward<Math, T>,     flash1_forward<Math, T>,
+    pack_queries<Math, T>, attention_backward<Math, T>, finish_dq<Math, T>};
 
 }  // namespace
 

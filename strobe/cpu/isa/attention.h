@@ -14,8 +14,7 @@
 
 namespace strobe::cpu {
 
-inline constexpr int64_t kAttentionBlock = 64;  // queries, and keys, of a tile
-
+inline constexpr int64_t kAttentionBlock = 64;  // keys of a tile; queries of one of the backward
 /// Rows of one head, f32 or bf16: row i begins at data + i * stride elements.
 struct AttentionRows {
   void* data;
@@ -39,8 +38,8 @@ struct AttentionForward {
   float* lse;                       // of query 0
   const void *packed_k, *packed_v;  // the sequence's blocks: rows of k, columns of v
   int64_t packed_block;             // bytes from block to block
-  float* o_accumulator;             // flash1: (query blocks, Dp, 64)
-  float* statistics;                // flash1: (query blocks, 2, 64), running maximum and sum
+  float* o_accumulator;             // flash1: (query blocks, Dp, forward_queries)
+  float* statistics;                // flash1: the same, (2, forward_queries): m and l
 };
 
 struct AttentionBackward {
@@ -65,11 +64,12 @@ struct AttentionBackwardKeys {
 
 /// The kernels of one instruction set for one type of input.
 struct AttentionKernels {
-  int64_t element_bytes;  // of a packed element
-  int64_t dim_multiple;   // Dp is dim rounded up to this
+  int64_t element_bytes;    // of a packed element
+  int64_t dim_multiple;     // Dp is dim rounded up to this
+  int64_t forward_queries;  // of a tile of the forward: 32 or 64
   void (*pack_keys)(AttentionRows k, AttentionRows v, int64_t keys, int64_t dim, int64_t block,
                     void* packed_k, void* packed_v);
-  /// One query block, over all its key blocks.
+  /// forward_queries queries, over all their key blocks.
   void (*flash2_forward)(const AttentionForward& task, int64_t block);
   /// A whole head, key blocks outermost.
   void (*flash1_forward)(const AttentionForward& task);

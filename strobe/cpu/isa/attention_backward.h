@@ -72,24 +72,31 @@ static inline void gradient_group(typename Math::Packed* p, typename Math::Packe
     if (kMasked) limit[g] = key_limit(head, first_query + at) - static_cast<int32_t>(first_key);
   }
   for (int64_t j = 0; j < keys; j += 2)
-#pragma GCC unroll 4
-    for (int g = 0; g < kGroup; ++g) {
-      F32 ds[2];
 #pragma GCC unroll 2
-      for (int r = 0; r < 2; ++r) {
-        const int64_t at = (j + r) * kAttentionBlock + column + g * kLanes;
-        F32 x = Math::exp2(load(s + at) * c - lse[g]), dx = load(dp + at);
-        if (kMasked) x = select(limit[g] > static_cast<int32_t>(j + r), x, F32{});
-        F32 kept = x;
-        if (kDropout) {
-          kept = drop(x, bytes + at, head.keep);
-          dx = drop(dx, bytes + at, head.keep) * head.keep_scale;
+    for (int pair = 0; pair < kGroup; pair += 2) {
+      const int64_t at = column + pair * kLanes;
+      F32 kept[2][2], ds[2][2];  // key row, vector
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r)
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; ++g) {
+          const int64_t element = (j + r) * kAttentionBlock + at + g * kLanes;
+          F32 x = Math::exp2(load(s + element) * c - lse[pair + g]), dx = load(dp + element);
+          if (kMasked) x = select(limit[pair + g] > static_cast<int32_t>(j + r), x, F32{});
+          kept[r][g] = x;
+          if (kDropout) {
+            kept[r][g] = drop(x, bytes + element, head.keep);
+            dx = drop(dx, bytes + element, head.keep) * head.keep_scale;
+          }
+          ds[r][g] = x * (dx - mean[pair + g]);
         }
-        ds[r] = x * (dx - mean[g]);
-        Math::store_a(p, j + r, column + g * kLanes, kept);
-        if (!Math::kOneLayout) Math::store_a(ds_a, j + r, column + g * kLanes, ds[r]);
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) {
+        Math::template store_a<kAttentionBlock>(p, j + i, at, kept[i][0], kept[i][1]);
+        if (!Math::kOneLayout)
+          Math::template store_a<kAttentionBlock>(ds_a, j + i, at, ds[i][0], ds[i][1]);
+        Math::template store_b<kAttentionBlock>(ds_b, j, at + i * kLanes, ds[0][i], ds[1][i]);
       }
-      Math::store_b(ds_b, j, column + g * kLanes, ds[0], ds[1]);
     }
 }
 
@@ -101,7 +108,7 @@ static void gradient_tile(typename Math::Packed* p, typename Math::Packed* ds_a,
   const AttentionHead& head = task.head;
   const bool masked = first_key + keys > keys_of_query(head, first_query);
   const bool dropout = head.keep < 256;
-  if (dropout) dropout_tile(bytes, head, first_query, first_key, keys);
+  if (dropout) dropout_tile<kAttentionBlock>(bytes, head, first_query, first_key, keys);
   const auto run = [&](auto group) {
     for (int64_t column = 0; column < kAttentionBlock; column += kGroup * kLanes)
       group(p, ds_a, ds_b, s, dp, bytes, head, task.lse2 + first_query, task.delta + first_query,
@@ -130,21 +137,27 @@ static void store_rows(AttentionRows to, const float* from, int64_t padded, int6
   }
 }
 
+/// What a tile of the backward leaves for the next stage.
+template <class Math>
+struct GradientScratch {
+  static constexpr int64_t kTile = Math::kParts * kAttentionBlock * kAttentionBlock;
+  alignas(64) float s[kAttentionBlock * kAttentionBlock], dp[kAttentionBlock * kAttentionBlock];
+  alignas(64) typename Math::Packed p[kTile], ds_a[Math::kOneLayout ? 1 : kTile], ds_b[kTile];
+};
+
 template <class Math, class T>
 static void attention_backward(const AttentionBackwardKeys& task) {
   using Packed = typename Math::Packed;
-  constexpr int64_t kBlock = kAttentionBlock;
+  constexpr int64_t kBlock = kAttentionBlock, kTilePlane = kBlock * kBlock;
   constexpr int64_t kOperand = Math::kParts * kBlock * kMostDim;
-  constexpr int64_t kTile = Math::kParts * kBlock * kBlock;
   const typename Math::Session session;
   const AttentionHead& shape = task.head[0].head;
   const int64_t padded = round_up(shape.dim, Math::kDimMultiple), plane = kBlock * padded;
   const int64_t query_blocks = (shape.queries + kBlock - 1) / kBlock;
   alignas(64) Packed k_rows[kOperand], k_columns[kOperand], v_rows[kOperand];
   alignas(64) float dk[kBlock * kMostDim], dv[kBlock * kMostDim];
-  alignas(64) float s[kBlock * kBlock], dp[kBlock * kBlock];
-  alignas(64) Packed p[kTile], ds_a[Math::kOneLayout ? 1 : kTile], ds_b[kTile];
   alignas(64) uint8_t bytes[kBlock * kBlock];
+  GradientScratch<Math> scratch[2];
 
   for (int64_t j = task.first_block; j < task.last_block; ++j) {
     const int64_t first_key = j * kBlock, left = shape.keys - first_key;
@@ -155,31 +168,42 @@ static void attention_backward(const AttentionBackwardKeys& task) {
     Math::columns_of(k_columns, k_rows, padded);
     Math::pack_rows(v_rows, static_cast<const T*>(task.v.data) + first_key * task.v.stride,
                     task.v.stride, rows, shape.dim, padded);
-    bool first = true;  // dk and dv hold nothing
-    for (int64_t h = 0; h < task.heads; ++h) {
-      const AttentionBackward& head = task.head[h];
-      for (int64_t i = first_query_of_key(shape, first_key) / kBlock; i < query_blocks; ++i) {
-        const auto at = [&](const void* packed) {
-          return reinterpret_cast<const Packed*>(static_cast<const char*>(packed) +
-                                                 i * head.packed_block);
-        };
-        Math::product(s, kBlock, {k_rows, padded, plane}, {at(head.packed_qt), kBlock, plane}, keys,
-                      kBlock, padded, false);
-        Math::product(dp, kBlock, {v_rows, padded, plane}, {at(head.packed_dot), kBlock, plane},
-                      keys, kBlock, padded, false);
-        gradient_tile<Math>(p, ds_a, ds_b, s, dp, bytes, head, i * kBlock, first_key, keys);
-        const Operand<Packed> ds{Math::kOneLayout ? ds_b : ds_a, kBlock, kBlock * kBlock};
-        Math::product(dv, padded, {p, kBlock, kBlock * kBlock}, {at(head.packed_do), padded, plane},
-                      keys, padded, kBlock, !first);
-        Math::product(dk, padded, ds, {at(head.packed_q), padded, plane}, keys, padded, kBlock,
-                      !first);
-        Math::product(head.dq_parts + task.part * head.dq_part + i * plane, kBlock,
-                      {k_columns, kBlock, plane}, {ds_b, kBlock, kBlock * kBlock}, padded, kBlock,
-                      keys, j > task.first_block);
-        first = false;
-      }
-    }
-    if (first) std::memset(dk, 0, sizeof dk), std::memset(dv, 0, sizeof dv);
+
+    // The tiles of this key block: `visible` query blocks of each head.
+    const int64_t first_query = first_query_of_key(shape, first_key) / kBlock;
+    const int64_t visible = query_blocks - first_query, tiles = visible * task.heads;
+    const auto head_of = [&](int64_t t) -> const AttentionBackward& {
+      return task.head[t / visible];
+    };
+    const auto block_of = [&](int64_t t) { return first_query + t % visible; };
+    const auto packed = [&](int64_t t, const void* base) {
+      return reinterpret_cast<const Packed*>(static_cast<const char*>(base) +
+                                             block_of(t) * head_of(t).packed_block);
+    };
+    const auto scores = [&](int64_t t) {
+      Math::product(scratch[t % 2].s, kBlock, {k_rows, padded, plane},
+                    {packed(t, head_of(t).packed_qt), kBlock, plane}, keys, kBlock, padded, false);
+      Math::product(scratch[t % 2].dp, kBlock, {v_rows, padded, plane},
+                    {packed(t, head_of(t).packed_dot), kBlock, plane}, keys, kBlock, padded, false);
+    };
+    const auto gradients = [&](int64_t t) {
+      GradientScratch<Math>& x = scratch[t % 2];
+      gradient_tile<Math>(x.p, x.ds_a, x.ds_b, x.s, x.dp, bytes, head_of(t), block_of(t) * kBlock,
+                          first_key, keys);
+    };
+    const auto products = [&](int64_t t) {
+      const GradientScratch<Math>& x = scratch[t % 2];
+      const Operand<Packed> ds{Math::kOneLayout ? x.ds_b : x.ds_a, kBlock, kTilePlane};
+      Math::product(dv, padded, {x.p, kBlock, kTilePlane},
+                    {packed(t, head_of(t).packed_do), padded, plane}, keys, padded, kBlock, t > 0);
+      Math::product(dk, padded, ds, {packed(t, head_of(t).packed_q), padded, plane}, keys, padded,
+                    kBlock, t > 0);
+      Math::product(head_of(t).dq_parts + task.part * head_of(t).dq_part + block_of(t) * plane,
+                    kBlock, {k_columns, kBlock, plane}, {x.ds_b, kBlock, kTilePlane}, padded,
+                    kBlock, keys, j > task.first_block);
+    };
+    pipeline(tiles, scores, gradients, products);
+    if (tiles == 0) std::memset(dk, 0, sizeof dk), std::memset(dv, 0, sizeof dv);
     store_rows<T>(task.dk, dk, padded, first_key, rows, shape.dim, shape.scale);
     store_rows<T>(task.dv, dv, padded, first_key, rows, shape.dim, shape.keep_scale);
   }

@@ -1,4 +1,4 @@
-// FlashAttention's forward on tiles of 64 keys x 64 queries.
+// FlashAttention's forward on tiles of 64 keys x 32 or 64 queries.
 //
 //   flash1  Dao, Fu, Ermon, Rudra, Re, "FlashAttention: Fast and Memory-Efficient Exact Attention
 //           with IO-Awareness", 2022, Algorithm 1. The outer loop runs over key blocks, the inner
@@ -20,7 +20,10 @@
 namespace strobe::cpu::STROBE_ISA {
 
 inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
-inline constexpr int kGroup = 4;  // vectors of queries that go through the softmax together
+/// m follows the maximum only when it lags by more than this (in log2): P stays below 2^8, which
+/// costs no precision, and O is hardly ever rescaled.
+inline constexpr float kSlack = 8;
+inline constexpr int kGroup = 2;  // vectors of queries that go through the softmax together
 
 /// The first key that each query of a vector may not see.
 STROBE_INLINE I32 key_limit(const AttentionHead& head, int64_t first_query) {
@@ -39,7 +42,7 @@ STROBE_INLINE int64_t keys_of_query(const AttentionHead& head, int64_t query) {
 
 /// The running state of one query block.
 struct SoftmaxState {
-  float *m, *l;  // (64): maximum of c S, sum of 2^(c S - m)
+  float *m, *l;  // (kForwardQueries): about the maximum of c S, sum of 2^(c S - m)
 };
 
 /// Scores to probabilities for kGroup vectors of queries: updates (m, l) and writes P^T as an
@@ -60,22 +63,30 @@ static inline void softmax_group(typename Math::Packed* p, const float* s, const
     sum[g] = F32{};
   }
   const auto score = [&](int64_t j, int g) __attribute__((always_inline)) {
-    const F32 x = load(s + j * kAttentionBlock + column + g * kLanes);
+    const F32 x = load(s + j * Math::kForwardQueries + column + g * kLanes);
     if (!kMasked) return x;
     return select(limit[g] > static_cast<int32_t>(j), x, broadcast(-__builtin_inff()));
   };
-  for (int64_t j = 0; j < keys; ++j)
+  F32 other[kGroup];  // a second chain of maxima hides the latency
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroup; ++g) m[g] = max(score(j, g), m[g]);
+  for (int g = 0; g < kGroup; ++g) other[g] = m[g];
+  for (int64_t j = 0; j < keys; j += 2)
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroup; ++g) {
+      m[g] = max(score(j, g), m[g]);
+      other[g] = max(score(j + 1, g), other[g]);
+    }
 #pragma GCC unroll 4
   for (int g = 0; g < kGroup; ++g) {
     const int64_t at = column + g * kLanes;
     const F32 before = load(state.m + at);
-    const F32 after = max(before, m[g] * c);
+    const F32 most = max(m[g], other[g]) * c;
+    const F32 after = select(most > before + kSlack, most, before);
     // A query that has seen no key has m = -inf; 0 in its place makes 2^(-inf - m) = 0.
     m[g] = select(after == -__builtin_inff(), F32{}, after);
     store(state.m + at, after);
-    store(alpha + at, Math::exp2(before - m[g]));
+    // Exactly 1 where nothing moved, which the approximation is not.
+    store(alpha + at, select(before == after, broadcast(1.0f), exp2(before - m[g])));
   }
   for (int64_t j = 0; j < keys; j += 2)
 #pragma GCC unroll 4
@@ -84,10 +95,10 @@ static inline void softmax_group(typename Math::Packed* p, const float* s, const
       sum[g] += even + odd;
       const int64_t at = column + g * kLanes;
       if (kDropout) {
-        even = drop(even, bytes + j * kAttentionBlock + at, head.keep);
-        odd = drop(odd, bytes + (j + 1) * kAttentionBlock + at, head.keep);
+        even = drop(even, bytes + j * Math::kForwardQueries + at, head.keep);
+        odd = drop(odd, bytes + (j + 1) * Math::kForwardQueries + at, head.keep);
       }
-      Math::store_b(p, j, at, even, odd);
+      Math::template store_b<Math::kForwardQueries>(p, j, at, even, odd);
     }
 #pragma GCC unroll 4
   for (int g = 0; g < kGroup; ++g) {
@@ -103,9 +114,9 @@ static bool softmax_tile(typename Math::Packed* p, const float* s, uint8_t* byte
                          int64_t keys, SoftmaxState state, float* alpha) {
   const bool masked = first_key + keys > keys_of_query(head, first_query);
   const bool dropout = head.keep < 256;
-  if (dropout) dropout_tile(bytes, head, first_query, first_key, keys);
+  if (dropout) dropout_tile<Math::kForwardQueries>(bytes, head, first_query, first_key, keys);
   const auto run = [&](auto group) {
-    for (int64_t column = 0; column < kAttentionBlock; column += kGroup * kLanes)
+    for (int64_t column = 0; column < Math::kForwardQueries; column += kGroup * kLanes)
       group(p, s, bytes, head, first_query, first_key, keys, column, state, alpha);
   };
   if (masked)
@@ -113,54 +124,93 @@ static bool softmax_tile(typename Math::Packed* p, const float* s, uint8_t* byte
   else
     dropout ? run(softmax_group<Math, false, true>) : run(softmax_group<Math, false, false>);
   bool moved = false;
-  for (int64_t i = 0; i < kAttentionBlock; ++i) moved |= alpha[i] != 1.0f;
+  for (int64_t i = 0; i < Math::kForwardQueries; ++i) moved |= alpha[i] != 1.0f;
   return moved;
 }
 
-/// Memory of one tile, on the stack.
-template <class Math>
-struct TileScratch {
-  static constexpr int64_t kBlock = kAttentionBlock;
-  alignas(64) float s[kBlock * kBlock];
-  alignas(64) typename Math::Packed p[Math::kParts * kBlock * kBlock];
-  alignas(64) uint8_t bytes[kBlock * kBlock];
-  alignas(64) float alpha[kBlock];
-};
-
-/// One tile: (o, m, l) of a query block go on by one key block. `first` says that o holds nothing.
-template <class Math>
-static void forward_tile(float* o, SoftmaxState state, TileScratch<Math>& scratch,
-                         const AttentionForward& task, const typename Math::Packed* qt,
-                         int64_t padded, int64_t first_query, int64_t key_block, bool first) {
-  using Packed = typename Math::Packed;
-  constexpr int64_t kBlock = kAttentionBlock;
-  const AttentionHead& head = task.head;
-  const int64_t first_key = key_block * kBlock, last_query = first_query + kBlock - 1;
-  const int64_t seen = keys_of_query(head, last_query) - first_key;
-  const int64_t keys = seen >= kBlock ? kBlock : round_up(seen, Math::kKeyMultiple);
-  const auto* k = reinterpret_cast<const Packed*>(static_cast<const char*>(task.packed_k) +
-                                                  key_block * task.packed_block);
-  const auto* v = reinterpret_cast<const Packed*>(static_cast<const char*>(task.packed_v) +
-                                                  key_block * task.packed_block);
-  Math::product(scratch.s, kBlock, {k, padded, kBlock * padded}, {qt, kBlock, kBlock * padded},
-                keys, kBlock, padded, false);
-  const bool moved = softmax_tile<Math>(scratch.p, scratch.s, scratch.bytes, head, first_query,
-                                        first_key, keys, state, scratch.alpha);
-  if (moved && !first)
-    for (int64_t d = 0; d < padded; ++d)
-      for (int64_t i = 0; i < kBlock; i += kLanes) {
-        float* at = o + d * kBlock + i;
-        store(at, load(at) * load(scratch.alpha + i));
-      }
-  Math::product(o, kBlock, {v, kBlock, kBlock * padded}, {scratch.p, kBlock, kBlock * kBlock},
-                padded, kBlock, keys, !first);
+/// Runs before(t), middle(t), after(t) for t in [0, tiles), with before a tile ahead and after a
+/// tile behind: what one stage writes is read a stage later, when it has left the store buffer, and
+/// products, which other units compute, overlap the softmax.
+template <class Before, class Middle, class After>
+STROBE_INLINE void pipeline(int64_t tiles, const Before& before, const Middle& middle,
+                            const After& after) {
+  if (tiles > 0) before(0);
+  for (int64_t t = 0; t < tiles; ++t) {
+    if (t + 1 < tiles) before(t + 1);
+    if (t > 0) after(t - 1);
+    middle(t);
+  }
+  if (tiles > 0) after(tiles - 1);
 }
 
+/// What a tile of the forward leaves for the next stage.
+template <class Math>
+struct TileScratch {
+  alignas(64) float s[kAttentionBlock * Math::kForwardQueries];
+  alignas(64) typename Math::Packed p[Math::kParts * kAttentionBlock * Math::kForwardQueries];
+  alignas(64) float alpha[Math::kForwardQueries];
+  bool moved;
+};
+
+/// The three stages of one tile of a query block: S, P, O.
+template <class Math>
+class ForwardTile {
+ public:
+  using Packed = typename Math::Packed;
+
+  ForwardTile(const AttentionForward& task, const Packed* qt, float* o, SoftmaxState state,
+              int64_t padded, int64_t first_query)
+      : task_(task), qt_(qt), o_(o), state_(state), padded_(padded), first_query_(first_query) {
+    const int64_t queries = task.head.queries, end = first_query + kWidth;
+    seen_ = keys_of_query(task.head, (end < queries ? end : queries) - 1);
+  }
+
+  /// Key blocks that some query of the block sees.
+  int64_t tiles() const { return (seen_ + kBlock - 1) / kBlock; }
+
+  void scores(int64_t j, TileScratch<Math>& x) const {
+    Math::product(x.s, kWidth, {block(task_.packed_k, j), padded_, kBlock * padded_},
+                  {qt_, kWidth, kWidth * padded_}, keys(j), kWidth, padded_, false);
+  }
+  void softmax(int64_t j, TileScratch<Math>& x, uint8_t* bytes) const {
+    x.moved = softmax_tile<Math>(x.p, x.s, bytes, task_.head, first_query_, j * kBlock, keys(j),
+                                 state_, x.alpha);
+  }
+  void output(int64_t j, const TileScratch<Math>& x, bool first) const {
+    if (x.moved && !first)
+      for (int64_t d = 0; d < padded_; ++d)
+        for (int64_t i = 0; i < kWidth; i += kLanes) {
+          float* at = o_ + d * kWidth + i;
+          store(at, load(at) * load(x.alpha + i));
+        }
+    Math::product(o_, kWidth, {block(task_.packed_v, j), kBlock, kBlock * padded_},
+                  {x.p, kWidth, kBlock * kWidth}, padded_, kWidth, keys(j), !first);
+  }
+
+ private:
+  static constexpr int64_t kBlock = kAttentionBlock, kWidth = Math::kForwardQueries;
+
+  const Packed* block(const void* packed, int64_t j) const {
+    return reinterpret_cast<const Packed*>(static_cast<const char*>(packed) +
+                                           j * task_.packed_block);
+  }
+  int64_t keys(int64_t j) const {
+    const int64_t left = seen_ - j * kBlock;
+    return left >= kBlock ? kBlock : round_up(left, Math::kKeyMultiple);
+  }
+
+  const AttentionForward& task_;
+  const Packed* qt_;
+  float* o_;
+  SoftmaxState state_;
+  int64_t padded_, first_query_, seen_;
+};
+
 /// o = O^T transposed, divided by l; lse = ln(2) (m + log2(l)).
-template <class T>
+template <class Math, class T>
 static void finish_queries(const AttentionForward& task, const float* o, SoftmaxState state,
                            int64_t first_query, bool any) {
-  constexpr int64_t kBlock = kAttentionBlock;
+  constexpr int64_t kBlock = Math::kForwardQueries;
   const AttentionHead& head = task.head;
   const int64_t left = head.queries - first_query, rows = left < kBlock ? left : kBlock;
   alignas(64) float transposed[kBlock * kLanes];
@@ -191,12 +241,13 @@ static void pack_query_block(typename Math::Packed* qt, typename Math::Packed* s
                              int64_t first_query) {
   const int64_t left = queries - first_query;
   Math::pack_rows(staging, static_cast<const T*>(q.data) + first_query * q.stride, q.stride,
-                  left < kAttentionBlock ? left : kAttentionBlock, dim, padded);
-  Math::bt_of(qt, staging, padded);
+                  left < Math::kForwardQueries ? left : Math::kForwardQueries, dim, padded,
+                  Math::kForwardQueries);
+  Math::bt_of(qt, staging, padded, Math::kForwardQueries);
 }
 
-STROBE_INLINE void reset(SoftmaxState state) {
-  for (int64_t i = 0; i < kAttentionBlock; ++i) state.m[i] = -__builtin_inff(), state.l[i] = 0;
+STROBE_INLINE void reset(SoftmaxState state, int64_t queries) {
+  for (int64_t i = 0; i < queries; ++i) state.m[i] = -__builtin_inff(), state.l[i] = 0;
 }
 
 inline constexpr int64_t kMostDim = 256;
@@ -204,58 +255,62 @@ inline constexpr int64_t kMostDim = 256;
 template <class Math, class T>
 static void flash2_forward(const AttentionForward& task, int64_t block) {
   using Packed = typename Math::Packed;
-  constexpr int64_t kBlock = kAttentionBlock;
+  constexpr int64_t kBlock = Math::kForwardQueries;
   const typename Math::Session session;
   const int64_t padded = round_up(task.head.dim, Math::kDimMultiple);
   const int64_t first_query = block * kBlock;
   alignas(64) Packed qt[Math::kParts * kBlock * kMostDim];
+  alignas(64) Packed staging[Math::kParts * kBlock * kMostDim];
   alignas(64) float o[kBlock * kMostDim];
   alignas(64) float m[kBlock], l[kBlock];
-  TileScratch<Math> scratch;
-  {
-    alignas(64) Packed staging[Math::kParts * kBlock * kMostDim];
-    pack_query_block<Math, T>(qt, staging, task.q, task.head.queries, task.head.dim, padded,
-                              first_query);
-  }
-  reset({m, l});
-  const int64_t last_query =
-      (first_query + kBlock < task.head.queries ? first_query + kBlock : task.head.queries) - 1;
-  const int64_t keys = keys_of_query(task.head, last_query);
-  for (int64_t j = 0; j * kBlock < keys; ++j)
-    forward_tile<Math>(o, {m, l}, scratch, task, qt, padded, first_query, j, j == 0);
-  finish_queries<T>(task, o, {m, l}, first_query, keys > 0);
+  alignas(64) uint8_t bytes[kAttentionBlock * kBlock];
+  TileScratch<Math> scratch[2];
+  pack_query_block<Math, T>(qt, staging, task.q, task.head.queries, task.head.dim, padded,
+                            first_query);
+  const SoftmaxState state{m, l};
+  reset(state, kBlock);
+  const ForwardTile<Math> tile(task, qt, o, state, padded, first_query);
+  pipeline(
+      tile.tiles(), [&](int64_t j) { tile.scores(j, scratch[j % 2]); },
+      [&](int64_t j) { tile.softmax(j, scratch[j % 2], bytes); },
+      [&](int64_t j) { tile.output(j, scratch[j % 2], j == 0); });
+  finish_queries<Math, T>(task, o, state, first_query, tile.tiles() > 0);
 }
 
 template <class Math, class T>
 static void flash1_forward(const AttentionForward& task) {
   using Packed = typename Math::Packed;
-  constexpr int64_t kBlock = kAttentionBlock;
+  constexpr int64_t kBlock = Math::kForwardQueries;
   const typename Math::Session session;
   const int64_t padded = round_up(task.head.dim, Math::kDimMultiple);
   const int64_t blocks = (task.head.queries + kBlock - 1) / kBlock;
   alignas(64) Packed qt[Math::kParts * kBlock * kMostDim];
   alignas(64) Packed staging[Math::kParts * kBlock * kMostDim];
+  alignas(64) uint8_t bytes[kAttentionBlock * kBlock];
   TileScratch<Math> scratch;
-  const auto state_of = [&](int64_t i) {
-    return SoftmaxState{task.statistics + i * 2 * kBlock, task.statistics + (i * 2 + 1) * kBlock};
+  const auto tile_of = [&](int64_t i) {
+    const SoftmaxState state{task.statistics + i * 2 * kBlock,
+                             task.statistics + (i * 2 + 1) * kBlock};
+    return ForwardTile<Math>(task, qt, task.o_accumulator + i * kBlock * padded, state, padded,
+                             i * kBlock);
   };
-  for (int64_t i = 0; i < blocks; ++i) reset(state_of(i));
-  for (int64_t j = 0; j * kBlock < task.head.keys; ++j)
+  for (int64_t i = 0; i < 2 * blocks; i += 2)
+    reset({task.statistics + i * kBlock, task.statistics + (i + 1) * kBlock}, kBlock);
+  for (int64_t j = 0; j * kAttentionBlock < task.head.keys; ++j)
     for (int64_t i = 0; i < blocks; ++i) {
-      const int64_t last =
-          (i + 1) * kBlock < task.head.queries ? (i + 1) * kBlock : task.head.queries;
-      if (keys_of_query(task.head, last - 1) <= j * kBlock) continue;
+      const ForwardTile<Math> tile = tile_of(i);
+      if (j >= tile.tiles()) continue;
       pack_query_block<Math, T>(qt, staging, task.q, task.head.queries, task.head.dim, padded,
                                 i * kBlock);
-      forward_tile<Math>(task.o_accumulator + i * kBlock * padded, state_of(i), scratch, task, qt,
-                         padded, i * kBlock, j, j == 0);
+      tile.scores(j, scratch);
+      tile.softmax(j, scratch, bytes);
+      tile.output(j, scratch, j == 0);
     }
-  for (int64_t i = 0; i < blocks; ++i) {
-    const int64_t last =
-        (i + 1) * kBlock < task.head.queries ? (i + 1) * kBlock : task.head.queries;
-    finish_queries<T>(task, task.o_accumulator + i * kBlock * padded, state_of(i), i * kBlock,
-                      keys_of_query(task.head, last - 1) > 0);
-  }
+  for (int64_t i = 0; i < blocks; ++i)
+    finish_queries<Math, T>(
+        task, task.o_accumulator + i * kBlock * padded,
+        {task.statistics + i * 2 * kBlock, task.statistics + (i * 2 + 1) * kBlock}, i * kBlock,
+        tile_of(i).tiles() > 0);
 }
 
 template <class Math, class T>

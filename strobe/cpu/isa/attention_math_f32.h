@@ -13,6 +13,7 @@ namespace strobe::cpu::STROBE_ISA {
 
 struct MathF32 {
   using Packed = float;
+  static constexpr int64_t kForwardQueries = 32;
   static constexpr int64_t kDimMultiple = kLanes;
   static constexpr int64_t kKeyMultiple = 8;  // products take keys in multiples of this
   static constexpr int kParts = 1;
@@ -75,28 +76,35 @@ struct MathF32 {
   // ---- packing a block of 64 rows --------------------------------------------------------------
   template <class T>
   static inline void pack_rows(Packed* dst, const T* src, int64_t stride, int64_t rows, int64_t dim,
-                               int64_t padded) {
-    copy_rows(dst, src, stride, rows, dim, padded, kAttentionBlock);
+                               int64_t padded, int64_t block = kAttentionBlock) {
+    copy_rows(dst, src, stride, rows, dim, padded, block);
   }
-  static inline void columns_of(Packed* dst, const Packed* rows, int64_t padded) {
-    transpose32(reinterpret_cast<uint32_t*>(dst), kAttentionBlock,
-                reinterpret_cast<const uint32_t*>(rows), padded, kAttentionBlock, padded);
+  static inline void columns_of(Packed* dst, const Packed* rows, int64_t padded,
+                                int64_t block = kAttentionBlock) {
+    transpose32(reinterpret_cast<uint32_t*>(dst), block, reinterpret_cast<const uint32_t*>(rows),
+                padded, block, padded);
   }
   static inline void b_of(Packed* dst, const Packed* rows, int64_t padded) {
     std::memcpy(dst, rows, kAttentionBlock * padded * sizeof(Packed));
   }
-  static inline void bt_of(Packed* dst, const Packed* rows, int64_t padded) {
-    columns_of(dst, rows, padded);
+  static inline void bt_of(Packed* dst, const Packed* rows, int64_t padded,
+                           int64_t block = kAttentionBlock) {
+    columns_of(dst, rows, padded, block);
   }
 
-  // ---- a computed tile of keys x 64 queries as an operand ---------------------------------------
+  // ---- a computed tile of keys x kWidth queries as an operand
+  // ---------------------------------------
   /// Lanes [column, column + kLanes) of key rows `row` and `row + 1`.
+  template <int64_t kWidth>
   STROBE_INLINE void store_b(Packed* tile, int64_t row, int64_t column, F32 even, F32 odd) {
-    store(tile + row * kAttentionBlock + column, even);
-    store(tile + (row + 1) * kAttentionBlock + column, odd);
+    store(tile + row * kWidth + column, even);
+    store(tile + (row + 1) * kWidth + column, odd);
   }
-  STROBE_INLINE void store_a(Packed* tile, int64_t row, int64_t column, F32 x) {
-    store(tile + row * kAttentionBlock + column, x);
+  /// Lanes [column, column + 2 kLanes) of one key row.
+  template <int64_t kWidth>
+  STROBE_INLINE void store_a(Packed* tile, int64_t row, int64_t column, F32 x, F32 next) {
+    store(tile + row * kWidth + column, x);
+    store(tile + row * kWidth + column + kLanes, next);
   }
   static constexpr bool kOneLayout = true;  // store_a's tile is store_b's
 };
