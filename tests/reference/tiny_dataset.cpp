@@ -1,0 +1,83 @@
+#include "tests/reference/tiny_dataset.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "strobe/core/error.h"
+#include "strobe/core/rng.h"
+#include "strobe/data/dataset.h"
+#include "strobe/data/tokenizer.h"
+
+namespace strobe::reference {
+
+namespace fs = std::filesystem;
+
+TemporaryFolder::TemporaryFolder() {
+  std::string name = fs::temp_directory_path() / "strobe-test-XXXXXX";
+  check(::mkdtemp(name.data()) != nullptr, "test: no temporary folder");
+  path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code error;
+  fs::remove_all(path_, error);
+}
+
+namespace {
+
+constexpr int64_t kVocab = 270;
+
+// Each token is one of three that follow the one before it.
+std::vector<uint16_t> tokens_of(int64_t count, uint32_t stream) {
+  RandomSequence random(1, RandomUse::sample, stream);
+  std::vector<uint16_t> out;
+  uint64_t token = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    token = (token * 7 + random.below(3) * 31 + 11) % kVocab;
+    out.push_back(static_cast<uint16_t>(token));
+  }
+  return out;
+}
+
+void write_shard(const std::string& file, const std::vector<uint16_t>& tokens,
+                 uint64_t vocabulary) {
+  ShardHeader header{};
+  std::memcpy(header.magic, ShardHeader::kMagic, sizeof header.magic);
+  header.version = ShardHeader::kVersion, header.width = 2;
+  header.tokens = tokens.size(), header.vocabulary = vocabulary;
+  header.checksum = checksum(std::as_bytes(std::span(tokens)));
+  std::ofstream out(file, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&header), sizeof header);
+  out.write(reinterpret_cast<const char*>(tokens.data()),
+            static_cast<std::streamsize>(2 * tokens.size()));
+}
+
+}  // namespace
+
+void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t valid_tokens) {
+  fs::create_directories(folder);
+  bool given = false;
+  const Tokenizer tokenizer = Tokenizer::train(
+      [&](std::string& text) {
+        text = "the river ran by the mill and the mill ran by the river where the rain went on";
+        return !std::exchange(given, true);
+      },
+      kVocab);
+  tokenizer.save(folder + "/tokenizer.json");
+  write_shard(folder + "/train-00000.tokens", tokens_of(train_tokens, 1), tokenizer.hash());
+  write_shard(folder + "/valid-00000.tokens", tokens_of(valid_tokens, 2), tokenizer.hash());
+  const auto split = [](const char* name, int64_t tokens) {
+    return fmt::format(
+        R"({{"name": "{}", "tokens": {}, "documents": 1, "bytes": {}, "words": {}, "shards": ["{}-00000.tokens"]}})",
+        name, tokens, 4 * tokens, tokens, name);
+  };
+  std::ofstream(folder + "/dataset.json")
+      << fmt::format("{{\"format\": 1, \"splits\": [{}, {}]}}\n", split("train", train_tokens),
+                     split("valid", valid_tokens));
+}
+
+}  // namespace strobe::reference

@@ -1,0 +1,247 @@
+// Training runs: bits, resuming, lengths, what a run folder holds, and what is refused.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "strobe/core/error.h"
+#include "strobe/train/trainer.h"
+#include "tests/reference/tiny_dataset.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+using reference::TemporaryFolder;
+
+std::string slurp(const std::string& file) {
+  std::ostringstream out;
+  out << std::ifstream(file, std::ios::binary).rdbuf();
+  return out.str();
+}
+
+class Train : public testing::Test {
+ protected:
+  void SetUp() override { reference::write_tiny_dataset(folder_.file("data")); }
+
+  Config config(int64_t steps) const {
+    Config config;
+    config.data.path = folder_.file("data");
+    config.model.layers = 2, config.model.channels = 32, config.model.heads = 2;
+    config.model.context = 24, config.model.dropout = 0.1;
+    config.train.steps = static_cast<double>(steps), config.train.micro_batch = 2;
+    config.eval.every = {0, Length::Unit::steps},
+    config.checkpoint.every = {0, Length::Unit::steps};
+    config.optimizer.lr = 1e-2;
+    return config;
+  }
+  // Trains to the end, or until `stop_after` steps; resumes if the folder exists.
+  RunState train(const Config& config, const std::string& name, int64_t stop_after = -1) {
+    const std::string path = folder_.file(name);
+    int64_t asked = 0;
+    Trainer trainer(config, [&] { return stop_after >= 0 && asked++ >= stop_after; });
+    const bool resume = fs::exists(path);
+    RunFolder run = resume ? RunFolder::open(path) : RunFolder::create(path, trainer.config());
+    return trainer.run(run, resume);
+  }
+  std::string weights(const std::string& name, int64_t step) const {
+    return slurp(fmt::format("{}/checkpoints/step_{:08}/model.safetensors", folder_.file(name),
+                             step)) +
+           slurp(fmt::format("{}/checkpoints/step_{:08}/optimizer.safetensors", folder_.file(name),
+                             step));
+  }
+  // events.jsonl without what the clock decides.
+  std::string events(const std::string& name) const {
+    std::ifstream stream(folder_.file(name) + "/events.jsonl");
+    std::string out;
+    for (std::string line; std::getline(stream, line);) {
+      for (const char* key : {"\"seconds\"", "\"tokens_per_second\""})
+        if (const size_t at = line.find(key); at != std::string::npos)
+          line.erase(at, line.find_first_of(",}", at) - at);
+      out += line + "\n";
+    }
+    return out;
+  }
+  void expect_error(const Config& config, const std::string& part) {
+    try {
+      Trainer trainer(config, {});
+      ADD_FAILURE() << "accepted, should say: " << part;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Train, LowersTheLoss) {
+  ASSERT_EQ(train(config(200), "run"), RunState::finished);
+  const std::string log = events("run");
+  const auto loss_at = [&](int step) {
+    const size_t line = log.find(fmt::format("\"step\": {},", step));
+    return std::stod(log.substr(log.find("\"train/loss\": ", line) + 14));
+  };
+  EXPECT_NEAR(loss_at(1), std::log(270.0), 0.3);
+  EXPECT_LT(loss_at(200), loss_at(1) - 1);
+}
+
+TEST_F(Train, SameSeedSameBitsAndAnotherSeedOthers) {
+  train(config(5), "a"), train(config(5), "b");
+  Config other = config(5);
+  other.seed = 2;
+  train(other, "c");
+  EXPECT_EQ(weights("a", 5), weights("b", 5));
+  EXPECT_EQ(events("a"), events("b"));
+  EXPECT_NE(weights("a", 5), weights("c", 5));
+}
+
+TEST_F(Train, ResumesAtEveryStepToTheBit) {
+  constexpr int64_t kSteps = 30;
+  for (const char* optimizer : {"adamw", "muon"}) {
+    Config c = config(kSteps);
+    c.optimizer.name = optimizer;
+    c.eval.every = {7, Length::Unit::steps};
+    c.train.grad_accum = 2;
+    const std::string whole = fmt::format("whole-{}", optimizer);
+    train(c, whole);
+    for (int64_t stop = 0; stop < kSteps; ++stop) {
+      const std::string name = fmt::format("{}-{}", optimizer, stop);
+      ASSERT_EQ(train(c, name, stop), RunState::stopped);
+      ASSERT_EQ(train(c, name), RunState::finished);
+      ASSERT_EQ(weights(name, kSteps), weights(whole, kSteps)) << "stopped after " << stop;
+      ASSERT_EQ(events(name), events(whole)) << "stopped after " << stop;
+      fs::remove_all(folder_.file(name));
+    }
+  }
+}
+
+TEST_F(Train, AFinishedRunGoesOnToALongerLength) {
+  Config c = config(6);
+  c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
+  train(c, "longer");
+  c.train.steps = 10;
+  ASSERT_EQ(train(c, "longer"), RunState::finished);
+  train(c, "at-once");
+  EXPECT_EQ(weights("longer", 10), weights("at-once", 10));
+}
+
+TEST_F(Train, ARunByTheClockRepeatsByItsRecord) {
+  Config c = config(1);
+  c.train.steps.reset(), c.train.seconds = 0.3;
+  ASSERT_EQ(train(c, "clock"), RunState::finished);
+  c.schedule.record = folder_.file("clock");
+  ASSERT_EQ(train(c, "again"), RunState::finished);
+  const int64_t steps =
+      std::ranges::count(events("clock"), '\n') - 1;  // one line is the evaluation
+  ASSERT_GT(steps, 1);
+  EXPECT_EQ(weights("clock", steps), weights("again", steps));
+}
+
+TEST_F(Train, KeepsTheNewestCheckpointsAndTheBest) {
+  Config c = config(12);
+  c.checkpoint.every = {2, Length::Unit::steps}, c.checkpoint.keep = 2;
+  train(c, "run");
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder_.file("run/checkpoints")))
+    if (entry.is_directory()) names.push_back(entry.path().filename());
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{"step_00000010", "step_00000012"}));
+}
+
+TEST_F(Train, ADamagedCheckpointFallsBackToTheOneBefore) {
+  Config c = config(8);
+  c.checkpoint.every = {4, Length::Unit::steps};
+  train(c, "run");
+  const std::string whole = weights("run", 8);
+  const std::string file = folder_.file("run/checkpoints/step_00000008/model.safetensors");
+  std::string bytes = slurp(file);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
+  std::ofstream(file, std::ios::binary) << bytes;
+  ASSERT_EQ(train(c, "run"), RunState::finished);
+  EXPECT_EQ(weights("run", 8), whole);
+}
+
+TEST_F(Train, TokensEpochsAndStepsMeasureTheSame) {
+  Config c = config(1);
+  c.train.steps.reset();
+  c.train.tokens = 24 * 2 * 9;
+  train(c, "tokens");
+  EXPECT_TRUE(fs::exists(folder_.file("tokens/checkpoints/step_00000009")));
+  c.train.tokens.reset();
+  c.train.epochs = 0.5;  // 83 blocks of 24 tokens in pairs: half an epoch is 20.75 steps
+  train(c, "epochs");
+  EXPECT_TRUE(fs::exists(folder_.file("epochs/checkpoints/step_00000021")));
+}
+
+TEST_F(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
+  Config c = config(400);
+  c.optimizer.lr = 9e5, c.optimizer.clip = 0, c.model.dropout = 0;
+  c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
+  ASSERT_EQ(train(c, "run"), RunState::diverged);
+  EXPECT_NE(slurp(folder_.file("run/result.json")).find("diverged"), std::string::npos);
+  EXPECT_FALSE(fs::is_empty(folder_.file("run/checkpoints")));
+}
+
+TEST_F(Train, StartsFromAnotherRunsWeights) {
+  train(config(6), "first");
+  Config c = config(1);
+  c.init_from = folder_.file("first");
+  train(c, "second");
+  EXPECT_EQ(slurp(folder_.file("second/checkpoints/step_00000000/model.safetensors")).size(),
+            slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")).size());
+}
+
+TEST_F(Train, PlansWhatItSays) {
+  const std::string text = Trainer(config(5), {}).describe();
+  for (const char* part :
+       {"parameters", "gradients", "optimizer state", "checkpoint", "tokens a step"})
+    EXPECT_NE(text.find(part), std::string::npos) << part;
+}
+
+TEST_F(Train, RefusesWhatCannotRun) {
+  const auto changed = [&](const std::function<void(Config&)>& change) {
+    Config c = config(5);
+    change(c);
+    return c;
+  };
+  expect_error(changed([](Config& c) { c.data.path += "-missing"; }), "no dataset.json");
+  expect_error(changed([](Config& c) { c.model.vocab = 100; }), "fewer than the 270");
+  expect_error(changed([](Config& c) { c.train.sequence = 25; }), "context of 24");
+  expect_error(changed([](Config& c) { c.model.context = 5000, c.train.sequence = 5000; }),
+               "training split");
+  expect_error(changed([](Config& c) { c.train.micro_batch = 0; }), "micro_batch");
+  expect_error(changed([](Config& c) { c.train.steps.reset(); }), "set one of");
+  expect_error(changed([](Config& c) { c.train.tokens = 5; }), "set one of");
+  expect_error(changed([](Config& c) { c.train.steps = -1; }), "more than 0");
+  expect_error(changed([](Config& c) {
+                 c.schedule.warmup = {9, Length::Unit::seconds};
+               }),
+               "schedule.warmup");
+  expect_error(changed([](Config& c) { c.schedule.warmup = {9, Length::Unit::steps}; }), "warm-up");
+  expect_error(changed([](Config& c) { c.schedule.name = "cosign"; }), "did you mean 'cosine'");
+  expect_error(changed([](Config& c) { c.optimizer.name = "muom"; }), "did you mean 'muon'");
+  expect_error(changed([](Config& c) { c.schedule.record = "/nowhere"; }), "events.jsonl");
+}
+
+TEST_F(Train, OneProcessTrainsInARunFolder) {
+  Trainer trainer(config(2), {});
+  const RunFolder first = RunFolder::create(folder_.file("run"), trainer.config());
+  EXPECT_THROW(RunFolder::open(folder_.file("run")), Error);
+  EXPECT_THROW(RunFolder::create(folder_.file("run"), trainer.config()), Error);
+  EXPECT_THROW(RunFolder::open(folder_.file("data")), Error);
+}
+
+TEST_F(Train, TornEventsAreWrittenAgain) {
+  Config c = config(8);
+  c.checkpoint.every = {4, Length::Unit::steps};
+  train(c, "whole");
+  train(c, "torn", 6);
+  std::ofstream(folder_.file("torn/events.jsonl"), std::ios::app) << "{\"step\": 7, \"tok";
+  ASSERT_EQ(train(c, "torn"), RunState::finished);
+  EXPECT_EQ(events("torn"), events("whole"));
+}
+
+}  // namespace
+}  // namespace strobe
