@@ -65,4 +65,19 @@ int64_t free_disk_bytes(const std::string& path);
 /// A 64-bit checksum (XXH3).
 uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed = 0);
 
+/// The same checksum of bytes that come in pieces.
+class StreamingChecksum {
+ public:
+  StreamingChecksum();
+  ~StreamingChecksum();
+  StreamingChecksum(const StreamingChecksum&) = delete;
+  StreamingChecksum& operator=(const StreamingChecksum&) = delete;
+
+  void add(std::span<const std::byte> bytes);
+  uint64_t value() const;
+
+ private:
+  void* state_;
+};
+
 }  // namespace strobe

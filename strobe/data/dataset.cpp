@@ -31,8 +31,6 @@ std::string shard_name(const Json& value, const std::string& file) {
   return name;
 }
 
-constexpr uint32_t width_of(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
-
 }  // namespace
 
 Dataset Dataset::open(const std::string& folder) {
@@ -97,7 +95,7 @@ Dataset::Shard Dataset::open_shard(const std::string& name, uint64_t vocabulary)
   if (header.vocabulary != vocabulary)
     fail("dataset: {} was made with another vocabulary than {}", path, tokenizer_file());
   const size_t body = bytes.size() - sizeof header;
-  if (header.width != width_of(vocab_) || header.tokens != body / header.width ||
+  if (header.width != token_width(vocab_) || header.tokens != body / header.width ||
       body % header.width != 0)
     fail("dataset: {} is truncated or damaged: {} tokens of {} bytes do not make its {} bytes",
          path, header.tokens, header.width, body);

@@ -35,6 +35,9 @@ struct ShardHeader {
 };
 static_assert(sizeof(ShardHeader) == ShardHeader::kBytes);
 
+/// Bytes a token takes on disk.
+constexpr uint32_t token_width(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
+
 struct SplitInfo {
   std::string name;
   int64_t tokens = 0, documents = 0;
