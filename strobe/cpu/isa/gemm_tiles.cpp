@@ -1,5 +1,5 @@
 // Blocks of 32 x 32 of C stay in four tile registers while k runs; b is packed a chunk of k at a
-// time so that its panel of 32 columns (32 KB) stays in the first cache level while the rows of a
+// time so that its panel of 32 columns stays in the first cache level while the rows of a
 // stream past. Between chunks the blocks of C rest in scratch memory in f32.
 //
 // An operand tile is 16 rows of 64 bytes: of a, 16 rows of 32 k; of b, 16 pairs of k of 16 columns,
@@ -20,7 +20,7 @@ constexpr int64_t kSide = 32;         // of a block of C, and k of a step
 constexpr int64_t kTile = 16 * 32;    // elements of an operand tile
 constexpr int64_t kStep = 2 * kTile;  // of a panel's step: two tiles
 constexpr int64_t kBlock = 32 * 32;   // floats of a block of C
-constexpr int64_t kChunk = 512;       // k of a chunk, at most
+constexpr int64_t kChunk = 384;       // k of a chunk, at most: a panel of b takes 24 KB
 
 constexpr int64_t blocks(int64_t n) { return (n + kSide - 1) / kSide; }
 
@@ -59,6 +59,18 @@ STROBE_INLINE void transpose(__m512i r[16]) {
   }
 }
 
+// Takes the lanes of two rows in turn: even[0], odd[0], even[1], ...
+struct PairOrder {
+  alignas(64) uint16_t lanes[64] = {};
+  constexpr PairOrder() {
+    for (int i = 0; i < 32; ++i) {
+      lanes[2 * i] = static_cast<uint16_t>(i);
+      lanes[2 * i + 1] = static_cast<uint16_t>(32 + i);
+    }
+  }
+};
+constexpr PairOrder kPairOrder;
+
 // An operand seen from its rows or columns: element (r, k) at data[r * outer + k * inner].
 struct Source {
   const uint16_t* data;
@@ -79,12 +91,8 @@ STROBE_INLINE void load_rows(__m512i tile[16], const Source& s, int64_t r, int64
 STROBE_INLINE void load_pairs(__m512i low[16], __m512i high[16], const Source& s, int64_t r,
                               int64_t k) {
   const __mmask32 mask = first(s.rows - r);
-  alignas(64) uint16_t order[64];
-  for (int i = 0; i < 32; ++i) {
-    order[2 * i] = static_cast<uint16_t>(i);
-    order[2 * i + 1] = static_cast<uint16_t>(32 + i);
-  }
-  const __m512i order_low = _mm512_load_si512(order), order_high = _mm512_load_si512(order + 32);
+  const __m512i order_low = _mm512_load_si512(kPairOrder.lanes);
+  const __m512i order_high = _mm512_load_si512(kPairOrder.lanes + 32);
   for (int i = 0; i < 16; ++i) {
     const int64_t at = k + 2 * i;
     const uint16_t* row = s.data + at * s.inner + r;
@@ -101,22 +109,30 @@ STROBE_INLINE void put(uint16_t* tile, const __m512i rows[16]) {
   for (int i = 0; i < 16; ++i) _mm512_store_si512(tile + 32 * i, rows[i]);
 }
 
-// Packs 32 rows of `s` from depth k on, `steps` of 32, as tiles of a (kPairs false) or of b.
+// Packs `panels` of 32 rows of `s` from (r, k) on, `steps` of 32 k, as tiles of a (kPairs false) or
+// of b. A panel takes `room` steps. Memory is read along its rows.
 template <bool kPairs>
-void pack_panel(uint16_t* to, const Source& s, int64_t r, int64_t k, int64_t steps) {
-  for (int64_t step = 0; step < steps; ++step, to += kStep, k += 32) {
-    __m512i low[16], high[16];
-    const bool has_pairs = s.inner != 1;
-    if (has_pairs) {
-      load_pairs(low, high, s, r, k);
-    } else {
-      load_rows(low, s, r, k);
-      load_rows(high, s, r + 16, k);
-    }
-    if (has_pairs != kPairs) transpose(low), transpose(high);
-    put(to, low);
-    put(to + kTile, high);
+void pack(uint16_t* to, const Source& s, int64_t r, int64_t k, int64_t panels, int64_t steps,
+          int64_t room) {
+  __m512i low[16], high[16];
+  if (s.inner == 1) {
+    for (int64_t panel = 0; panel < panels; ++panel)
+      for (int64_t step = 0; step < steps; ++step) {
+        load_rows(low, s, r + panel * kSide, k + step * kSide);
+        load_rows(high, s, r + panel * kSide + 16, k + step * kSide);
+        if (kPairs) transpose(low), transpose(high);
+        put(to + (panel * room + step) * kStep, low);
+        put(to + (panel * room + step) * kStep + kTile, high);
+      }
+    return;
   }
+  for (int64_t step = 0; step < steps; ++step)
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      load_pairs(low, high, s, r + panel * kSide, k + step * kSide);
+      if (!kPairs) transpose(low), transpose(high);
+      put(to + (panel * room + step) * kStep, low);
+      put(to + (panel * room + step) * kStep + kTile, high);
+    }
 }
 
 // Where the tiles of a panel of a are: packed, or in place.
@@ -158,6 +174,13 @@ STROBE_INLINE F32 get(const T* p, int64_t n) {
   return n >= kLanes ? load(p) : load_part(p, n);
 }
 
+STROBE_INLINE void put_row(float* p, F32 x) { store(p, x); }
+// The machine's own rounding to bf16, which takes numbers below 1e-38 for 0.
+STROBE_INLINE void put_row(uint16_t* p, F32 x) {
+  const __m256bh y = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(x));
+  std::memcpy(p, &y, sizeof y);
+}
+
 // Rows and columns of c from (i, j) on, out of a block.
 template <class T>
 void write_block(const GemmTile& t, const float* block, int64_t i, int64_t j) {
@@ -173,7 +196,7 @@ void write_block(const GemmTile& t, const float* block, int64_t i, int64_t j) {
       F32 x = load(block + r * 32 + c) + bias;
       if (t.accumulate) x += get(out, n);
       if (n >= kLanes)
-        store(out, x);
+        put_row(out, x);
       else
         store_part(out, x, n);
     }
@@ -211,14 +234,15 @@ void gemm_tile(const GemmTile& t, void* scratch) {
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
     const int64_t k = chunk * chunks.length;
     const int64_t steps = all_steps < blocks(t.k - k) ? all_steps : blocks(t.k - k);
-    for (int64_t i = 0; i < down; ++i)
-      if (!in_place || (i + 1) * kSide > t.m)
-        pack_panel<false>(packed_a + i * all_steps * kStep, a, i * kSide, k, steps);
+    // In place, only a last panel of fewer than 32 rows is packed.
+    const int64_t packed_from = in_place ? t.m / kSide : 0;
+    pack<false>(packed_a + packed_from * all_steps * kStep, a, packed_from * kSide, k,
+                down - packed_from, steps, all_steps);
+    pack<true>(packed_b, b, 0, k, across, steps, all_steps);
     for (int64_t j = 0; j < across; ++j) {
-      uint16_t* b_panel = packed_b + j * all_steps * kStep;
-      pack_panel<true>(b_panel, b, j * kSide, k, steps);
+      const uint16_t* b_panel = packed_b + j * all_steps * kStep;
       for (int64_t i = 0; i < down; ++i) {
-        const bool direct = in_place && (i + 1) * kSide <= t.m;
+        const bool direct = i < packed_from;
         const Panel a_panel =
             direct ? Panel{t.a + i * kSide * t.a_row + k, 16 * t.a_row, kSide, t.a_row}
                    : Panel{packed_a + i * all_steps * kStep, kTile, kStep, kSide};
