@@ -69,7 +69,8 @@ std::vector<std::string> expand(const std::vector<std::string>& inputs) {
 // "= Title =", but not "== Section ==".
 bool is_title(std::string_view line) {
   while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
-  while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.remove_suffix(1);
+  while (!line.empty() && (line.back() == ' ' || line.back() == '\r' || line.back() == '\n'))
+    line.remove_suffix(1);
   return line.size() > 4 && line.starts_with("= ") && line.ends_with(" =") && line[2] != '=' &&
          line[line.size() - 3] != '=';
 }

@@ -1,0 +1,20 @@
+// Child processes: the runs of a study.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace strobe {
+
+struct ChildResult {
+  int status = 0;      // exit status; 128 + the signal that ended it
+  std::string output;  // of standard output, where captured
+};
+
+/// Runs `command` and waits. When `stop` says so the child is asked to stop (SIGTERM) and waited
+/// for. The child is asked the same if this process dies. Throws Error if it cannot be started.
+ChildResult run_child(const std::vector<std::string>& command, bool capture,
+                      const std::function<bool()>& stop);
+
+}  // namespace strobe
