@@ -267,6 +267,35 @@ INSTANTIATE_TEST_SUITE_P(Table, BackwardOps, testing::ValuesIn(rows_with([](cons
 
 // ---- what a row cannot say ----------------------------------------------------------------------
 
+// Rows of the table have a short inner dimension; this one spans several chunks of k, and tiles.
+TEST(Matmul, SumsLongProducts) {
+  const auto ops = make_backend("cpu");
+  constexpr int64_t kM = 70, kN = 51, kK = 1001;
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<bf16> a(kM * kK), b(kK * kN);
+  for (bf16& x : a) x = to_bf16(normal(random));
+  for (bf16& x : b) x = to_bf16(normal(random));
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true}) {
+      Tensor left(a.data(), DType::bf16, {ta ? kK : kM, ta ? kM : kK});
+      Tensor right(b.data(), DType::bf16, {tb ? kN : kK, tb ? kK : kN});
+      if (ta) left = left.transposed();
+      if (tb) right = right.transposed();
+      std::vector<float> c(kM * kN, 2.0f);
+      ops->matmul(Tensor(c.data(), DType::f32, {kM, kN}), left, right, /*accumulate=*/true);
+      for (int64_t i = 0; i < kM; ++i)
+        for (int64_t j = 0; j < kN; ++j) {
+          double sum = 2;
+          for (int64_t l = 0; l < kK; ++l)
+            sum += double{to_float(a[i * left.strides[0] + l * left.strides[1]])} *
+                   to_float(b[l * right.strides[0] + j * right.strides[1]]);
+          ASSERT_TRUE(std::abs(c[i * kN + j] - sum) <= 2e-4)
+              << i << ", " << j << ": " << c[i * kN + j] << ", not " << sum;
+        }
+    }
+}
+
 TEST(GradNorm, ClipsAndStopsAtTheFirstNonFinite) {
   const auto ops = make_backend("cpu");
   std::vector<float> a(100000, 0.01f), b(3, 2.0f);

@@ -10,6 +10,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
+#include "strobe/cpu/isa/gemm_tiles.h"
 #include "strobe/cpu/isa_select.h"
 #include "strobe/cpu/kernels.h"
 
@@ -112,18 +113,48 @@ const Product& find_product(const Tensor& c, const Tensor& a, const Tensor& b, c
   return products.emplace(key, make_product(c, a, b, bias, accumulate)).first->second;
 }
 
+// Memory of this thread, at least `bytes`, aligned to 64.
+char* scratch_memory(int64_t bytes) {
+  thread_local std::vector<char> scratch;
+  if (static_cast<int64_t>(scratch.size()) < bytes + 64) scratch.resize(bytes + 64);
+  return scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63);
+}
+
+// Too few rows would not repay the packing of b.
+bool fits_tiles(const Tensor& c, const Tensor& a, const Tensor& bias) {
+  return isa() == Isa::amx && a.dtype == DType::bf16 && c.strides[1] == 1 && c.dim(0) >= 16 &&
+         a.dim(1) >= 32 && (!bias || bias.strides[0] == 1);
+}
+
+void run_on_tiles(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias,
+                  bool accumulate) {
+  const GemmTile tile = {.m = c.dim(0),
+                         .n = c.dim(1),
+                         .k = a.dim(1),
+                         .a = a.as<uint16_t>(),
+                         .a_row = a.strides[0],
+                         .a_column = a.strides[1],
+                         .b = b.as<uint16_t>(),
+                         .b_row = b.strides[0],
+                         .b_column = b.strides[1],
+                         .c = c.data,
+                         .c_row = c.strides[0],
+                         .c_is_f32 = c.dtype == DType::f32,
+                         .bias = bias.data,
+                         .bias_is_f32 = bias.dtype == DType::f32,
+                         .accumulate = accumulate};
+  amx::gemm_tile(tile, scratch_memory(amx::gemm_tile_scratch_bytes(tile.m, tile.n, tile.k)));
+}
+
 void run(const Product& product, const Tensor& c, const Tensor& a, const Tensor& b,
          const Tensor& bias) {
   thread_local dnnl::stream stream(engine());
-  thread_local std::vector<char> scratch;
-  const size_t needed = product.scratch.get_size() + 64;
-  if (scratch.size() < needed) scratch.resize(needed);
-  char* aligned = scratch.data() + (-reinterpret_cast<uintptr_t>(scratch.data()) & 63);
+  char* scratch = scratch_memory(static_cast<int64_t>(product.scratch.get_size()));
   std::unordered_map<int, dnnl::memory> operands = {
       {DNNL_ARG_SRC, {product.a, engine(), a.data}},
       {DNNL_ARG_WEIGHTS, {product.b, engine(), b.data}},
       {DNNL_ARG_DST, {product.c, engine(), c.data}},
-      {DNNL_ARG_SCRATCHPAD, {product.scratch, engine(), aligned}}};
+      {DNNL_ARG_SCRATCHPAD, {product.scratch, engine(), scratch}}};
   if (bias) operands.insert({DNNL_ARG_BIAS, {product.bias, engine(), bias.data}});
   product.primitive.execute(stream, operands);
 }
@@ -176,7 +207,8 @@ void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
   check(a.dtype == b.dtype, "gemm: a and b differ in type");
   if (m == 0 || n == 0) return;
 
-  const int64_t rows = piece(m, 1024), columns = piece(n, 512);
+  const bool tiles = fits_tiles(c, a, options.bias);
+  const int64_t rows = piece(m, tiles ? 512 : 1024), columns = piece(n, tiles ? 384 : 512);
   const int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
   parallel_for(down * across, [&](int64_t i) {
     const OneThread one_thread;
@@ -186,8 +218,10 @@ void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
     const Tensor ct = c.narrow(0, tile.row, tile.rows).narrow(1, tile.column, tile.columns);
     const Tensor at = a.narrow(0, tile.row, tile.rows), bt = b.narrow(1, tile.column, tile.columns);
     const Tensor bias = options.bias ? options.bias.narrow(0, tile.column, tile.columns) : Tensor{};
-    const Product& product = find_product(ct, at, bt, bias, options.accumulate);
-    if (product.supported)
+    if (tiles)
+      run_on_tiles(ct, at, bt, bias, options.accumulate);
+    else if (const Product& product = find_product(ct, at, bt, bias, options.accumulate);
+             product.supported)
       run(product, ct, at, bt, bias);
     else
       run_in_f32(ct, at, bt, bias, options.accumulate);

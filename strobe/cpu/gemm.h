@@ -1,5 +1,6 @@
-// Matrix products through oneDNN, cut into tiles by shape alone. A tile is computed by one thread,
-// so the bits do not depend on the number of threads (oneDNN's own parallel products do).
+// Matrix products, cut into tiles by shape alone. A tile is computed by one thread, through oneDNN
+// or, for bf16 on AMX, isa/gemm_tiles.h, so the bits do not depend on the number of threads (those
+// of oneDNN's own parallel products do).
 #pragma once
 
 #include <cstdint>
