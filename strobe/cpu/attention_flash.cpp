@@ -199,8 +199,8 @@ void flash_forward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, const Att
   // All heads of a block of rows in one task: their elements are neighbours in memory.
   for_each_task(block_tasks(call.cu_k, shape.sequences, 1, kBlock), [&](const Task& t) {
     for (int64_t h = 0; h < shape.kv_heads; ++h) {
-      const int64_t at = (h * layout.key_blocks + call.key_block(t.sequence) + t.block) *
-                         layout.packed_block;
+      const int64_t at =
+          (h * layout.key_blocks + call.key_block(t.sequence) + t.block) * layout.packed_block;
       kernel.pack_keys(rows_of(k, call.cu_k[t.sequence], h), rows_of(v, call.cu_k[t.sequence], h),
                        call.cu_k[t.sequence + 1] - call.cu_k[t.sequence], shape.head_dim, t.block,
                        layout.packed_k + at, layout.packed_v + at);
