@@ -35,7 +35,8 @@ enum class RandomUse : uint32_t {
   shuffle = 3,
   sample = 4,
   mask = 5,
-  search = 6
+  search = 6,
+  split = 7
 };
 
 /// The i-th block of the stream (seed, use, stream).

@@ -31,6 +31,37 @@ std::string shard_name(const Json& value, const std::string& file) {
   return name;
 }
 
+// The header of a file of this folder, once everything that it says has been verified.
+ShardHeader verified_header(const MappedFile& file, const std::string& path, const char* magic,
+                            uint32_t width, uint64_t vocabulary) {
+  const std::span<const std::byte> bytes = file.bytes();
+  ShardHeader header;
+  if (bytes.size() < sizeof header)
+    fail("dataset: {} is truncated: {} bytes, less than a header", path, bytes.size());
+  std::memcpy(&header, bytes.data(), sizeof header);
+  if (std::memcmp(header.magic, magic, sizeof header.magic) != 0)
+    fail("dataset: {} is not strobe's, or not what its name says", path);
+  if (header.version != ShardHeader::kVersion)
+    fail("dataset: {} has format version {}; this strobe reads version {}", path, header.version,
+         ShardHeader::kVersion);
+  if (header.vocabulary != vocabulary)
+    fail("dataset: {} was made with another vocabulary than the tokenizer.json beside it", path);
+  const size_t body = bytes.size() - sizeof header;
+  if (header.width != width || header.tokens != body / width || body % width != 0)
+    fail("dataset: {} is truncated or damaged: {} items of {} bytes do not make its {} bytes", path,
+         header.tokens, header.width, body);
+  const uint64_t sum = checksum(bytes.subspan(sizeof header));
+  if (sum != header.checksum)
+    fail("dataset: {} is damaged: its checksum is {:016x}, the header says {:016x}", path, sum,
+         header.checksum);
+  return header;
+}
+
+std::span<const uint64_t> numbers_after_header(const MappedFile& file) {
+  const std::span<const std::byte> body = file.bytes().subspan(ShardHeader::kBytes);
+  return {reinterpret_cast<const uint64_t*>(body.data()), body.size() / sizeof(uint64_t)};
+}
+
 }  // namespace
 
 Dataset Dataset::open(const std::string& folder) {
@@ -73,6 +104,7 @@ Dataset Dataset::open(const std::string& folder) {
     if (tokens != info.tokens)
       fail("dataset: {}: split '{}' should have {} tokens; its shards hold {}", file, info.name,
            info.tokens, tokens);
+    out.documents_.push_back(out.open_documents(info, tokenizer.hash()));
     out.splits_.push_back(std::move(info));
     out.shards_.push_back(std::move(shards));
   }
@@ -82,29 +114,25 @@ Dataset Dataset::open(const std::string& folder) {
 Dataset::Shard Dataset::open_shard(const std::string& name, uint64_t vocabulary) {
   const std::string path = folder_ + "/" + name;
   MappedFile file("dataset", path);
-  const std::span<const std::byte> bytes = file.bytes();
-  ShardHeader header;
-  if (bytes.size() < sizeof header)
-    fail("dataset: {} is truncated: {} bytes, less than a header", path, bytes.size());
-  std::memcpy(&header, bytes.data(), sizeof header);
-  if (std::memcmp(header.magic, ShardHeader::kMagic, sizeof header.magic) != 0)
-    fail("dataset: {} is not a token shard of strobe", path);
-  if (header.version != ShardHeader::kVersion)
-    fail("dataset: {} has format version {}; this strobe reads version {}", path, header.version,
-         ShardHeader::kVersion);
-  if (header.vocabulary != vocabulary)
-    fail("dataset: {} was made with another vocabulary than {}", path, tokenizer_file());
-  const size_t body = bytes.size() - sizeof header;
-  if (header.width != token_width(vocab_) || header.tokens != body / header.width ||
-      body % header.width != 0)
-    fail("dataset: {} is truncated or damaged: {} tokens of {} bytes do not make its {} bytes",
-         path, header.tokens, header.width, body);
-  const uint64_t sum = checksum(bytes.subspan(sizeof header));
-  if (sum != header.checksum)
-    fail("dataset: {} is damaged: its checksum is {:016x}, the header says {:016x}", path, sum,
-         header.checksum);
-  hash_ = checksum({reinterpret_cast<const std::byte*>(&sum), sizeof sum}, hash_ ^ vocabulary);
+  const ShardHeader header =
+      verified_header(file, path, ShardHeader::kMagic, token_width(vocab_), vocabulary);
+  hash_ = checksum({reinterpret_cast<const std::byte*>(&header.checksum), sizeof(uint64_t)},
+                   hash_ ^ vocabulary);
   return {std::move(file), header.width, static_cast<int64_t>(header.tokens)};
+}
+
+MappedFile Dataset::open_documents(const SplitInfo& split, uint64_t vocabulary) {
+  const std::string path = folder_ + "/" + split.name + ".documents";
+  MappedFile file("dataset", path);
+  const ShardHeader header =
+      verified_header(file, path, ShardHeader::kDocumentsMagic, sizeof(uint64_t), vocabulary);
+  const auto starts = numbers_after_header(file);
+  if (header.tokens != static_cast<uint64_t>(split.documents) ||
+      !std::is_sorted(starts.begin(), starts.end()) ||
+      (!starts.empty() && starts.back() >= static_cast<uint64_t>(split.tokens)))
+    fail("dataset: {} does not fit the split '{}' of {} documents and {} tokens", path, split.name,
+         split.documents, split.tokens);
+  return file;
 }
 
 bool Dataset::has_split(const std::string& name) const {
@@ -121,6 +149,10 @@ size_t Dataset::index_of(const std::string& split) const {
 }
 
 const SplitInfo& Dataset::split(const std::string& name) const { return splits_[index_of(name)]; }
+
+std::span<const uint64_t> Dataset::document_starts(const std::string& split) const {
+  return numbers_after_header(documents_[index_of(split)]);
+}
 
 void Dataset::read(const std::string& split, int64_t begin, int64_t count, int32_t* out) const {
   const size_t index = index_of(split);

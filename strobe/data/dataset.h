@@ -3,6 +3,9 @@
 //   dataset.json        source, tokenizer, splits with their counts and files
 //   tokenizer.json      Hugging Face's format
 //   <split>-NNNNN.tokens   shards
+//   <split>.documents      where each document begins in its split: u64 offsets, in tokens
+//
+// Every document is followed by the end-of-text token, where the vocabulary has one.
 //
 // A shard is a 64-byte header and tokens, all little endian:
 //
@@ -13,9 +16,12 @@
 //         24   u64       hash of the vocabulary (Tokenizer::hash)
 //         32   u64       checksum of the tokens' bytes (XXH3-64)
 //         40   24 bytes  zero
+//
+// The documents have the same header, with the magic "STRBDOC1" and their number for the tokens'.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +31,7 @@ namespace strobe {
 
 struct ShardHeader {
   static constexpr char kMagic[9] = "STRBTOK1";
+  static constexpr char kDocumentsMagic[9] = "STRBDOC1";
   static constexpr uint32_t kVersion = 1;
   static constexpr size_t kBytes = 64;
 
@@ -41,7 +48,9 @@ constexpr uint32_t token_width(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
 struct SplitInfo {
   std::string name;
   int64_t tokens = 0, documents = 0;
-  int64_t bytes = 0, words = 0;  // of the raw text; words are separated by white space
+  int64_t bytes = 0;  // of the raw text
+  int64_t words = 0;  // of the raw text, separated by white space; for a corpus with an official
+                      // count of words, that
   std::vector<std::string> shards;
 };
 
@@ -63,6 +72,9 @@ class Dataset {
   /// Throws Error listing the splits there are.
   const SplitInfo& split(const std::string& name) const;
 
+  /// The token at which each document of a split begins, ascending.
+  std::span<const uint64_t> document_starts(const std::string& split) const;
+
   /// Tokens [begin, begin + count) of a split.
   void read(const std::string& split, int64_t begin, int64_t count, int32_t* out) const;
 
@@ -74,6 +86,7 @@ class Dataset {
   };
 
   Shard open_shard(const std::string& name, uint64_t vocabulary);
+  MappedFile open_documents(const SplitInfo& split, uint64_t vocabulary);
   size_t index_of(const std::string& split) const;
 
   std::string folder_;
@@ -82,6 +95,7 @@ class Dataset {
   uint64_t hash_ = 0;
   std::vector<SplitInfo> splits_;
   std::vector<std::vector<Shard>> shards_;  // of each split
+  std::vector<MappedFile> documents_;       // of each split
 };
 
 }  // namespace strobe

@@ -1,204 +1,323 @@
 #include "strobe/data/prepare.h"
 
-#include <array>
-#include <atomic>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
 #include <filesystem>
+#include <future>
+#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/rng.h"
 #include "strobe/core/threads.h"
-#include "strobe/data/shard_writer.h"
-#include "strobe/data/text_source.h"
+#include "strobe/data/split_writer.h"
 #include "strobe/data/tokenizer.h"
 
 namespace strobe {
 
-namespace fs = std::filesystem;
-
 namespace {
 
-constexpr std::array kSplits = {"train", "valid", "test"};
-constexpr size_t kBatchBytes = 24 << 20;  // of text tokenised at a time
+namespace fs = std::filesystem;
 
-struct Split {
-  std::unique_ptr<ShardWriter> shards;
-  int64_t documents = 0, bytes = 0, words = 0;
-};
+constexpr size_t batch_bytes = 8 << 20;
+const char* const split_names[] = {"train", "valid", "test"};
 
-int64_t count_words(std::string_view text) {
-  int64_t words = 0;
-  bool inside = false;
-  for (const char c : text) {
-    const bool space = c == ' ' || (c >= '\t' && c <= '\r');
-    words += inside && space ? 0 : (!inside && !space);
-    inside = !space;
-  }
-  return words;
-}
-
-// The split of a document whose file says nothing: a function of its number alone.
-size_t drawn_split(int64_t number, const PrepareOptions& options) {
-  const double u = static_cast<double>(
-                       random_block(0, RandomUse::shuffle, 0, static_cast<uint64_t>(number))[0]) *
-                   0x1p-32;
-  return u < options.valid ? 1 : u < options.valid + options.test ? 2 : 0;
-}
-
-Tokenizer tokenizer_for(const PrepareOptions& options) {
-  constexpr std::string_view kTrain = "train:";
-  if (!options.tokenizer.starts_with(kTrain)) return Tokenizer::load(options.tokenizer);
-  int64_t vocab = 0;
-  try {
-    vocab = std::stoll(options.tokenizer.substr(kTrain.size()));
-  } catch (const std::logic_error&) {
-    fail("data prepare: --tokenizer '{}' should be train:ENTRIES, for example train:2048",
-         options.tokenizer);
-  }
-  // Only text that will be trained on may shape the vocabulary.
-  std::vector<std::string> training;
-  int64_t number = 0;
-  for_each_document(options.inputs, options.jsonl_field, [&](Document& document) {
-    const bool train =
-        document.split.empty() ? drawn_split(number, options) == 0 : document.split == kSplits[0];
-    ++number;
-    if (train) training.push_back(std::move(document.text));
-    return true;
-  });
-  size_t next = 0;
-  return Tokenizer::train(
-      [&](std::string& text) {
-        if (next == training.size()) return false;
-        text = std::move(training[next++]);
-        return true;
-      },
-      vocab);
-}
-
-// A folder that is renamed when complete and removed otherwise.
-class PendingFolder {
+// Removes a folder unless it has been given its final name.
+class TemporaryFolder {
  public:
-  explicit PendingFolder(std::string path) : final_(std::move(path)), path_(final_ + ".partial") {
-    if (fs::exists(final_))
-      fail("data prepare: {} exists; remove it, or name another with --out", final_);
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error) fail("data prepare: cannot make the folder {}: {}", path_, error.message());
+  }
+  ~TemporaryFolder() {
     std::error_code error;
     fs::remove_all(path_, error);
-    fs::create_directories(path_, error);
-    if (error) fail("data prepare: cannot make {}: {}", path_, error.message());
   }
-  ~PendingFolder() {
-    std::error_code error;
-    if (!done_) fs::remove_all(path_, error);
-  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
   const std::string& path() const { return path_; }
-  void complete() {
+  void become(const std::string& name) {
     sync_folder(path_);
     std::error_code error;
-    fs::rename(path_, final_, error);
-    if (error) fail("data prepare: cannot name {}: {}", final_, error.message());
-    sync_folder(fs::path(final_).parent_path());
-    done_ = true;
+    fs::rename(path_, name, error);
+    if (error) fail("data prepare: cannot name the dataset {}: {}", name, error.message());
+    sync_folder(fs::absolute(name).parent_path());
   }
 
  private:
-  std::string final_, path_;
-  bool done_ = false;
+  std::string path_;
 };
 
-class Preparer {
+// The split of each document: that of its file, or one drawn for its number.
+class Splits {
  public:
-  Preparer(const PrepareOptions& options, const Tokenizer& tokenizer, const std::string& folder)
-      : options_(options), tokenizer_(tokenizer) {
-    for (size_t i = 0; i < splits_.size(); ++i)
-      splits_[i].shards = std::make_unique<ShardWriter>(folder, kSplits[i], tokenizer.vocab_size(),
-                                                        tokenizer.hash());
+  Splits(const std::vector<TextFile>& files, double valid, double test)
+      : named_(are_named(files)), valid_(valid), test_(test) {}
+
+  static bool are_named(const std::vector<TextFile>& files) {
+    const auto any = [&](const char* split) {
+      return std::any_of(files.begin(), files.end(),
+                         [&](const auto& f) { return f.split == split; });
+    };
+    return any("train") && (any("valid") || any("test"));
   }
 
-  PrepareResult run() {
-    size_t pending_bytes = 0;
-    for_each_document(options_.inputs, options_.jsonl_field, [&](Document& document) {
-      pending_bytes += document.text.size();
-      pending_.push_back(std::move(document));
-      if (pending_bytes >= kBatchBytes) flush(), pending_bytes = 0;
-      return true;
-    });
-    flush();
-    for (Split& split : splits_) split.shards->finish();
-    result_.ill_formed = ill_formed_;
-    return result_;
+  bool named() const { return named_; }
+  std::string of(const TextFile& file, int64_t document) const {
+    if (named_) return file.split;
+    const uint32_t drawn = random_block(0, RandomUse::split, 0, static_cast<uint64_t>(document))[0];
+    const double place = drawn * 0x1p-32;
+    return place < valid_ ? "valid" : place < valid_ + test_ ? "test" : "train";
   }
 
-  std::string describe() const;
+  /// Fails unless each split that was asked for has text.
+  void require(const std::vector<SplitInfo>& found) const {
+    int64_t documents = 0;
+    for (const SplitInfo& split : found) documents += split.documents;
+    const auto has = [&](const char* name) {
+      return std::any_of(found.begin(), found.end(), [&](const auto& s) { return s.name == name; });
+    };
+    if (documents == 0) fail("data prepare: the text is empty: no document with a word in it");
+    for (const char* name : split_names) {
+      const bool wanted = named_ ? std::string(name) == "train"
+                                 : (std::string(name) == "valid"  ? valid_ > 0
+                                    : std::string(name) == "test" ? test_ > 0
+                                                                  : true);
+      if (!wanted || has(name)) continue;
+      if (named_) fail("data prepare: the files of the split '{}' hold no text", name);
+      fail(
+          "data prepare: of {} document{} none falls to the split '{}'; give more text (articles "
+          "under '= Title =' lines, several files, or .jsonl), files whose names say train, valid "
+          "and test, or other shares (--valid {} --test {} now; 0 makes no such split)",
+          documents, documents == 1 ? "" : "s", name, valid_, test_);
+    }
+  }
 
  private:
-  // Tokenises in parallel and writes in order.
-  void flush() {
-    std::vector<std::vector<int32_t>> tokens(pending_.size());
-    parallel_for(static_cast<int64_t>(pending_.size()), [&](int64_t i) {
-      std::vector<int32_t>& out = tokens[static_cast<size_t>(i)];
-      ill_formed_ += tokenizer_.encode(pending_[static_cast<size_t>(i)].text, out);
-      if (tokenizer_.end_of_text() >= 0) out.push_back(tokenizer_.end_of_text());
-    });
-    for (size_t i = 0; i < pending_.size(); ++i) {
-      const Document& document = pending_[i];
-      size_t index = drawn_split(result_.documents, options_);
-      for (size_t s = 0; s < kSplits.size(); ++s)
-        if (document.split == kSplits[s]) index = s;
-      Split& split = splits_[index];
-      split.shards->append(tokens[i]);
-      split.documents += 1;
-      split.bytes += static_cast<int64_t>(document.text.size());
-      split.words += count_words(document.text);
-      result_.documents += 1;
-      result_.bytes += static_cast<int64_t>(document.text.size());
-      result_.tokens += static_cast<int64_t>(tokens[i].size());
-    }
-    pending_.clear();
-    if (options_.progress) options_.progress(result_.documents, result_.bytes);
-  }
-
-  const PrepareOptions& options_;
-  const Tokenizer& tokenizer_;
-  std::array<Split, kSplits.size()> splits_;
-  std::vector<Document> pending_;
-  std::atomic<int64_t> ill_formed_ = 0;
-  PrepareResult result_;
+  bool named_;
+  double valid_, test_;
 };
 
-std::string Preparer::describe() const {
-  nlohmann::ordered_json json = {{"format", 1},
-                                 {"source", options_.source},
-                                 {"tokenizer", options_.tokenizer},
-                                 {"ill_formed_utf8", ill_formed_.load()},
-                                 {"splits", nlohmann::ordered_json::array()}};
-  for (size_t i = 0; i < splits_.size(); ++i) {
-    const Split& split = splits_[i];
-    if (split.documents == 0) continue;
-    json["splits"].push_back({{"name", kSplits[i]},
-                              {"tokens", split.shards->tokens()},
+struct BatchPiece {
+  TextPiece piece;
+  std::string split;
+  std::vector<int32_t> tokens;
+  int64_t invalid = 0;
+};
+
+// Pieces with their splits, as many as make a batch; none at the end.
+class BatchReader {
+ public:
+  BatchReader(const std::vector<TextFile>& files, const TextOptions& options, const Splits& splits)
+      : files_(files), splits_(splits), source_(files, options) {}
+
+  std::vector<BatchPiece> read() {
+    std::vector<BatchPiece> batch;
+    BatchPiece next;
+    for (size_t bytes = 0; bytes < batch_bytes && source_.next(next.piece);) {
+      if (!inside_) split_ = splits_.of(files_[next.piece.file], documents_++);
+      inside_ = !next.piece.last;
+      bytes += next.piece.text.size();
+      next.split = split_;
+      batch.push_back(std::move(next));
+    }
+    return batch;
+  }
+  int64_t documents() const { return documents_; }
+
+ private:
+  const std::vector<TextFile>& files_;
+  const Splits& splits_;
+  TextSource source_;
+  std::string split_;
+  int64_t documents_ = 0;
+  bool inside_ = false;
+};
+
+struct Work {
+  const PrepareOptions& options;
+  const std::function<void(const PrepareProgress&)>& progress;
+  const std::function<bool()>& stop;
+
+  void report(const PrepareProgress& state) const {
+    if (stop()) fail("data prepare: stopped; nothing was written");
+    progress(state);
+  }
+};
+
+Tokenizer learn_tokenizer(const Work& work, const std::vector<TextFile>& files,
+                          const Splits& splits, int64_t vocab) {
+  BatchReader reader(files, work.options.text, splits);
+  std::vector<BatchPiece> batch;
+  size_t next = 0;
+  PrepareProgress state{.phase = "learning the vocabulary"};
+  const auto next_text = [&](std::string& text) {
+    while (true) {
+      if (next == batch.size()) {
+        batch = reader.read();
+        next = 0;
+        state.documents = reader.documents();
+        work.report(state);
+        if (batch.empty()) return false;
+      }
+      BatchPiece& piece = batch[next++];
+      state.bytes += static_cast<int64_t>(piece.piece.text.size());
+      if (piece.split != "train") continue;
+      text = std::move(piece.piece.text);
+      return true;
+    }
+  };
+  return Tokenizer::train(next_text, vocab);
+}
+
+std::vector<SplitInfo> tokenise(const Work& work, const std::vector<TextFile>& files,
+                                const Splits& splits, const Tokenizer& tokenizer,
+                                const std::string& folder, int64_t& invalid) {
+  BatchReader reader(files, work.options.text, splits);
+  std::map<std::string, std::unique_ptr<SplitWriter>> writers;
+  PrepareProgress state{.phase = "tokenising"};
+  // The next batch is read, and decompressed, while this one is tokenised.
+  const auto read = [&] { return reader.read(); };
+  auto coming = std::async(std::launch::async, read);
+  for (auto batch = coming.get(); !batch.empty(); batch = coming.get()) {
+    coming = std::async(std::launch::async, read);
+    parallel_for(static_cast<int64_t>(batch.size()), [&](int64_t i) {
+      BatchPiece& b = batch[static_cast<size_t>(i)];
+      b.invalid = tokenizer.encode(b.piece.text, b.tokens);
+    });
+    for (const BatchPiece& b : batch) {
+      auto& writer = writers[b.split];
+      if (!writer)
+        writer = std::make_unique<SplitWriter>(folder, b.split, tokenizer.vocab_size(),
+                                               tokenizer.hash(), tokenizer.end_of_text());
+      writer->add(b.piece.text, b.tokens, b.piece.last, work.options.line_ends_are_words);
+      invalid += b.invalid;
+      state.documents += b.piece.last;
+      state.bytes += static_cast<int64_t>(b.piece.text.size());
+      state.tokens += static_cast<int64_t>(b.tokens.size());
+    }
+    work.report(state);
+  }
+  std::vector<SplitInfo> out;
+  for (const char* name : split_names)
+    if (const auto writer = writers.find(name); writer != writers.end())
+      out.push_back(writer->second->finish());
+  return out;
+}
+
+// Standard input can be read once: a vocabulary to be learned needs it twice.
+std::string spool_standard_input(const std::string& folder) {
+  const std::string file = folder + "/standard-input";
+  FileWriter writer("data prepare", file);
+  std::vector<char> buffer(1 << 20);
+  while (const size_t got = std::fread(buffer.data(), 1, buffer.size(), stdin))
+    writer.write(buffer.data(), got);
+  writer.commit();
+  return file;
+}
+
+// Of "train:N" N, of anything else 0.
+int64_t vocab_to_learn(const std::string& spec) {
+  constexpr std::string_view prefix = "train:";
+  if (!spec.starts_with(prefix)) return 0;
+  const std::string number = spec.substr(prefix.size());
+  const bool digits =
+      !number.empty() && number.size() <= 9 &&
+      std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits)
+    fail("data prepare: '{}' does not say how many entries to learn; for example train:2048", spec);
+  return std::stoll(number);
+}
+
+void check_official_words(const PrepareOptions& options, std::vector<SplitInfo>& splits) {
+  for (const SplitInfo& official : options.official)
+    for (SplitInfo& split : splits)
+      if (split.name == official.name && split.words != official.words)
+        fail(
+            "data prepare: {}: the split '{}' has {} words, the published one {}; the file is not "
+            "the published one, or not whole",
+            options.corpus, split.name, split.words, official.words);
+}
+
+void write_description(const PrepareOptions& options, const Tokenizer& tokenizer,
+                       const PrepareResult& result, const std::string& file) {
+  nlohmann::ordered_json json;
+  json["format"] = 1;
+  json["corpus"] = options.corpus;
+  json["source"] = options.text.paths;
+  json["licence"] = options.licence;
+  json["tokenizer"] = {{"spec", options.tokenizer},
+                       {"vocab", tokenizer.vocab_size()},
+                       {"hash", fmt::format("{:016x}", tokenizer.hash())}};
+  json["words_are"] = options.line_ends_are_words ? "separated by white space, and line ends"
+                                                  : "separated by white space";
+  json["invalid_utf8"] = result.invalid_utf8;
+  json["splits"] = nlohmann::ordered_json::array();
+  for (const SplitInfo& split : result.splits)
+    json["splits"].push_back({{"name", split.name},
+                              {"tokens", split.tokens},
                               {"documents", split.documents},
                               {"bytes", split.bytes},
                               {"words", split.words},
-                              {"shards", split.shards->shards()}});
-  }
-  return json.dump(2) + "\n";
+                              {"shards", split.shards}});
+  write_file("data prepare", file,
+             json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace
 
-PrepareResult prepare(const PrepareOptions& options) {
+PrepareResult prepare(const PrepareOptions& options,
+                      const std::function<void(const PrepareProgress&)>& progress,
+                      const std::function<bool()>& stop) {
+  if (options.out.empty()) fail("data prepare: --out DIR says where the dataset goes");
+  if (fs::exists(options.out))
+    fail("data prepare: {} exists; give another --out, or remove it", options.out);
   if (!(options.valid >= 0 && options.test >= 0 && options.valid + options.test < 1))
-    fail("data prepare: shares of {} and {} for valid and test leave nothing to train on",
-         options.valid, options.test);
-  PendingFolder folder(options.out);
-  const Tokenizer tokenizer = tokenizer_for(options);
-  tokenizer.save(folder.path() + "/tokenizer.json");
-  Preparer preparer(options, tokenizer, folder.path());
-  const PrepareResult result = preparer.run();
-  if (result.documents == 0) fail("data prepare: no text in {}", fmt::join(options.inputs, ", "));
-  write_file("data prepare", folder.path() + "/dataset.json", preparer.describe());
-  folder.complete();
+    fail(
+        "data prepare: --valid {} --test {} leave nothing to train on; shares below 1 are accepted",
+        options.valid, options.test);
+
+  const int64_t learn = vocab_to_learn(options.tokenizer);
+  std::unique_ptr<const Tokenizer> tokenizer;
+  if (learn == 0) tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(options.tokenizer));
+
+  const Work work{options, progress, stop};
+  PrepareResult result;
+  std::string base = options.out;
+  while (base.size() > 1 && base.ends_with('/')) base.pop_back();
+  // What needs no folder is refused before one is made.
+  std::vector<TextFile> files = text_files(options.text, result.skipped);
+  TemporaryFolder folder(fmt::format("{}.partial-{}", base, ::getpid()));
+  std::string spooled;
+  for (TextFile& file : files)
+    if (learn > 0 && file.path == "-") {
+      spooled = spool_standard_input(folder.path());
+      file.path = spooled;
+    }
+  const Splits splits(files, options.valid, options.test);
+  if (splits.named())
+    std::erase_if(files, [&](const TextFile& file) {
+      if (file.split.empty()) result.skipped.push_back(file.path);
+      return file.split.empty();
+    });
+
+  if (!tokenizer)
+    tokenizer = std::make_unique<Tokenizer>(learn_tokenizer(work, files, splits, learn));
+  result.vocab = tokenizer->vocab_size();
+  result.splits = tokenise(work, files, splits, *tokenizer, folder.path(), result.invalid_utf8);
+  splits.require(result.splits);
+  check_official_words(options, result.splits);
+  tokenizer->save(folder.path() + "/tokenizer.json");
+  write_description(options, *tokenizer, result, folder.path() + "/dataset.json");
+  if (!spooled.empty()) fs::remove(spooled);
+  folder.become(base);
   return result;
 }
 

@@ -1,4 +1,4 @@
-// Text to a dataset folder.
+// Text to a dataset: reads, splits, tokenises, writes.
 #pragma once
 
 #include <cstdint>
@@ -6,27 +6,45 @@
 #include <string>
 #include <vector>
 
+#include "strobe/data/dataset.h"
+#include "strobe/data/text_source.h"
+
 namespace strobe {
 
 struct PrepareOptions {
-  std::vector<std::string> inputs;  // see text_source.h
-  std::string source;               // what dataset.json says the text is
-  std::string tokenizer;            // "gpt2:DIR", a tokenizer.json, or "train:ENTRIES"
-  std::string jsonl_field = "text";
-  double valid = 0.05, test = 0.05;  // shares of documents, where file names do not say
-  std::string out;
-  /// Called now and then with documents and bytes of text so far.
-  std::function<void(int64_t documents, int64_t bytes)> progress;
+  std::string out;  // the folder to make; must not exist
+  TextOptions text;
+  /// "train:N" learns a byte-level BPE of N entries from the training split; anything else is what
+  /// Tokenizer::load reads.
+  std::string tokenizer = "train:2048";
+  /// Shares of the documents, drawn by a hash of their numbers. Not used where the files' names
+  /// say train, valid, test.
+  double valid = 0.05, test = 0.05;
+
+  // What a named corpus knows of itself.
+  std::string corpus, licence;
+  bool line_ends_are_words = false;  // as the counts of WikiText's <eos>
+  std::vector<SplitInfo> official;   // words of the splits, verified
+};
+
+/// What the work has come to, a few times a second.
+struct PrepareProgress {
+  std::string phase;  // "learning the vocabulary", "tokenising"
+  int64_t documents = 0, bytes = 0, tokens = 0;
 };
 
 struct PrepareResult {
-  int64_t documents = 0, bytes = 0, tokens = 0;
-  int64_t ill_formed = 0;  // UTF-8 sequences replaced by U+FFFD
+  std::vector<SplitInfo> splits;
+  int64_t vocab = 0;
+  int64_t invalid_utf8 = 0;  // ill-formed sequences, each read as U+FFFD
+  std::vector<std::string> skipped;
 };
 
-/// Tokenises in parallel and in bounded memory. Each document is followed by the end-of-text token.
-/// The folder appears whole or not at all. Throws Error if it exists, if there is no text, or if
-/// a split stays empty.
-PrepareResult prepare(const PrepareOptions& options);
+/// Writes the dataset under a temporary name beside `out` and renames it when it is whole. Memory
+/// does not depend on the size of the text. Throws Error, leaving nothing behind; also when
+/// `stop`, asked now and then, returns true.
+PrepareResult prepare(const PrepareOptions& options,
+                      const std::function<void(const PrepareProgress&)>& progress,
+                      const std::function<bool()>& stop);
 
 }  // namespace strobe

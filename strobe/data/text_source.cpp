@@ -1,194 +1,313 @@
 #include "strobe/data/text_source.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include <algorithm>
+#include <deque>
 #include <filesystem>
-#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "strobe/core/error.h"
+#include "strobe/data/archive.h"
 
 namespace strobe {
 
-namespace fs = std::filesystem;
-
 namespace {
 
-constexpr size_t kBlock = 1 << 18;  // bytes read at a time
+namespace fs = std::filesystem;
 
-bool is_packing(const std::string& extension) {
-  const std::string known[] = {".gz", ".bz2", ".xz", ".zst", ".tar", ".zip", ".tgz"};
-  return std::find(std::begin(known), std::end(known), extension) != std::end(known);
-}
+constexpr size_t piece_bytes = 1 << 20;     // a piece is cut as soon as it can be after this many
+constexpr size_t longest_piece = 64 << 20;  // and anyhow after this many
+constexpr size_t longest_json_line = 256 << 20;
+constexpr size_t read_bytes = 256 << 10;
 
-// The extension beneath compression: ".txt" of "a.txt.xz".
-std::string kind_of(const fs::path& path) {
-  fs::path name = path.filename();
-  while (is_packing(name.extension())) name = name.stem();
-  return name.extension();
-}
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_visible(char c) { return c > ' ' && c < 0x7F; }
+bool is_blank(std::string_view text) { return std::all_of(text.begin(), text.end(), is_space); }
 
-bool is_text(const fs::path& path) {
-  const std::string kind = kind_of(path);
-  return kind == ".txt" || kind == ".jsonl" || kind == ".tokens" || kind == ".raw" ||
-         (kind.empty() && is_packing(path.extension()));
-}
-
-std::string split_of(const fs::path& path) {
-  const std::string name = path.filename();
-  for (const char* split : {"train", "valid", "test"})
-    if (name.find(split) != std::string::npos) return split;
-  return "";
-}
-
-std::vector<std::string> expand(const std::vector<std::string>& inputs) {
-  std::vector<std::string> files;
-  for (const std::string& input : inputs) {
-    if (input == "-") {
-      files.push_back(input);
-      continue;
-    }
-    if (!fs::exists(input)) fail("data: no file or folder {}", input);
-    if (!fs::is_directory(input)) {
-      files.push_back(input);
-      continue;
-    }
-    std::vector<std::string> found;
-    for (const auto& entry : fs::recursive_directory_iterator(input))
-      if (entry.is_regular_file() && is_text(entry.path())) found.push_back(entry.path());
-    if (found.empty())
-      fail("data: {} holds no text: .txt, .jsonl, .tokens, .raw, packed or not", input);
-    std::sort(found.begin(), found.end());
-    files.insert(files.end(), found.begin(), found.end());
-  }
-  return files;
-}
-
-// "= Title =", but not "== Section ==".
+// " = Title = " or "= Title =", and not a heading of a section, " = = x = = " or "== x ==".
 bool is_title(std::string_view line) {
-  while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
-  while (!line.empty() && (line.back() == ' ' || line.back() == '\r' || line.back() == '\n'))
-    line.remove_suffix(1);
-  return line.size() > 4 && line.starts_with("= ") && line.ends_with(" =") && line[2] != '=' &&
-         line[line.size() - 3] != '=';
+  while (!line.empty() && is_space(line.back())) line.remove_suffix(1);
+  if (line.starts_with(' ')) line.remove_prefix(1);
+  if (line.size() < 5 || !line.starts_with("= ") || !line.ends_with(" =")) return false;
+  return line[2] != '=' && line[line.size() - 3] != '=';
 }
 
-// Lines in, documents out.
+// The last place of `text` at or after `from` where a document may be cut (see TextPiece); 0 if
+// there is none.
+size_t cut_place(std::string_view text, size_t from) {
+  for (size_t i = text.size(); i-- > from + 1;)
+    if (is_visible(text[i]) && is_space(text[i - 1])) return i - 1;
+  return 0;
+}
+
+// Bytes become lines, lines of one file become pieces of documents.
 class Splitter {
  public:
-  Splitter(std::string name, const std::string& field, const DocumentVisitor& visit)
-      : name_(std::move(name)), field_(field), visit_(visit) {
-    jsonl_ = kind_of(name_) == ".jsonl";
-    split_ = split_of(name_);
+  Splitter(bool json, std::string field, std::string name)
+      : json_(json), field_(std::move(field)), name_(std::move(name)) {}
+
+  void add(std::string_view bytes, std::deque<TextPiece>& out) {
+    while (!bytes.empty()) {
+      const size_t end = bytes.find('\n');
+      const size_t take = end == bytes.npos ? bytes.size() : end + 1;
+      line_.append(bytes.substr(0, take));
+      bytes.remove_prefix(take);
+      if (end != bytes.npos)
+        end_line(out);
+      else if (json_ && line_.size() > longest_json_line)
+        fail("data: {} line {} is longer than {} MB", name_, number_ + 1, longest_json_line >> 20);
+      else if (!json_ && line_.size() > piece_bytes)
+        flush_line(out);
+    }
   }
 
-  // False once the visitor wants no more.
-  bool feed(std::string_view text) {
-    pending_.append(text);
-    size_t begin = 0;
-    for (size_t end; (end = pending_.find('\n', begin)) != std::string::npos; begin = end + 1)
-      if (!line(std::string_view(pending_).substr(begin, end + 1 - begin))) return false;
-    pending_.erase(0, begin);
-    return true;
-  }
-  bool finish() {
-    if (!pending_.empty() && !line(pending_)) return false;
-    return hand_out();
+  void finish(std::deque<TextPiece>& out) {
+    if (!line_.empty()) end_line(out);
+    if (begun_ || !is_blank(document_)) emit(out, document_.size(), true);
   }
 
  private:
-  bool line(std::string_view text) {
+  void end_line(std::deque<TextPiece>& out) {
     ++number_;
-    if (jsonl_) return json_line(text);
-    if ((is_title(text) || document_.size() > kLongestPiece) && !hand_out()) return false;
-    document_.append(text);
-    return true;
-  }
-  bool json_line(std::string_view text) {
-    if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return true;
-    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) fail("data: {}:{}: not a JSON object", name_, number_);
-    const auto value = json.find(field_);
-    if (value == json.end() || !value->is_string()) {
-      std::vector<std::string> keys;
-      for (const auto& [key, unused] : json.items()) keys.push_back(key);
-      fail("data: {}:{}: no text field '{}'; it has {}", name_, number_, field_,
-           fmt::join(keys, ", "));
+    if (json_) {
+      parse_line(out);
+      line_.clear();
+      return;
     }
-    document_ = value->get<std::string>();
-    return hand_out();
-  }
-  bool hand_out() {
-    const bool blank = document_.find_first_not_of(" \t\r\n") == std::string::npos;
-    Document document{std::move(document_), split_};
-    document_.clear();
-    return blank || visit_(document);
+    if (whole_line_ && after_blank_ && (begun_ || !is_blank(document_)) && is_title(line_))
+      emit(out, document_.size(), true);
+    after_blank_ = whole_line_ && is_blank(line_);
+    flush_line(out);
+    whole_line_ = true;
   }
 
-  std::string name_, field_;
-  const DocumentVisitor& visit_;
-  bool jsonl_ = false;
-  std::string split_, pending_, document_;
+  // Moves what there is of a line into the document, and cuts that if it is long.
+  void flush_line(std::deque<TextPiece>& out) {
+    document_ += line_;
+    line_.clear();
+    whole_line_ = false;
+    if (document_.size() < piece_bytes) return;
+    const size_t cut = cut_place(document_, 0);
+    if (cut > 0)
+      emit(out, cut, false);
+    else if (document_.size() > longest_piece)
+      emit(out, document_.size(), false);
+  }
+
+  void emit(std::deque<TextPiece>& out, size_t bytes, bool last) {
+    TextPiece piece;
+    piece.last = last;
+    if (bytes == document_.size()) {
+      piece.text = std::exchange(document_, {});
+    } else {
+      piece.text = document_.substr(0, bytes);
+      document_.erase(0, bytes);
+    }
+    begun_ = !last;
+    out.push_back(std::move(piece));
+  }
+
+  void parse_line(std::deque<TextPiece>& out) {
+    if (is_blank(line_)) return;
+    const auto json = nlohmann::json::parse(line_, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object())
+      fail("data: {} line {} is not a JSON object; one a line, as {{\"{}\": \"...\"}}, is accepted",
+           name_, number_, field_);
+    const auto found = json.find(field_);
+    if (found == json.end() || !found->is_string()) {
+      std::vector<std::string> keys;
+      for (const auto& [key, value] : json.items())
+        if (value.is_string()) keys.push_back(key);
+      fail("data: {} line {} has no text under '{}'; it has text under: {}", name_, number_, field_,
+           keys.empty() ? "nothing" : fmt::format("{}", fmt::join(keys, ", ")));
+    }
+    std::string text = found->get<std::string>();
+    if (is_blank(text)) return;
+    while (text.size() > 2 * piece_bytes) {
+      const size_t cut = cut_place(std::string_view(text).substr(0, 2 * piece_bytes), 0);
+      if (cut == 0) break;
+      out.push_back({text.substr(0, cut), 0, false});
+      text.erase(0, cut);
+    }
+    out.push_back({std::move(text), 0, true});
+  }
+
+  bool json_;
+  std::string field_, name_;
+  std::string line_, document_;
   int64_t number_ = 0;
+  bool begun_ = false;       // a piece of this document has been given out
+  bool after_blank_ = true;  // the line before is blank, or there is none
+  bool whole_line_ = true;   // line_ holds its line from the beginning
 };
 
-struct CloseArchive {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-
-bool read_entry(archive* reader, const std::string& name, const std::string& shown,
-                const std::string& field, const DocumentVisitor& visit) {
-  Splitter splitter(name, field, visit);
-  std::vector<char> block(kBlock);
-  for (;;) {
-    const la_ssize_t got = archive_read_data(reader, block.data(), block.size());
-    if (got < 0) fail("data: cannot read {}: {}", shown, archive_error_string(reader));
-    if (got == 0) return splitter.finish();
-    if (!splitter.feed({block.data(), static_cast<size_t>(got)})) return false;
-  }
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> ends) {
+  return std::any_of(ends.begin(), ends.end(),
+                     [&](const char* end) { return name.ends_with(end); });
 }
 
-bool read_file(const std::string& file, const std::string& field, const DocumentVisitor& visit) {
-  const std::unique_ptr<archive, CloseArchive> reader(archive_read_new());
-  archive_read_support_filter_all(reader.get());
-  archive_read_support_format_tar(reader.get());
-  archive_read_support_format_zip(reader.get());
-  archive_read_support_format_raw(reader.get());
-  archive_read_support_format_empty(reader.get());
-  const int opened = file == "-" ? archive_read_open_fd(reader.get(), 0, kBlock)
-                                 : archive_read_open_filename(reader.get(), file.c_str(), kBlock);
-  if (opened != ARCHIVE_OK)
-    fail("data: cannot read {}: {}", file, archive_error_string(reader.get()));
-  archive_entry* entry = nullptr;
-  for (;;) {
-    const int status = archive_read_next_header(reader.get(), &entry);
-    if (status == ARCHIVE_EOF) return true;
-    if (status < ARCHIVE_WARN)
-      fail("data: cannot read {}: {}", file, archive_error_string(reader.get()));
-    const bool raw = archive_format(reader.get()) == ARCHIVE_FORMAT_RAW;
-    const char* inner = archive_entry_pathname_utf8(entry);
-    if (!raw && (archive_entry_filetype(entry) != AE_IFREG || !inner || !is_text(inner))) continue;
-    const std::string name = raw ? file : inner;
-    const std::string shown = raw ? file : fmt::format("{} in {}", inner, file);
-    if (!read_entry(reader.get(), name, shown, field, visit)) return false;
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// "articles.jsonl.gz" -> "articles.jsonl".
+std::string without_compression(std::string name) {
+  if (ends_with_any(name, {".gz", ".bz2", ".xz", ".zst"})) name.resize(name.rfind('.'));
+  return name;
+}
+
+bool is_archive(const std::string& path) {
+  const std::string name = lower(path);
+  return ends_with_any(name, {".zip", ".tgz", ".tbz2", ".txz"}) ||
+         without_compression(name).ends_with(".tar");
+}
+
+bool is_json(const std::string& path) {
+  return ends_with_any(without_compression(lower(path)), {".jsonl", ".ndjson"});
+}
+
+bool is_known(const std::string& path) {
+  return is_archive(path) || is_json(path) ||
+         ends_with_any(without_compression(lower(path)), {".txt", ".tokens", ".raw"});
+}
+
+// Adds a file, or the files inside an archive. `shown` is the part of its path that may name a
+// split.
+void add_file(const std::string& path, const std::string& shown, const TextOptions& options,
+              std::vector<TextFile>& files, std::vector<std::string>& skipped) {
+  if (path == "-") {
+    files.push_back({path, "", "", options.lines_are_json});
+    return;
+  }
+  if (!is_archive(path)) {
+    ArchiveReader probe(path);  // says now, not after an hour, if it cannot be read
+    files.push_back({path, "", split_named_by(shown), is_json(path)});
+    return;
+  }
+  ArchiveReader archive(path);
+  while (archive.next()) {
+    const std::string& entry = archive.entry();
+    if (is_archive(entry) || !is_known(entry)) {
+      skipped.push_back(archive.name());
+      continue;
+    }
+    files.push_back({path, entry, split_named_by(shown + "/" + entry), is_json(entry)});
   }
 }
 
 }  // namespace
 
-void for_each_document(const std::vector<std::string>& inputs, const std::string& jsonl_field,
-                       const DocumentVisitor& visit) {
-  for (const std::string& file : expand(inputs))
-    if (!read_file(file, jsonl_field, visit)) return;
+std::string split_named_by(std::string_view path) {
+  const std::string name = lower(std::string(path));
+  std::string found;
+  // The last component that has such a word decides, and the first word in it.
+  for (size_t end = name.size(); found.empty() && end != std::string::npos;) {
+    const size_t slash = end == 0 ? std::string::npos : name.rfind('/', end - 1);
+    const size_t begin = slash == std::string::npos ? 0 : slash + 1;
+    std::string word;
+    for (size_t i = begin; i <= end && found.empty(); ++i) {
+      if (i < end && name[i] >= 'a' && name[i] <= 'z') {
+        word += name[i];
+        continue;
+      }
+      if (word == "train" || word == "training") found = "train";
+      if (word == "valid" || word == "validation" || word == "val" || word == "dev")
+        found = "valid";
+      if (word == "test") found = "test";
+      word.clear();
+    }
+    end = slash;
+  }
+  return found;
 }
 
-int64_t input_bytes(const std::vector<std::string>& inputs) {
-  int64_t bytes = 0;
-  for (const std::string& file : expand(inputs))
-    if (file != "-") bytes += static_cast<int64_t>(fs::file_size(file));
-  return bytes;
+std::vector<TextFile> text_files(const TextOptions& options, std::vector<std::string>& skipped) {
+  std::vector<TextFile> files;
+  for (const std::string& path : options.paths) {
+    std::error_code error;
+    if (path == "-" || !fs::is_directory(path, error)) {
+      add_file(path, fs::path(path).filename().string(), options, files, skipped);
+      continue;
+    }
+    std::vector<std::string> inside;
+    for (auto entry = fs::recursive_directory_iterator(path, error);
+         !error && entry != fs::recursive_directory_iterator(); entry.increment(error))
+      if (entry->is_regular_file()) inside.push_back(entry->path().string());
+    if (error) fail("data: cannot read the folder {}: {}", path, error.message());
+    std::sort(inside.begin(), inside.end());
+    for (const std::string& file : inside) {
+      if (is_known(file))
+        add_file(file, fs::path(file).lexically_relative(path).string(), options, files, skipped);
+      else
+        skipped.push_back(file);
+    }
+  }
+  if (files.empty())
+    fail(
+        "data: no text in {}{}; .txt, .jsonl, .tokens and .raw are read, also inside .gz, .bz2, "
+        ".xz, .zst, .tar and .zip",
+        fmt::join(options.paths, ", "),
+        skipped.empty() ? "" : fmt::format(" (skipped {} files of other kinds)", skipped.size()));
+  return files;
+}
+
+struct TextSource::Impl {
+  std::vector<TextFile> files;
+  TextOptions options;
+  size_t file = 0;
+  std::unique_ptr<ArchiveReader> reader;
+  std::optional<Splitter> splitter;
+  std::deque<TextPiece> ready;
+  std::string buffer = std::string(read_bytes, '\0');
+
+  // Moves the reader to the current file; false if that is empty. An archive's files follow each
+  // other in the list.
+  bool open() {
+    const TextFile& current = files[file];
+    const bool same = file > 0 && files[file - 1].path == current.path && !current.entry.empty();
+    if (!same) reader = std::make_unique<ArchiveReader>(current.path);
+    do {
+      if (!reader->next()) {
+        if (current.entry.empty()) return false;
+        fail("data: {} no longer holds {}", current.path, current.entry);
+      }
+    } while (!current.entry.empty() && reader->entry() != current.entry);
+    splitter.emplace(current.json, options.field, reader->name());
+    return true;
+  }
+};
+
+TextSource::TextSource(std::vector<TextFile> files, TextOptions options)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->files = std::move(files);
+  impl_->options = std::move(options);
+}
+
+TextSource::~TextSource() = default;
+
+bool TextSource::next(TextPiece& out) {
+  Impl& m = *impl_;
+  while (m.ready.empty()) {
+    if (m.file == m.files.size()) return false;
+    if (!m.splitter && !m.open()) {
+      ++m.file;
+      continue;
+    }
+    const size_t got = m.reader->read(m.buffer.data(), m.buffer.size());
+    m.splitter->add({m.buffer.data(), got}, m.ready);
+    const bool end = got < m.buffer.size();
+    if (end) m.splitter->finish(m.ready);
+    for (TextPiece& piece : m.ready) piece.file = m.file;
+    if (!end) continue;
+    m.splitter.reset();
+    ++m.file;
+  }
+  out = std::move(m.ready.front());
+  m.ready.pop_front();
+  return true;
 }
 
 }  // namespace strobe

@@ -43,17 +43,26 @@ std::vector<uint16_t> tokens_of(int64_t count, uint32_t stream) {
   return out;
 }
 
-void write_shard(const std::string& file, const std::vector<uint16_t>& tokens,
+template <class Item>
+void write_items(const std::string& file, const char* magic, const std::vector<Item>& items,
                  uint64_t vocabulary) {
   ShardHeader header{};
-  std::memcpy(header.magic, ShardHeader::kMagic, sizeof header.magic);
-  header.version = ShardHeader::kVersion, header.width = 2;
-  header.tokens = tokens.size(), header.vocabulary = vocabulary;
-  header.checksum = checksum(std::as_bytes(std::span(tokens)));
+  std::memcpy(header.magic, magic, sizeof header.magic);
+  header.version = ShardHeader::kVersion, header.width = sizeof(Item);
+  header.tokens = items.size(), header.vocabulary = vocabulary;
+  header.checksum = checksum(std::as_bytes(std::span(items)));
   std::ofstream out(file, std::ios::binary);
   out.write(reinterpret_cast<const char*>(&header), sizeof header);
-  out.write(reinterpret_cast<const char*>(tokens.data()),
-            static_cast<std::streamsize>(2 * tokens.size()));
+  out.write(reinterpret_cast<const char*>(items.data()),
+            static_cast<std::streamsize>(sizeof(Item) * items.size()));
+}
+
+void write_split(const std::string& folder, const std::string& name,
+                 const std::vector<uint16_t>& tokens, uint64_t vocabulary) {
+  const std::string path = folder + "/" + name;
+  write_items(path + "-00000.tokens", ShardHeader::kMagic, tokens, vocabulary);
+  write_items(path + ".documents", ShardHeader::kDocumentsMagic, std::vector<uint64_t>{0},
+              vocabulary);
 }
 
 }  // namespace
@@ -68,8 +77,8 @@ void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t
       },
       kVocab);
   tokenizer.save(folder + "/tokenizer.json");
-  write_shard(folder + "/train-00000.tokens", tokens_of(train_tokens, 1), tokenizer.hash());
-  write_shard(folder + "/valid-00000.tokens", tokens_of(valid_tokens, 2), tokenizer.hash());
+  write_split(folder, "train", tokens_of(train_tokens, 1), tokenizer.hash());
+  write_split(folder, "valid", tokens_of(valid_tokens, 2), tokenizer.hash());
   const auto split = [](const char* name, int64_t tokens) {
     return fmt::format(
         R"({{"name": "{}", "tokens": {}, "documents": 1, "bytes": {}, "words": {}, "shards": ["{}-00000.tokens"]}})",
