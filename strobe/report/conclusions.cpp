@@ -1,0 +1,236 @@
+#include "strobe/report/conclusions.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/report/format.h"
+#include "strobe/report/study_analysis.h"
+
+namespace strobe {
+
+namespace {
+
+// Runs whose lengths differ by less count as equally long.
+constexpr double kSameSeconds = 0.1, kSameTokens = 0.001;
+// Rounding differs between algorithms, and training amplifies it; beyond these shares of the loss
+// (at the end, and at any step) it is no longer called rounding.
+constexpr double kRoundingAtEnd = 0.005, kRoundingAtAnyStep = 0.02;
+
+enum class Verdict { better, worse, unresolved };
+
+Verdict verdict(const Interval& loss) {
+  if (!loss.resolved()) return Verdict::unresolved;
+  return loss.estimate < 0 ? Verdict::better : Verdict::worse;
+}
+
+// "attention" for "attention.algorithm".
+std::string noun(const std::string& factor) { return factor.substr(0, factor.find('.')); }
+
+std::string capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
+  return text;
+}
+
+// The interval of a change of loss, seen as a gain if the loss fell.
+std::string size_of(const Interval& loss, const char* words) {
+  const bool fell = loss.estimate < 0;
+  return fmt::format("{:.3f} ({}{:.3f} to {:.3f})", std::abs(loss.estimate), words,
+                     fell ? -loss.high : loss.low, fell ? -loss.low : loss.high);
+}
+
+// "lowered the validation loss by 0.212 nats a token (95 % interval 0.164 to 0.260)".
+std::string change(const Interval& loss) {
+  const std::string what = "the validation loss";
+  if (loss.n < 2) return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
+  if (verdict(loss) == Verdict::unresolved)
+    return fmt::format("has an unresolved effect on {}: {}, which covers zero", what,
+                       with_interval(loss));
+  return fmt::format("{} {} by {}", loss.estimate < 0 ? "lowered" : "raised", what,
+                     size_of(loss, "95 % interval "));
+}
+
+bool alike(const std::vector<ArmResult>& arms, double ArmResult::*figure, double tolerance) {
+  double low = INFINITY, high = -INFINITY;
+  for (const ArmResult& arm : arms)
+    if (std::isfinite(arm.*figure))
+      low = std::min(low, arm.*figure), high = std::max(high, arm.*figure);
+  return high > 0 && (high - low) <= tolerance * high;
+}
+
+// What was held equal between the arms.
+std::string basis(const StudyResult& result) {
+  if (alike(result.arms, &ArmResult::tokens, kSameTokens))
+    return fmt::format("at equal tokens ({} a run)", count_text(result.arms[0].tokens));
+  if (alike(result.arms, &ArmResult::seconds, kSameSeconds)) {
+    std::vector<double> seconds;
+    for (const ArmResult& arm : result.arms)
+      if (std::isfinite(arm.seconds)) seconds.push_back(arm.seconds);
+    return fmt::format("in equal training time ({:.0f} s a run)", mean(seconds));
+  }
+  return "with runs of unequal length";
+}
+
+std::string swap_text(const FactorResult& factor) {
+  return fmt::format("{} {} instead of {}", factor.to, noun(factor.name), factor.from);
+}
+
+std::string factorial_headline(const StudyResult& result) {
+  const FactorialResult& f = *result.factorial;
+  const std::array<Verdict, 2> found = {verdict(f.factors[0].loss), verdict(f.factors[1].loss)};
+  const std::array<std::string, 2> nouns = {noun(f.factors[0].name), noun(f.factors[1].name)};
+  if (f.seeds.size() < 2)
+    return fmt::format("Not yet answered: {} of {} seeds have all four runs finished, and it takes "
+                       "two for an interval.", f.seeds.size(), result.seeds.size());
+  std::string answer;
+  if (found[0] == Verdict::better && found[1] == Verdict::better)
+    answer = "Both made a difference";
+  else if (found[0] == Verdict::better || found[1] == Verdict::better)
+    answer = fmt::format("{} made the difference",
+                         capital(nouns[found[0] == Verdict::better ? 0 : 1]));
+  else
+    answer = fmt::format("Neither {} nor {} brought a resolved gain", nouns[0], nouns[1]);
+  std::string out = fmt::format("{}, {}: {} {}; {} {}", answer, basis(result),
+                                swap_text(f.factors[0]), change(f.factors[0].loss),
+                                swap_text(f.factors[1]), change(f.factors[1].loss));
+  const auto loss_at = [&](size_t level) {
+    for (const ArmResult& arm : result.arms)
+      if (value_of(arm.levels, f.factors[0].name) ==
+              (level ? f.factors[0].to : f.factors[0].from) &&
+          value_of(arm.levels, f.factors[1].name) == (level ? f.factors[1].to : f.factors[1].from))
+        return arm.loss.estimate;
+    return static_cast<double>(NAN);
+  };
+  return out + fmt::format("; both together {}, from {:.3f} to {:.3f} nats a token.",
+                           change(f.both), loss_at(0), loss_at(1));
+}
+
+std::string factor_sentence(const FactorResult& f, const FactorResult& other,
+                            const StudyResult& result) {
+  std::string out = fmt::format("{}: {}, {} {}", capital(noun(f.name)), basis(result),
+                                swap_text(f), change(f.loss));
+  out += fmt::format(" ({} with {}, {} with {})", number_text(f.loss_at[0].estimate, 3), other.from,
+                     number_text(f.loss_at[1].estimate, 3), other.to);
+  const auto ratio = [](const Interval& r, const char* what) {
+    if (!std::isfinite(r.estimate)) return std::string();
+    return fmt::format("{} times the {}{}", short_interval(r, 2), what,
+                       r.resolved(1) ? "" : " (unresolved)");
+  };
+  const std::string speed = ratio(f.tokens_per_second, "tokens a second");
+  const std::string memory = ratio(f.peak_bytes, "peak memory");
+  if (!speed.empty()) out += fmt::format("; it runs at {}", speed);
+  if (!memory.empty()) out += fmt::format(" and takes {}", memory);
+  return out + ".";
+}
+
+std::string both_sentence(const FactorialResult& f) {
+  std::string out = fmt::format("Both together: {} with {} {}. ",
+                                swap_text(f.factors[0]), swap_text(f.factors[1]), change(f.both));
+  if (f.interaction.n < 2) return out;
+  const std::string figure = with_interval(f.interaction);
+  if (!f.interaction.resolved())
+    return out + fmt::format("The interaction is {}: it covers zero, so whether the two effects "
+                             "simply add is unresolved.", figure);
+  return out + fmt::format("The interaction is {}: together they {} the sum of both.", figure,
+                           f.interaction.estimate < 0 ? "give more than" : "give less than");
+}
+
+std::string equal_tokens_sentence(const EqualTokensResult& e) {
+  const double loss = std::max(e.loss[0], e.loss[1]);
+  const double at_end = std::abs(e.loss[0] - e.loss[1]);
+  const bool same = at_end <= kRoundingAtEnd * loss &&
+                    e.largest_training_difference <= kRoundingAtAnyStep * loss;
+  std::string out = fmt::format(
+      "At equal tokens ({}, same seed), {} and {} end at validation losses {:.4f} and {:.4f}, and "
+      "their training losses differ by at most {:.2g} at any of {:.0f} steps",
+      count_text(e.tokens), e.levels[0], e.levels[1], e.loss[0], e.loss[1],
+      e.largest_training_difference, e.steps);
+  if (!same) return out + ": more than rounding explains, so they are not the same model.";
+  return out + fmt::format(": the same to rounding. What {} changes is time and memory ({:.2f} "
+                           "times the tokens a second, {:.2f} times the peak memory), not the model.",
+                           noun(e.factor), e.tokens_per_second[1] / e.tokens_per_second[0],
+                           e.peak_bytes[1] / e.peak_bytes[0]);
+}
+
+// What runs like these cannot tell.
+std::string not_shown(const StudyFolder& study, const StudyResult& result) {
+  std::string out = "Not shown: ";
+  const StudyArm *from = arm_at(study, 0, 0), *to = arm_at(study, 0, 1);
+  const RunRecord *a = from ? first_run(*from) : nullptr, *b = to ? first_run(*to) : nullptr;
+  if (a && b && result.factorial) {
+    const std::vector<std::string> keys = settings_that_differ(*a, *b);
+    if (keys.size() > 1)
+      out += fmt::format("which of {} makes the {}'s effect: they change together; ",
+                         fmt::join(keys, ", "), noun(result.factorial->factors[1].name));
+    if (std::find(keys.begin(), keys.end(), "model.dropout") != keys.end())
+      out += "what dropout does, which acts in runs that pass over their text many times; ";
+  }
+  double parameters = NAN, seconds = NAN;
+  for (const StudyArm& arm : study.arms)
+    if (const RunRecord* run = first_run(arm)) {
+      parameters = std::fmax(parameters, run->result.parameters);
+      seconds = std::fmax(seconds, run->result.seconds);
+    }
+  out += "how the arms would rank in a larger model, a longer run or on another text";
+  if (std::isfinite(parameters) && std::isfinite(seconds))
+    out += fmt::format(" (these are {} parameters, trained for {:.0f} s)", count_text(parameters),
+                       seconds);
+  return out + ".";
+}
+
+void conclude_ranking(StudyResult& result) {
+  std::vector<const ArmResult*> order;
+  for (const ArmResult& arm : result.arms)
+    if (std::isfinite(arm.loss.estimate)) order.push_back(&arm);
+  std::sort(order.begin(), order.end(), [](const ArmResult* a, const ArmResult* b) {
+    return a->loss.estimate < b->loss.estimate;
+  });
+  const ArmResult& best = *order[0];
+  result.headline = fmt::format("{} has the lowest validation loss, {}: {} nats a token.", best.name,
+                                basis(result), with_interval(best.loss));
+  if (order.size() < 2) return;
+  const ArmResult& next = *order[1];
+  std::vector<double> differences;
+  for (size_t s = 0; s < best.runs.size(); ++s)
+    if (const double d = best.runs[s].loss - next.runs[s].loss; std::isfinite(d))
+      differences.push_back(d);
+  const Interval lead = t_interval(differences);
+  result.headline.pop_back();
+  result.headline += fmt::format(
+      "; its lead over {}, the next, is {}.", next.name,
+      lead.n < 2        ? "without an interval (it takes two common seeds)"
+      : lead.resolved() ? with_interval(lead)
+                        : fmt::format("unresolved: {} covers zero", with_interval(lead)));
+  if (order.size() > 2)
+    result.sentences.push_back(fmt::format(
+        "The best of {} arms on the seeds that chose it looks better than it is; the intervals are "
+        "not corrected for the number of arms. Fresh seeds confirm.",
+        order.size()));
+}
+
+}  // namespace
+
+void conclude(const StudyFolder& study, StudyResult& result) {
+  const bool any = std::any_of(result.arms.begin(), result.arms.end(), [](const ArmResult& arm) {
+    return std::isfinite(arm.loss.estimate);
+  });
+  if (!any) {
+    result.headline = "Not yet answered: no run of this study has finished.";
+    return;
+  }
+  if (result.factorial) {
+    const FactorialResult& f = *result.factorial;
+    result.headline = factorial_headline(result);
+    if (f.seeds.size() >= 2) {
+      for (size_t i = 0; i < 2; ++i)
+        result.sentences.push_back(factor_sentence(f.factors[i], f.factors[1 - i], result));
+      result.sentences.push_back(both_sentence(f));
+    }
+  } else {
+    conclude_ranking(result);
+  }
+  if (result.equal_tokens) result.sentences.push_back(equal_tokens_sentence(*result.equal_tokens));
+  result.sentences.push_back(not_shown(study, result));
+}
+
+}  // namespace strobe

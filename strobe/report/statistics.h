@@ -1,0 +1,72 @@
+// Statistics of few, paired runs. Every function is a formula of its arguments alone.
+//
+// Runs that share a seed share data order and initialisation, so differences are taken seed by
+// seed and the interval is over seeds: with n seeds, Student's t with n - 1 degrees of freedom.
+// (Corrections for many comparisons and resampling belong here too.)
+#pragma once
+
+#include <array>
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace strobe {
+
+/// Arithmetic mean; NaN of nothing.
+double mean(std::span<const double> values);
+
+/// Sample standard deviation, divisor n - 1; NaN for fewer than two values.
+double standard_deviation(std::span<const double> values);
+
+/// The regularised incomplete beta function I_x(a, b), a, b > 0, 0 <= x <= 1: the continued
+/// fraction of the Handbook of Mathematical Functions (26.5.8), by Lentz's method.
+double incomplete_beta(double a, double b, double x);
+
+/// P(T <= t) for Student's t: 1 - I_x(df/2, 1/2)/2 with x = df/(df + t^2), for t >= 0.
+double student_t_cdf(double t, double degrees_of_freedom);
+
+/// The t with P(T <= t) = p, 0 < p < 1.
+double student_t_quantile(double p, double degrees_of_freedom);
+
+/// An estimate and its confidence interval. Without an interval (n < 2) low and high are NaN.
+struct Interval {
+  double estimate = std::numeric_limits<double>::quiet_NaN();
+  double low = std::numeric_limits<double>::quiet_NaN();
+  double high = std::numeric_limits<double>::quiet_NaN();
+  int n = 0;
+
+  /// True if there is an interval and it does not hold `null`; otherwise the effect is unresolved.
+  bool resolved(double null = 0) const { return low > null || high < null; }
+};
+
+/// mean +- t_{(1 + level)/2, n - 1} * sd / sqrt(n).
+Interval t_interval(std::span<const double> values, double level = 0.95);
+
+/// b[i] - a[i], pair by pair. Both have the same length.
+std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b);
+
+/// The ratio b/a as exp(t_interval(log b - log a)): geometric mean and its interval. All values
+/// are positive; its null is 1.
+Interval ratio_interval(std::span<const double> a, std::span<const double> b, double level = 0.95);
+
+/// P(x < y) + P(x = y)/2 over all pairs of a value x of `a` and y of `b`: how often a run of `a`
+/// has the lower value. Mann and Whitney's U / (n m).
+double probability_of_superiority(std::span<const double> a, std::span<const double> b);
+
+/// The four runs of one seed in a 2x2 factorial: y[i][j] at level i of the first factor and level
+/// j of the second.
+using FactorialSeed = std::array<std::array<double, 2>, 2>;
+
+/// Contrasts of a 2x2 factorial, one value a seed, then a t interval over seeds:
+///   first        ((y10 + y11) - (y00 + y01)) / 2       main effect, averaged over the second factor
+///   second       ((y01 + y11) - (y00 + y10)) / 2
+///   interaction  (y11 - y01) - (y10 - y00)             what the two together give beyond their sum
+///   both         y11 - y00
+///   first_at[j]  y1j - y0j,  second_at[i]  yi1 - yi0   simple effects
+struct FactorialEffects {
+  Interval first, second, interaction, both;
+  std::array<Interval, 2> first_at, second_at;
+};
+FactorialEffects factorial_effects(std::span<const FactorialSeed> seeds, double level = 0.95);
+
+}  // namespace strobe

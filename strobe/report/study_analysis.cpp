@@ -1,0 +1,213 @@
+#include "strobe/report/study_analysis.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/report/conclusions.h"
+
+namespace strobe {
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// Factors that vary; one of a single level is only a name.
+std::vector<StudyFactor> varying(const StudyFolder& study) {
+  std::vector<StudyFactor> out;
+  for (const StudyFactor& factor : study.factors)
+    if (factor.levels.size() > 1) out.push_back(factor);
+  return out;
+}
+
+SeedResult seed_result(const StudyArm& arm, const StudyFolder& study, size_t i) {
+  SeedResult out;
+  out.seed = study.seeds[i];
+  out.folder = fmt::format("runs/{}-s{}", arm.name, out.seed);
+  out.state = arm.runs[i] ? arm.runs[i]->result.state : "missing";
+  const RunResult result = out.finished() ? arm.runs[i]->result : RunResult{};
+  const auto figure = [&](double value) { return out.finished() ? value : kNan; };
+  out.loss = figure(result.loss);
+  out.bits_per_byte = figure(result.bits_per_byte);
+  out.word_perplexity = figure(result.word_perplexity);
+  out.tokens = figure(result.tokens);
+  out.seconds = figure(result.seconds);
+  out.tokens_per_second = figure(result.tokens_per_second);
+  out.peak_bytes = figure(result.peak_bytes > 0 ? result.peak_bytes : result.planned_bytes);
+  return out;
+}
+
+// The figures of an arm's finished runs.
+std::vector<double> figures(const ArmResult& arm, double SeedResult::*figure) {
+  std::vector<double> out;
+  for (const SeedResult& run : arm.runs)
+    if (run.finished() && std::isfinite(run.*figure)) out.push_back(run.*figure);
+  return out;
+}
+
+ArmResult arm_result(const StudyArm& arm, const StudyFolder& study) {
+  ArmResult out;
+  out.name = arm.name, out.levels = arm.levels, out.overrides = arm.overrides;
+  for (size_t i = 0; i < study.seeds.size(); ++i) out.runs.push_back(seed_result(arm, study, i));
+  out.loss = t_interval(figures(out, &SeedResult::loss));
+  out.bits_per_byte = t_interval(figures(out, &SeedResult::bits_per_byte));
+  out.word_perplexity = t_interval(figures(out, &SeedResult::word_perplexity));
+  out.tokens = mean(figures(out, &SeedResult::tokens));
+  out.seconds = mean(figures(out, &SeedResult::seconds));
+  out.tokens_per_second = mean(figures(out, &SeedResult::tokens_per_second));
+  out.peak_bytes = mean(figures(out, &SeedResult::peak_bytes));
+  return out;
+}
+
+using Cells = std::array<std::array<const ArmResult*, 2>, 2>;
+
+// The ratio of a figure between the two levels of a factor, a geometric mean over the other one.
+Interval level_ratio(const Cells& cells, const std::vector<size_t>& seeds, bool second,
+                     double SeedResult::*figure) {
+  std::array<std::vector<double>, 2> sides;
+  for (const size_t s : seeds)
+    for (size_t level = 0; level < 2; ++level) {
+      const ArmResult& a = *(second ? cells[0][level] : cells[level][0]);
+      const ArmResult& b = *(second ? cells[1][level] : cells[level][1]);
+      sides[level].push_back(std::sqrt(a.runs[s].*figure * (b.runs[s].*figure)));
+    }
+  return ratio_interval(sides[0], sides[1]);
+}
+
+std::optional<FactorialResult> factorial_result(const StudyFolder& study,
+                                                const std::vector<ArmResult>& arms) {
+  const std::vector<StudyFactor> factors = varying(study);
+  if (factors.size() != 2 || factors[0].levels.size() != 2 || factors[1].levels.size() != 2)
+    return std::nullopt;
+  Cells cells;
+  for (size_t i = 0; i < 2; ++i)
+    for (size_t j = 0; j < 2; ++j) {
+      const StudyArm* arm = arm_at(study, i, j);
+      if (!arm) return std::nullopt;
+      cells[i][j] = &arms[static_cast<size_t>(arm - study.arms.data())];
+    }
+
+  FactorialResult out;
+  std::vector<size_t> seeds;
+  std::vector<FactorialSeed> losses;
+  for (size_t s = 0; s < study.seeds.size(); ++s) {
+    FactorialSeed y;
+    bool whole = true;
+    for (size_t i = 0; i < 2; ++i)
+      for (size_t j = 0; j < 2; ++j) {
+        y[i][j] = cells[i][j]->runs[s].loss;
+        whole = whole && std::isfinite(y[i][j]);
+      }
+    if (!whole) continue;
+    seeds.push_back(s), losses.push_back(y), out.seeds.push_back(study.seeds[s]);
+  }
+  const FactorialEffects effects = factorial_effects(losses);
+  out.interaction = effects.interaction, out.both = effects.both;
+  for (size_t f = 0; f < 2; ++f) {
+    FactorResult& factor = out.factors[f];
+    factor.name = factors[f].name;
+    factor.from = factors[f].levels[0], factor.to = factors[f].levels[1];
+    factor.loss = f == 0 ? effects.first : effects.second;
+    factor.loss_at = f == 0 ? effects.first_at : effects.second_at;
+    factor.tokens_per_second = level_ratio(cells, seeds, f == 1, &SeedResult::tokens_per_second);
+    factor.peak_bytes = level_ratio(cells, seeds, f == 1, &SeedResult::peak_bytes);
+    factor.tokens = level_ratio(cells, seeds, f == 1, &SeedResult::tokens);
+  }
+  return out;
+}
+
+ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
+  std::vector<double> a, b;
+  for (size_t s = 0; s < arm.runs.size(); ++s)
+    if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
+      a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
+  return {arm.name, reference.name, t_interval(paired_differences(a, b)),
+          probability_of_superiority(b, a)};
+}
+
+std::optional<EqualTokensResult> equal_tokens_result(const StudyFolder& study) {
+  if (study.equal_tokens.size() != 2) return std::nullopt;
+  EqualTokensResult out;
+  out.factor = study.equal_tokens_factor;
+  out.largest_training_difference = kNan;
+  for (size_t i = 0; i < 2; ++i) {
+    const auto& [level, run] = study.equal_tokens[i];
+    if (run.result.state != "finished") return std::nullopt;
+    out.levels[i] = level;
+    out.loss[i] = run.result.loss;
+    out.tokens_per_second[i] = run.result.tokens_per_second;
+    out.peak_bytes[i] = run.result.peak_bytes > 0 ? run.result.peak_bytes : run.result.planned_bytes;
+  }
+  const RunRecord &a = study.equal_tokens[0].second, &b = study.equal_tokens[1].second;
+  if (a.result.tokens != b.result.tokens || a.training.size() != b.training.size())
+    return std::nullopt;
+  out.tokens = a.result.tokens, out.steps = a.result.steps;
+  for (size_t i = 0; i < a.training.size(); ++i)
+    out.largest_training_difference =
+        std::fmax(out.largest_training_difference, std::abs(a.training[i].loss - b.training[i].loss));
+  return out;
+}
+
+void add_notes(const StudyFolder& study, StudyResult& out) {
+  for (size_t a = 0; a < study.arms.size(); ++a)
+    for (size_t s = 0; s < study.seeds.size(); ++s) {
+      const SeedResult& run = out.arms[a].runs[s];
+      if (!run.finished())
+        out.notes.push_back(fmt::format("{} is {}; it is left out of every figure.", run.folder,
+                                        run.state));
+      if (study.arms[a].runs[s])
+        for (const std::string& note : study.arms[a].runs[s]->notes) out.notes.push_back(note);
+    }
+  if (out.factorial && out.factorial->seeds.size() < study.seeds.size())
+    out.notes.push_back(fmt::format("Effects are over {} of {} seeds: those whose four runs finished.",
+                                    out.factorial->seeds.size(), study.seeds.size()));
+}
+
+}  // namespace
+
+const RunRecord* first_run(const StudyArm& arm) {
+  for (const auto& run : arm.runs)
+    if (run) return &*run;
+  return nullptr;
+}
+
+const StudyArm* arm_at(const StudyFolder& study, size_t first, size_t second) {
+  const std::vector<StudyFactor> factors = varying(study);
+  if (factors.size() != 2) return nullptr;
+  for (const StudyArm& arm : study.arms)
+    if (value_of(arm.levels, factors[0].name) == factors[0].levels[first] &&
+        value_of(arm.levels, factors[1].name) == factors[1].levels[second])
+      return &arm;
+  return nullptr;
+}
+
+std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecord& b) {
+  static const std::string_view kNotSettings[] = {"name",         "seed",         "threads",
+                                                  "train.steps",  "train.tokens", "train.epochs",
+                                                  "train.seconds", "schedule.record"};
+  std::vector<std::string> out;
+  for (const auto& [key, value] : a.config)
+    if (std::find(std::begin(kNotSettings), std::end(kNotSettings), key) ==
+            std::end(kNotSettings) &&
+        value != value_of(b.config, key))
+      out.push_back(key);
+  return out;
+}
+
+StudyResult analyse(const StudyFolder& study) {
+  StudyResult out;
+  out.folder = study.path, out.name = study.name, out.question = study.question;
+  out.seeds = study.seeds, out.text = study.text;
+  for (const StudyArm& arm : study.arms) out.arms.push_back(arm_result(arm, study));
+  out.factorial = factorial_result(study, out.arms);
+  for (size_t a = 1; a < out.arms.size(); ++a)
+    out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
+  out.equal_tokens = equal_tokens_result(study);
+  add_notes(study, out);
+  conclude(study, out);
+  return out;
+}
+
+StudyResult analyse_study(const std::string& folder) { return analyse(read_study(folder)); }
+
+}  // namespace strobe

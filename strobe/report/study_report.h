@@ -1,0 +1,110 @@
+// What a study found: reads its folder, computes effects with their intervals, says them in words.
+//
+// A study is a folder:
+//   study.json          {"name", "question", "factors": {"attention": ["naive", "flash2"], ...},
+//                        "seeds": [1, 2, 3],
+//                        "arms": [{"name", "levels": {"attention": "naive"}, "overrides": {...}}],
+//                        "text": {"unigram_bits_per_byte", "bigram_bits_per_byte",
+//                                 "unigram_nats", "bigram_nats"},
+//                        "equal_tokens": {"factor": "attention",
+//                                         "runs": {"naive": "runs/equal-naive", ...}}}
+//   runs/<arm>-s<seed>/ run folders
+// "factors" keeps its order, and the first level of each is the one that others are compared with.
+// "text" and "equal_tokens" may be absent, and so may runs: what is missing is said in the notes.
+// Runs of "equal_tokens" had the same seed and the same number of steps.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "strobe/report/run_reader.h"
+#include "strobe/report/statistics.h"
+
+namespace strobe {
+
+/// One run of an arm. Figures are NaN unless it finished.
+struct SeedResult {
+  int64_t seed = 0;
+  std::string folder;   // "runs/naive-baseline-s1"
+  std::string state;    // as RunResult's, or "missing"
+  double loss, bits_per_byte, word_perplexity;  // validation, at the end
+  double tokens, seconds, tokens_per_second, peak_bytes;
+
+  bool finished() const { return state == "finished"; }
+};
+
+struct ArmResult {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> levels, overrides;
+  std::vector<SeedResult> runs;  // in order of seeds
+  Interval loss, bits_per_byte, word_perplexity;         // over its finished runs
+  double tokens, seconds, tokens_per_second, peak_bytes;  // means over them
+};
+
+/// A factor of a 2x2 factorial. Ratios are of `to` over `from`, over seeds and the other factor.
+struct FactorResult {
+  std::string name, from, to;
+  Interval loss;                    // main effect on the validation loss, nats a token
+  std::array<Interval, 2> loss_at;  // at either level of the other factor
+  Interval tokens_per_second, peak_bytes, tokens;  // ratios
+};
+
+/// Paired by seed, over seeds whose four runs finished.
+struct FactorialResult {
+  std::array<FactorResult, 2> factors;
+  Interval interaction, both;
+  std::vector<int64_t> seeds;
+};
+
+/// An arm against the first one, over seeds where both finished.
+struct ComparisonResult {
+  std::string arm, reference;
+  Interval loss;
+  double superiority;  // P(a run of the arm has the lower loss)
+};
+
+/// The same training, step for step, with either level of a factor.
+struct EqualTokensResult {
+  std::string factor;
+  std::array<std::string, 2> levels;
+  std::array<double, 2> loss, tokens_per_second, peak_bytes;  // loss: validation, at the end
+  double tokens, steps;               // of the shorter
+  double largest_training_difference;  // of the training loss at any common step
+};
+
+/// Entropies of the validation text under models that only count.
+struct TextEntropy {
+  double unigram_bits_per_byte, bigram_bits_per_byte, unigram_nats, bigram_nats;
+};
+
+struct StudyResult {
+  std::string folder, name, question;
+  std::vector<int64_t> seeds;
+  std::vector<ArmResult> arms;
+  std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms
+  std::vector<ComparisonResult> comparisons;
+  std::optional<TextEntropy> text;
+  std::optional<EqualTokensResult> equal_tokens;
+  std::string headline;                // answers the question
+  std::vector<std::string> sentences;  // one a factor, one for both, what is alike, what is not shown
+  std::vector<std::string> notes;      // missing, failed and torn runs
+};
+
+/// Reads a study folder and computes. Throws Error if it is no study or cannot be read; runs that
+/// are missing or did not finish are left out of every figure and named in the notes.
+StudyResult analyse_study(const std::string& folder);
+
+/// The table of arms and the sentences, for a terminal.
+std::string console_summary(const StudyResult& result);
+
+/// Every figure as one JSON object.
+std::string study_json(const StudyResult& result);
+
+/// Writes the report of a study as one HTML file, whole or not at all.
+void write_study_report(const std::string& folder, const std::string& out);
+
+}  // namespace strobe
