@@ -19,6 +19,7 @@ Verb verb_bench_attention();
 Verb verb_bench_gemm();
 Verb verb_bench_ops();
 Verb verb_bench_step();
+Verb verb_report();
 Verb verb_doctor();
 
 inline std::vector<Verb> all_verbs() {
@@ -35,6 +36,7 @@ inline std::vector<Verb> all_verbs() {
       verb_bench_gemm(),
       verb_bench_ops(),
       verb_bench_step(),
+      verb_report(),
       verb_doctor(),
   };
 }

@@ -45,6 +45,16 @@ std::string json_quote(std::string_view text) {
   return out + '"';
 }
 
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t length = character_length(text);
+    out += length == 0 ? "\uFFFD" : text.substr(0, length);
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
+}
+
 std::string json_number(double value) {
   return std::isfinite(value) ? fmt::format("{}", value) : "null";
 }

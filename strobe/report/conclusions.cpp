@@ -13,6 +13,8 @@ namespace {
 
 // Runs whose lengths differ by less count as equally long.
 constexpr double kSameSeconds = 0.1, kSameTokens = 0.001;
+// Ratios of speed and memory nearer to 1 count as the same.
+constexpr double kSameRatio = 0.02;
 // Rounding differs between algorithms, and training amplifies it; beyond these shares of the loss
 // (at the end, and at any step) it is no longer called rounding.
 constexpr double kRoundingAtEnd = 0.005, kRoundingAtAnyStep = 0.02;
@@ -42,12 +44,19 @@ std::string size_of(const Interval& loss, const char* words) {
 // "lowered the validation loss by 0.212 nats a token (95 % interval 0.164 to 0.260)".
 std::string change(const Interval& loss) {
   const std::string what = "the validation loss";
-  if (loss.n < 2) return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
+  if (loss.n < 2)
+    return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
   if (verdict(loss) == Verdict::unresolved)
     return fmt::format("has an unresolved effect on {}: {}, which covers zero", what,
                        with_interval(loss));
   return fmt::format("{} {} by {}", loss.estimate < 0 ? "lowered" : "raised", what,
                      size_of(loss, "95 % interval "));
+}
+
+// The same, shorter after a change in the same direction: "by 0.212 (0.164 to 0.260)".
+std::string change_after(const Interval& before, const Interval& loss) {
+  if (verdict(loss) == Verdict::unresolved || verdict(loss) != verdict(before)) return change(loss);
+  return "by " + size_of(loss, "");
 }
 
 bool alike(const std::vector<ArmResult>& arms, double ArmResult::*figure, double tolerance) {
@@ -80,19 +89,22 @@ std::string factorial_headline(const StudyResult& result) {
   const std::array<Verdict, 2> found = {verdict(f.factors[0].loss), verdict(f.factors[1].loss)};
   const std::array<std::string, 2> nouns = {noun(f.factors[0].name), noun(f.factors[1].name)};
   if (f.seeds.size() < 2)
-    return fmt::format("Not yet answered: {} of {} seeds have all four runs finished, and it takes "
-                       "two for an interval.", f.seeds.size(), result.seeds.size());
+    return fmt::format(
+        "Not yet answered: {} of {} seeds have all four runs finished, and it takes "
+        "two for an interval.",
+        f.seeds.size(), result.seeds.size());
   std::string answer;
   if (found[0] == Verdict::better && found[1] == Verdict::better)
     answer = "Both made a difference";
   else if (found[0] == Verdict::better || found[1] == Verdict::better)
-    answer = fmt::format("{} made the difference",
-                         capital(nouns[found[0] == Verdict::better ? 0 : 1]));
+    answer =
+        fmt::format("{} made the difference", capital(nouns[found[0] == Verdict::better ? 0 : 1]));
   else
     answer = fmt::format("Neither {} nor {} brought a resolved gain", nouns[0], nouns[1]);
-  std::string out = fmt::format("{}, {}: {} {}; {} {}", answer, basis(result),
-                                swap_text(f.factors[0]), change(f.factors[0].loss),
-                                swap_text(f.factors[1]), change(f.factors[1].loss));
+  const Interval& first = f.factors[0].loss;
+  std::string out =
+      fmt::format("{}, {}: {} {}; {} {}", answer, basis(result), swap_text(f.factors[0]),
+                  change(first), swap_text(f.factors[1]), change_after(first, f.factors[1].loss));
   const auto loss_at = [&](size_t level) {
     for (const ArmResult& arm : result.arms)
       if (value_of(arm.levels, f.factors[0].name) ==
@@ -102,35 +114,41 @@ std::string factorial_headline(const StudyResult& result) {
     return static_cast<double>(NAN);
   };
   return out + fmt::format("; both together {}, from {:.3f} to {:.3f} nats a token.",
-                           change(f.both), loss_at(0), loss_at(1));
+                           change_after(first, f.both), loss_at(0), loss_at(1));
+}
+
+// "1.86 times the tokens a second (1.80 to 1.92)"; what is nearly the same or may be is said so.
+std::string ratio_text(const Interval& ratio, const char* what) {
+  if (!std::isfinite(ratio.estimate)) return "";
+  if (std::abs(ratio.estimate - 1) < kSameRatio) return fmt::format("{} the same to 2 %", what);
+  return fmt::format("{:.2f} times the {} ({}{:.2f} to {:.2f})", ratio.estimate, what,
+                     ratio.resolved(1) ? "" : "unresolved: ", ratio.low, ratio.high);
 }
 
 std::string factor_sentence(const FactorResult& f, const FactorResult& other,
                             const StudyResult& result) {
-  std::string out = fmt::format("{}: {}, {} {}", capital(noun(f.name)), basis(result),
-                                swap_text(f), change(f.loss));
+  std::string out = fmt::format("{}: {}, {} {}", capital(noun(f.name)), basis(result), swap_text(f),
+                                change(f.loss));
   out += fmt::format(" ({} with {}, {} with {})", number_text(f.loss_at[0].estimate, 3), other.from,
                      number_text(f.loss_at[1].estimate, 3), other.to);
-  const auto ratio = [](const Interval& r, const char* what) {
-    if (!std::isfinite(r.estimate)) return std::string();
-    return fmt::format("{} times the {}{}", short_interval(r, 2), what,
-                       r.resolved(1) ? "" : " (unresolved)");
-  };
-  const std::string speed = ratio(f.tokens_per_second, "tokens a second");
-  const std::string memory = ratio(f.peak_bytes, "peak memory");
-  if (!speed.empty()) out += fmt::format("; it runs at {}", speed);
-  if (!memory.empty()) out += fmt::format(" and takes {}", memory);
+  const std::string speed = ratio_text(f.tokens_per_second, "tokens a second");
+  const std::string memory = ratio_text(f.peak_bytes, "peak memory");
+  if (!speed.empty()) out += "; " + speed;
+  if (!memory.empty()) out += (speed.empty() ? "; " : ", ") + memory;
   return out + ".";
 }
 
 std::string both_sentence(const FactorialResult& f) {
-  std::string out = fmt::format("Both together: {} with {} {}. ",
-                                swap_text(f.factors[0]), swap_text(f.factors[1]), change(f.both));
+  const auto& [a, b] = f.factors;
+  std::string out = fmt::format("Both together: {} {} and {} {} instead of {} and {} {}. ", a.to,
+                                noun(a.name), b.to, noun(b.name), a.from, b.from, change(f.both));
   if (f.interaction.n < 2) return out;
   const std::string figure = with_interval(f.interaction);
   if (!f.interaction.resolved())
-    return out + fmt::format("The interaction is {}: it covers zero, so whether the two effects "
-                             "simply add is unresolved.", figure);
+    return out + fmt::format(
+                     "The interaction is {}: it covers zero, so whether the two effects "
+                     "simply add is unresolved.",
+                     figure);
   return out + fmt::format("The interaction is {}: together they {} the sum of both.", figure,
                            f.interaction.estimate < 0 ? "give more than" : "give less than");
 }
@@ -138,24 +156,25 @@ std::string both_sentence(const FactorialResult& f) {
 std::string equal_tokens_sentence(const EqualTokensResult& e) {
   const double loss = std::max(e.loss[0], e.loss[1]);
   const double at_end = std::abs(e.loss[0] - e.loss[1]);
-  const bool same = at_end <= kRoundingAtEnd * loss &&
-                    e.largest_training_difference <= kRoundingAtAnyStep * loss;
+  const bool same =
+      at_end <= kRoundingAtEnd * loss && e.largest_training_difference <= kRoundingAtAnyStep * loss;
   std::string out = fmt::format(
       "At equal tokens ({}, same seed), {} and {} end at validation losses {:.4f} and {:.4f}, and "
       "their training losses differ by at most {:.2g} at any of {:.0f} steps",
       count_text(e.tokens), e.levels[0], e.levels[1], e.loss[0], e.loss[1],
       e.largest_training_difference, e.steps);
   if (!same) return out + ": more than rounding explains, so they are not the same model.";
-  return out + fmt::format(": the same to rounding. What {} changes is time and memory ({:.2f} "
-                           "times the tokens a second, {:.2f} times the peak memory), not the model.",
-                           noun(e.factor), e.tokens_per_second[1] / e.tokens_per_second[0],
-                           e.peak_bytes[1] / e.peak_bytes[0]);
+  return out + fmt::format(
+                   ": the same to rounding. What {} changes is time and memory ({:.2f} "
+                   "times the tokens a second, {:.2f} times the peak memory), not the model.",
+                   noun(e.factor), e.tokens_per_second[1] / e.tokens_per_second[0],
+                   e.peak_bytes[1] / e.peak_bytes[0]);
 }
 
 // What runs like these cannot tell.
-std::string not_shown(const StudyFolder& study, const StudyResult& result) {
+std::string not_shown(const StudyRecord& study, const StudyResult& result) {
   std::string out = "Not shown: ";
-  const StudyArm *from = arm_at(study, 0, 0), *to = arm_at(study, 0, 1);
+  const ArmRecord *from = arm_at(study, 0, 0), *to = arm_at(study, 0, 1);
   const RunRecord *a = from ? first_run(*from) : nullptr, *b = to ? first_run(*to) : nullptr;
   if (a && b && result.factorial) {
     const std::vector<std::string> keys = settings_that_differ(*a, *b);
@@ -166,7 +185,7 @@ std::string not_shown(const StudyFolder& study, const StudyResult& result) {
       out += "what dropout does, which acts in runs that pass over their text many times; ";
   }
   double parameters = NAN, seconds = NAN;
-  for (const StudyArm& arm : study.arms)
+  for (const ArmRecord& arm : study.arms)
     if (const RunRecord* run = first_run(arm)) {
       parameters = std::fmax(parameters, run->result.parameters);
       seconds = std::fmax(seconds, run->result.seconds);
@@ -186,8 +205,8 @@ void conclude_ranking(StudyResult& result) {
     return a->loss.estimate < b->loss.estimate;
   });
   const ArmResult& best = *order[0];
-  result.headline = fmt::format("{} has the lowest validation loss, {}: {} nats a token.", best.name,
-                                basis(result), with_interval(best.loss));
+  result.headline = fmt::format("{} has the lowest validation loss, {}: {} nats a token.",
+                                best.name, basis(result), with_interval(best.loss));
   if (order.size() < 2) return;
   const ArmResult& next = *order[1];
   std::vector<double> differences;
@@ -210,7 +229,7 @@ void conclude_ranking(StudyResult& result) {
 
 }  // namespace
 
-void conclude(const StudyFolder& study, StudyResult& result) {
+void conclude(const StudyRecord& study, StudyResult& result) {
   const bool any = std::any_of(result.arms.begin(), result.arms.end(), [](const ArmResult& arm) {
     return std::isfinite(arm.loss.estimate);
   });

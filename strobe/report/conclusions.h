@@ -8,6 +8,6 @@ namespace strobe {
 
 /// Fills `result.headline` and `result.sentences` from its figures. An effect whose interval covers
 /// zero is called unresolved, whatever its estimate.
-void conclude(const StudyFolder& study, StudyResult& result);
+void conclude(const StudyRecord& study, StudyResult& result);
 
 }  // namespace strobe

@@ -34,8 +34,8 @@ struct RunResult {
 };
 
 struct RunRecord {
-  std::string path;  // as given
-  std::string name;  // the folder's own name
+  std::string path;                                              // as given
+  std::string name;                                              // the folder's own name
   std::vector<std::pair<std::string, std::string>> config;       // dotted path, value
   std::vector<std::pair<std::string, std::string>> environment;  // as text, in the file's order
   std::vector<MemoryPart> memory;

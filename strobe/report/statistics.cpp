@@ -57,8 +57,8 @@ double incomplete_beta(double a, double b, double x) {
   if (x == 0 || x == 1) return x;
   // I_x(a, b) = 1 - I_{1-x}(b, a), on the side where the fraction converges.
   if (x > (a + 1) / (a + b + 2)) return 1 - incomplete_beta(b, a, 1 - x);
-  const double log_factor = std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) +
-                            a * std::log(x) + b * std::log1p(-x);
+  const double log_factor =
+      std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) + a * std::log(x) + b * std::log1p(-x);
   return std::exp(log_factor) * beta_fraction(a, b, x) / a;
 }
 

@@ -58,11 +58,10 @@ double probability_of_superiority(std::span<const double> a, std::span<const dou
 using FactorialSeed = std::array<std::array<double, 2>, 2>;
 
 /// Contrasts of a 2x2 factorial, one value a seed, then a t interval over seeds:
-///   first        ((y10 + y11) - (y00 + y01)) / 2       main effect, averaged over the second factor
-///   second       ((y01 + y11) - (y00 + y10)) / 2
-///   interaction  (y11 - y01) - (y10 - y00)             what the two together give beyond their sum
-///   both         y11 - y00
-///   first_at[j]  y1j - y0j,  second_at[i]  yi1 - yi0   simple effects
+///   first        ((y10 + y11) - (y00 + y01)) / 2       main effect, averaged over the second
+///   factor second       ((y01 + y11) - (y00 + y10)) / 2 interaction  (y11 - y01) - (y10 - y00)
+///   what the two together give beyond their sum both         y11 - y00 first_at[j]  y1j - y0j,
+///   second_at[i]  yi1 - yi0   simple effects
 struct FactorialEffects {
   Interval first, second, interaction, both;
   std::array<Interval, 2> first_at, second_at;

@@ -13,14 +13,14 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // Factors that vary; one of a single level is only a name.
-std::vector<StudyFactor> varying(const StudyFolder& study) {
-  std::vector<StudyFactor> out;
-  for (const StudyFactor& factor : study.factors)
+std::vector<FactorRecord> varying(const StudyRecord& study) {
+  std::vector<FactorRecord> out;
+  for (const FactorRecord& factor : study.factors)
     if (factor.levels.size() > 1) out.push_back(factor);
   return out;
 }
 
-SeedResult seed_result(const StudyArm& arm, const StudyFolder& study, size_t i) {
+SeedResult seed_result(const ArmRecord& arm, const StudyRecord& study, size_t i) {
   SeedResult out;
   out.seed = study.seeds[i];
   out.folder = fmt::format("runs/{}-s{}", arm.name, out.seed);
@@ -45,7 +45,7 @@ std::vector<double> figures(const ArmResult& arm, double SeedResult::*figure) {
   return out;
 }
 
-ArmResult arm_result(const StudyArm& arm, const StudyFolder& study) {
+ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   ArmResult out;
   out.name = arm.name, out.levels = arm.levels, out.overrides = arm.overrides;
   for (size_t i = 0; i < study.seeds.size(); ++i) out.runs.push_back(seed_result(arm, study, i));
@@ -74,15 +74,15 @@ Interval level_ratio(const Cells& cells, const std::vector<size_t>& seeds, bool 
   return ratio_interval(sides[0], sides[1]);
 }
 
-std::optional<FactorialResult> factorial_result(const StudyFolder& study,
+std::optional<FactorialResult> factorial_result(const StudyRecord& study,
                                                 const std::vector<ArmResult>& arms) {
-  const std::vector<StudyFactor> factors = varying(study);
+  const std::vector<FactorRecord> factors = varying(study);
   if (factors.size() != 2 || factors[0].levels.size() != 2 || factors[1].levels.size() != 2)
     return std::nullopt;
   Cells cells;
   for (size_t i = 0; i < 2; ++i)
     for (size_t j = 0; j < 2; ++j) {
-      const StudyArm* arm = arm_at(study, i, j);
+      const ArmRecord* arm = arm_at(study, i, j);
       if (!arm) return std::nullopt;
       cells[i][j] = &arms[static_cast<size_t>(arm - study.arms.data())];
     }
@@ -125,7 +125,7 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
           probability_of_superiority(b, a)};
 }
 
-std::optional<EqualTokensResult> equal_tokens_result(const StudyFolder& study) {
+std::optional<EqualTokensResult> equal_tokens_result(const StudyRecord& study) {
   if (study.equal_tokens.size() != 2) return std::nullopt;
   EqualTokensResult out;
   out.factor = study.equal_tokens_factor;
@@ -136,45 +136,47 @@ std::optional<EqualTokensResult> equal_tokens_result(const StudyFolder& study) {
     out.levels[i] = level;
     out.loss[i] = run.result.loss;
     out.tokens_per_second[i] = run.result.tokens_per_second;
-    out.peak_bytes[i] = run.result.peak_bytes > 0 ? run.result.peak_bytes : run.result.planned_bytes;
+    out.peak_bytes[i] =
+        run.result.peak_bytes > 0 ? run.result.peak_bytes : run.result.planned_bytes;
   }
   const RunRecord &a = study.equal_tokens[0].second, &b = study.equal_tokens[1].second;
   if (a.result.tokens != b.result.tokens || a.training.size() != b.training.size())
     return std::nullopt;
   out.tokens = a.result.tokens, out.steps = a.result.steps;
   for (size_t i = 0; i < a.training.size(); ++i)
-    out.largest_training_difference =
-        std::fmax(out.largest_training_difference, std::abs(a.training[i].loss - b.training[i].loss));
+    out.largest_training_difference = std::fmax(out.largest_training_difference,
+                                                std::abs(a.training[i].loss - b.training[i].loss));
   return out;
 }
 
-void add_notes(const StudyFolder& study, StudyResult& out) {
+void add_notes(const StudyRecord& study, StudyResult& out) {
   for (size_t a = 0; a < study.arms.size(); ++a)
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const SeedResult& run = out.arms[a].runs[s];
       if (!run.finished())
-        out.notes.push_back(fmt::format("{} is {}; it is left out of every figure.", run.folder,
-                                        run.state));
+        out.notes.push_back(
+            fmt::format("{} is {}; it is left out of every figure.", run.folder, run.state));
       if (study.arms[a].runs[s])
         for (const std::string& note : study.arms[a].runs[s]->notes) out.notes.push_back(note);
     }
   if (out.factorial && out.factorial->seeds.size() < study.seeds.size())
-    out.notes.push_back(fmt::format("Effects are over {} of {} seeds: those whose four runs finished.",
-                                    out.factorial->seeds.size(), study.seeds.size()));
+    out.notes.push_back(
+        fmt::format("Effects are over {} of {} seeds: those whose four runs finished.",
+                    out.factorial->seeds.size(), study.seeds.size()));
 }
 
 }  // namespace
 
-const RunRecord* first_run(const StudyArm& arm) {
+const RunRecord* first_run(const ArmRecord& arm) {
   for (const auto& run : arm.runs)
     if (run) return &*run;
   return nullptr;
 }
 
-const StudyArm* arm_at(const StudyFolder& study, size_t first, size_t second) {
-  const std::vector<StudyFactor> factors = varying(study);
+const ArmRecord* arm_at(const StudyRecord& study, size_t first, size_t second) {
+  const std::vector<FactorRecord> factors = varying(study);
   if (factors.size() != 2) return nullptr;
-  for (const StudyArm& arm : study.arms)
+  for (const ArmRecord& arm : study.arms)
     if (value_of(arm.levels, factors[0].name) == factors[0].levels[first] &&
         value_of(arm.levels, factors[1].name) == factors[1].levels[second])
       return &arm;
@@ -182,8 +184,8 @@ const StudyArm* arm_at(const StudyFolder& study, size_t first, size_t second) {
 }
 
 std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecord& b) {
-  static const std::string_view kNotSettings[] = {"name",         "seed",         "threads",
-                                                  "train.steps",  "train.tokens", "train.epochs",
+  static const std::string_view kNotSettings[] = {"name",          "seed",           "threads",
+                                                  "train.steps",   "train.tokens",   "train.epochs",
                                                   "train.seconds", "schedule.record"};
   std::vector<std::string> out;
   for (const auto& [key, value] : a.config)
@@ -194,11 +196,11 @@ std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecor
   return out;
 }
 
-StudyResult analyse(const StudyFolder& study) {
+StudyResult analyse(const StudyRecord& study) {
   StudyResult out;
   out.folder = study.path, out.name = study.name, out.question = study.question;
   out.seeds = study.seeds, out.text = study.text;
-  for (const StudyArm& arm : study.arms) out.arms.push_back(arm_result(arm, study));
+  for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
   for (size_t a = 1; a < out.arms.size(); ++a)
     out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
@@ -208,6 +210,6 @@ StudyResult analyse(const StudyFolder& study) {
   return out;
 }
 
-StudyResult analyse_study(const std::string& folder) { return analyse(read_study(folder)); }
+StudyResult analyse_study(const std::string& folder) { return analyse(read_study_record(folder)); }
 
 }  // namespace strobe

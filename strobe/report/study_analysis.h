@@ -7,16 +7,16 @@
 namespace strobe {
 
 /// Everything analyse_study() gives, from a study already read.
-StudyResult analyse(const StudyFolder& study);
+StudyResult analyse(const StudyRecord& study);
 
 /// Configuration keys whose values differ between two runs, other than names, seeds, lengths and
 /// what only frees a run from its clock.
 std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecord& b);
 
 /// The first run of an arm that is there, or nullptr.
-const RunRecord* first_run(const StudyArm& arm);
+const RunRecord* first_run(const ArmRecord& arm);
 
 /// The arm with these levels of a 2x2 factorial (0 or 1 each), or nullptr.
-const StudyArm* arm_at(const StudyFolder& study, size_t first, size_t second);
+const ArmRecord* arm_at(const StudyRecord& study, size_t first, size_t second);
 
 }  // namespace strobe

@@ -44,13 +44,13 @@ std::string inside(const std::string& study, const std::string& path, const std:
 
 }  // namespace
 
-StudyFolder read_study(const std::string& path) {
+StudyRecord read_study_record(const std::string& path) {
   const std::string file = path + "/study.json";
   if (!fs::exists(file)) fail("report: {} is not a study folder: it has no study.json", path);
   const Json study = read_json_file(file);
   if (!study.is_object()) fail("report: {} is not a JSON object", file);
 
-  StudyFolder out;
+  StudyRecord out;
   out.path = path;
   out.name = text_at(study, "name", "study");
   out.question = text_at(study, "question");
@@ -60,7 +60,8 @@ StudyFolder read_study(const std::string& path) {
       for (const Json& level : levels) out.factors.back().levels.push_back(scalar_text(level));
     }
   for (const Json& seed : list_at(study, "seeds", file)) {
-    if (!seed.is_number_integer()) fail("report: {}: a seed is {}, not an integer", file, seed.dump());
+    if (!seed.is_number_integer())
+      fail("report: {}: a seed is {}, not an integer", file, seed.dump());
     out.seeds.push_back(seed.get<int64_t>());
   }
   for (const Json& arm : list_at(study, "arms", file)) {

@@ -11,28 +11,28 @@
 
 namespace strobe {
 
-struct StudyFactor {
+struct FactorRecord {
   std::string name;
   std::vector<std::string> levels;
 };
 
-struct StudyArm {
+struct ArmRecord {
   std::string name;
   std::vector<std::pair<std::string, std::string>> levels, overrides;
-  std::vector<std::optional<RunRecord>> runs;  // as StudyFolder::seeds; nothing: not there yet
+  std::vector<std::optional<RunRecord>> runs;  // as StudyRecord::seeds; nothing: not there yet
 };
 
-struct StudyFolder {
+struct StudyRecord {
   std::string path, name, question;
-  std::vector<StudyFactor> factors;
+  std::vector<FactorRecord> factors;
   std::vector<int64_t> seeds;
-  std::vector<StudyArm> arms;
+  std::vector<ArmRecord> arms;
   std::optional<TextEntropy> text;
   std::string equal_tokens_factor;
   std::vector<std::pair<std::string, RunRecord>> equal_tokens;  // level, run; those that are there
 };
 
 /// Throws Error naming the file and what is missing.
-StudyFolder read_study(const std::string& path);
+StudyRecord read_study_record(const std::string& path);
 
 }  // namespace strobe

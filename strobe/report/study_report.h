@@ -29,8 +29,8 @@ namespace strobe {
 /// One run of an arm. Figures are NaN unless it finished.
 struct SeedResult {
   int64_t seed = 0;
-  std::string folder;   // "runs/naive-baseline-s1"
-  std::string state;    // as RunResult's, or "missing"
+  std::string folder;                           // "runs/naive-baseline-s1"
+  std::string state;                            // as RunResult's, or "missing"
   double loss, bits_per_byte, word_perplexity;  // validation, at the end
   double tokens, seconds, tokens_per_second, peak_bytes;
 
@@ -40,8 +40,8 @@ struct SeedResult {
 struct ArmResult {
   std::string name;
   std::vector<std::pair<std::string, std::string>> levels, overrides;
-  std::vector<SeedResult> runs;  // in order of seeds
-  Interval loss, bits_per_byte, word_perplexity;         // over its finished runs
+  std::vector<SeedResult> runs;                           // in order of seeds
+  Interval loss, bits_per_byte, word_perplexity;          // over its finished runs
   double tokens, seconds, tokens_per_second, peak_bytes;  // means over them
 };
 
@@ -72,7 +72,7 @@ struct EqualTokensResult {
   std::string factor;
   std::array<std::string, 2> levels;
   std::array<double, 2> loss, tokens_per_second, peak_bytes;  // loss: validation, at the end
-  double tokens, steps;               // of the shorter
+  double tokens, steps;                                       // of the shorter
   double largest_training_difference;  // of the training loss at any common step
 };
 
@@ -89,9 +89,10 @@ struct StudyResult {
   std::vector<ComparisonResult> comparisons;
   std::optional<TextEntropy> text;
   std::optional<EqualTokensResult> equal_tokens;
-  std::string headline;                // answers the question
-  std::vector<std::string> sentences;  // one a factor, one for both, what is alike, what is not shown
-  std::vector<std::string> notes;      // missing, failed and torn runs
+  std::string headline;  // answers the question
+  std::vector<std::string>
+      sentences;                   // one a factor, one for both, what is alike, what is not shown
+  std::vector<std::string> notes;  // missing, failed and torn runs
 };
 
 /// Reads a study folder and computes. Throws Error if it is no study or cannot be read; runs that

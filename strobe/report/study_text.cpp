@@ -93,9 +93,7 @@ std::string json_of(const FactorResult& f) {
       .text("to", f.to)
       .interval("loss", f.loss)
       .raw("loss_at_levels_of_the_other",
-           array(f.loss_at, [](const Interval& i) {
-             return Object().interval("loss", i).str();
-           }))
+           array(f.loss_at, [](const Interval& i) { return Object().interval("loss", i).str(); }))
       .interval("tokens_per_second_ratio", f.tokens_per_second)
       .interval("peak_bytes_ratio", f.peak_bytes)
       .interval("tokens_ratio", f.tokens)
@@ -105,8 +103,8 @@ std::string json_of(const FactorResult& f) {
 }  // namespace
 
 std::string console_summary(const StudyResult& result) {
-  std::vector<std::vector<std::string>> rows = {{"arm", "runs", "tokens", "tokens/s", "peak memory",
-                                                 "validation loss", "bits per byte"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"arm", "runs", "tokens", "tokens/s", "peak memory", "validation loss", "bits per byte"}};
   bool spread = false;
   for (const ArmResult& arm : result.arms) {
     spread = spread || arm.loss.n > 1;
@@ -124,7 +122,8 @@ std::string console_summary(const StudyResult& result) {
   }
   std::string out = text_table(rows);
   if (spread)
-    out += "Means over seeds; ± is half of the 95 % interval (Student's t). Loss in nats a token.\n";
+    out +=
+        "Means over seeds; ± is half of the 95 % interval (Student's t). Loss in nats a token.\n";
   out += "\n" + wrap_text(result.headline, kWidth);
   for (const std::string& sentence : result.sentences) out += "\n" + wrap_text(sentence, kWidth);
   for (const std::string& note : result.notes) out += "\n" + wrap_text("note: " + note, kWidth);

@@ -31,8 +31,7 @@ std::string text_table(const std::vector<std::vector<std::string>>& rows, size_t
     }
     out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
     if (r > 0) continue;
-    for (size_t c = 0; c < widths.size(); ++c)
-      out += (c ? "  " : "") + std::string(widths[c], '-');
+    for (size_t c = 0; c < widths.size(); ++c) out += (c ? "  " : "") + std::string(widths[c], '-');
     out += "\n";
   }
   return out;

@@ -1,0 +1,259 @@
+#include "strobe/report/charts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "strobe/core/json_text.h"
+
+namespace strobe {
+
+namespace {
+
+// One line of a panel, before thinning.
+struct Curve {
+  std::vector<double> steps, tokens, seconds, values;
+};
+
+// A panel: its name in the page, its title, and how it takes a curve from a run.
+struct Panel {
+  const char *id, *title, *unit;
+  bool means_only;  // runs of a group are alike by construction
+  Curve (*take)(const RunRecord& run);
+};
+
+template <class Point>
+Curve take(const std::vector<Point>& points, double Point::*value) {
+  Curve out;
+  for (const Point& p : points) {
+    if (std::isnan(p.*value)) continue;
+    out.steps.push_back(p.step), out.tokens.push_back(p.tokens), out.seconds.push_back(p.seconds);
+    out.values.push_back(p.*value);
+  }
+  return out;
+}
+
+const Panel kPanels[] = {
+    {"validation", "Validation loss", "nats a token", false,
+     [](const RunRecord& run) { return take(run.evaluations, &EvalPoint::loss); }},
+    {"training", "Training loss", "nats a token", false,
+     [](const RunRecord& run) { return take(run.training, &TrainPoint::loss); }},
+    {"lr", "Learning rate", "", true,
+     [](const RunRecord& run) { return take(run.training, &TrainPoint::lr); }},
+    {"norm", "Gradient norm", "", false,
+     [](const RunRecord& run) { return take(run.training, &TrainPoint::grad_norm); }},
+    {"speed", "Tokens a second", "", false,
+     [](const RunRecord& run) { return take(run.training, &TrainPoint::tokens_per_second); }},
+};
+
+// Six digits are more than a screen shows.
+std::string numbers(const std::vector<double>& values, const std::vector<size_t>& chosen) {
+  std::string out = "[";
+  for (const size_t i : chosen)
+    out += (out.size() > 1 ? "," : "") +
+           (std::isfinite(values[i]) ? fmt::format("{:.6g}", values[i]) : std::string("null"));
+  return out + "]";
+}
+
+std::string line_json(const Curve& curve, size_t group, const std::string& name, const char* kind) {
+  const std::vector<size_t> chosen = thin(curve.values);
+  return fmt::format(
+      R"({{"group":{},"name":{},"kind":"{}","steps":{},"tokens":{},"seconds":{},"y":{}}})", group,
+      json_quote(name), kind, numbers(curve.steps, chosen), numbers(curve.tokens, chosen),
+      numbers(curve.seconds, chosen), numbers(curve.values, chosen));
+}
+
+std::string join(const std::vector<std::string>& parts) {
+  return fmt::format("[{}]", fmt::join(parts, ","));
+}
+
+std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
+  std::vector<RunRecord> means;
+  for (const ChartGroup& group : groups)
+    means.push_back(group.runs.size() > 1 ? mean_run(group.runs) : RunRecord());
+  std::vector<std::string> panels;
+  for (const Panel& panel : kPanels) {
+    std::vector<std::string> lines, marks;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const bool several = groups[g].runs.size() > 1;
+      if (!several || !panel.means_only)
+        for (const RunRecord* run : groups[g].runs)
+          if (const Curve curve = panel.take(*run); !curve.values.empty())
+            lines.push_back(line_json(curve, g, run->name, several ? "seed" : "run"));
+      if (several)
+        if (const Curve curve = panel.take(means[g]); !curve.values.empty())
+          lines.push_back(line_json(curve, g, groups[g].name, "mean"));
+    }
+    if (study && study->text && std::string_view(panel.id) == "validation")
+      for (const auto& [name, value] : {std::pair("unigram entropy", study->text->unigram_nats),
+                                        std::pair("bigram entropy", study->text->bigram_nats)})
+        if (std::isfinite(value))
+          marks.push_back(fmt::format(R"({{"name":"{}","y":{}}})", name, json_number(value)));
+    if (!lines.empty())
+      panels.push_back(
+          fmt::format(R"({{"id":"{}","title":"{}","unit":"{}","lines":{},"marks":{}}})", panel.id,
+                      panel.title, panel.unit, join(lines), join(marks)));
+  }
+  return join(panels);
+}
+
+std::string memory_json(const std::vector<ChartGroup>& groups) {
+  std::vector<std::string> bars;
+  for (const ChartGroup& group : groups)
+    for (const RunRecord* run : group.runs) {
+      if (run->memory.empty()) continue;
+      std::vector<std::string> parts;
+      for (const MemoryPart& part : merge_layers(run->memory))
+        parts.push_back(fmt::format(R"({{"name":{},"bytes":{}}})", json_quote(part.part),
+                                    json_number(part.bytes)));
+      bars.push_back(
+          fmt::format(R"({{"name":{},"parts":{}}})", json_quote(group.name), join(parts)));
+      break;  // the runs of a group have one plan
+    }
+  return join(bars);
+}
+
+std::string interval_json(const std::string& name, const Interval& i) {
+  return fmt::format(R"({{"name":{},"estimate":{},"low":{},"high":{},"resolved":{}}})",
+                     json_quote(name), json_number(i.estimate), json_number(i.low),
+                     json_number(i.high), i.resolved());
+}
+
+std::string effects_json(const StudyResult& study) {
+  std::vector<std::string> rows;
+  if (const auto& f = study.factorial; f && f->both.n > 1) {
+    for (const FactorResult& factor : f->factors)
+      rows.push_back(interval_json(fmt::format("{}: {} − {}", factor.name, factor.to, factor.from),
+                                   factor.loss));
+    rows.push_back(interval_json("both together", f->both));
+    rows.push_back(interval_json("interaction", f->interaction));
+  } else {
+    for (const ComparisonResult& c : study.comparisons)
+      if (c.loss.n > 1)
+        rows.push_back(interval_json(fmt::format("{} − {}", c.arm, c.reference), c.loss));
+  }
+  return join(rows);
+}
+
+std::string cells_json(const std::vector<ChartGroup>& groups, const StudyResult& study) {
+  std::vector<std::string> cells;
+  for (size_t a = 0, g = 0; a < study.arms.size() && g < groups.size(); ++a) {
+    if (study.arms[a].name != groups[g].name) continue;  // an arm without runs has no group
+    std::vector<std::string> runs;
+    for (const SeedResult& run : study.arms[a].runs)
+      if (std::isfinite(run.loss))
+        runs.push_back(fmt::format(R"({{"seed":{},"loss":{}}})", run.seed, json_number(run.loss)));
+    cells.push_back(fmt::format(R"({{"group":{},"name":{},"mean":{},"runs":{}}})", g++,
+                                json_quote(study.arms[a].name),
+                                json_number(study.arms[a].loss.estimate), join(runs)));
+  }
+  return join(cells);
+}
+
+// The mean of `points` lists at the steps that all of them have.
+template <class Point, size_t fields>
+std::vector<Point> mean_points(const std::vector<const std::vector<Point>*>& lists,
+                               double Point::*const (&members)[fields]) {
+  std::map<double, std::pair<Point, size_t>> sums;
+  for (const auto* list : lists)
+    for (const Point& point : *list) {
+      auto [at, fresh] = sums.try_emplace(point.step, point, 1);
+      if (fresh) continue;
+      for (const auto member : members) at->second.first.*member += point.*member;
+      ++at->second.second;
+    }
+  std::vector<Point> out;
+  for (auto& [step, sum] : sums) {
+    if (sum.second != lists.size()) continue;
+    for (const auto member : members) sum.first.*member /= static_cast<double>(lists.size());
+    out.push_back(sum.first);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<size_t> thin(const std::vector<double>& values, size_t most) {
+  std::vector<size_t> out;
+  const size_t n = values.size(), buckets = std::max<size_t>(1, most / 2);
+  if (n <= most) {
+    for (size_t i = 0; i < n; ++i) out.push_back(i);
+    return out;
+  }
+  out.push_back(0);
+  for (size_t b = 0; b < buckets; ++b) {
+    const size_t begin = b * n / buckets, end = (b + 1) * n / buckets;
+    size_t least = begin, greatest = begin;
+    for (size_t i = begin; i < end; ++i) {
+      if (values[i] < values[least] || std::isnan(values[least])) least = i;
+      if (values[i] > values[greatest] || std::isnan(values[greatest])) greatest = i;
+    }
+    for (const size_t i : {std::min(least, greatest), std::max(least, greatest)})
+      if (i > out.back()) out.push_back(i);
+  }
+  if (out.back() != n - 1) out.push_back(n - 1);
+  return out;
+}
+
+RunRecord mean_run(const std::vector<const RunRecord*>& runs) {
+  std::vector<const std::vector<TrainPoint>*> training;
+  std::vector<const std::vector<EvalPoint>*> evaluations;
+  for (const RunRecord* run : runs)
+    training.push_back(&run->training), evaluations.push_back(&run->evaluations);
+  RunRecord out;
+  using T = TrainPoint;
+  out.training = mean_points<T>(training, {&T::tokens, &T::seconds, &T::loss, &T::lr, &T::grad_norm,
+                                           &T::tokens_per_second, &T::mfu});
+  using E = EvalPoint;
+  out.evaluations =
+      mean_points<E>(evaluations, {&E::tokens, &E::seconds, &E::loss, &E::token_perplexity,
+                                   &E::word_perplexity, &E::bits_per_byte});
+  return out;
+}
+
+std::vector<MemoryPart> merge_layers(const std::vector<MemoryPart>& parts) {
+  std::vector<MemoryPart> out;
+  for (const MemoryPart& part : parts) {
+    // "h.12." -> "h.*.", where the h begins a word.
+    std::string name = part.part;
+    size_t at = name.find("h.");
+    while (at != std::string::npos && at > 0 &&
+           std::isalnum(static_cast<unsigned char>(name[at - 1])))
+      at = name.find("h.", at + 1);
+    if (at != std::string::npos) {
+      const size_t digits = at + 2;
+      const size_t end = name.find_first_not_of("0123456789", digits);
+      if (end > digits && (end == std::string::npos || name[end] == '.'))
+        name.replace(digits, std::min(end, name.size()) - digits, "*");
+    }
+    const auto same = std::find_if(out.begin(), out.end(),
+                                   [&](const MemoryPart& other) { return other.part == name; });
+    if (same == out.end())
+      out.push_back({name, part.bytes});
+    else
+      same->bytes += part.bytes;
+  }
+  std::stable_sort(out.begin(), out.end(),
+                   [](const MemoryPart& a, const MemoryPart& b) { return a.bytes > b.bytes; });
+  return out;
+}
+
+std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
+  std::vector<std::string> names;
+  for (const ChartGroup& group : groups) names.push_back(json_quote(group.name));
+  return fmt::format(R"({{"groups":{},"curves":{},"memory":{},"effects":{},"cells":{}}})",
+                     join(names), curves_json(groups, study), memory_json(groups),
+                     study ? effects_json(*study) : "[]",
+                     study ? cells_json(groups, *study) : "[]");
+}
+
+bool any_thinned(const std::vector<ChartGroup>& groups) {
+  for (const ChartGroup& group : groups)
+    for (const RunRecord* run : group.runs)
+      if (run->training.size() > kMostPoints || run->evaluations.size() > kMostPoints) return true;
+  return false;
+}
+
+}  // namespace strobe

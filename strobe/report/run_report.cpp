@@ -1,0 +1,104 @@
+#include "strobe/report/run_report.h"
+
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/core/file.h"
+#include "strobe/report/format.h"
+#include "strobe/report/html.h"
+#include "strobe/report/page_parts.h"
+
+namespace strobe {
+
+namespace {
+
+// The last validation loss: the result's, or an unfinished run's newest.
+double last_loss(const RunRecord& run) {
+  if (std::isfinite(run.result.loss) || run.evaluations.empty()) return run.result.loss;
+  return run.evaluations.back().loss;
+}
+
+double last(double of_result, const RunRecord& run, double TrainPoint::*figure) {
+  if (std::isfinite(of_result) || run.training.empty()) return of_result;
+  return run.training.back().*figure;
+}
+
+std::string length_text(const RunRecord& run) {
+  return fmt::format("{} tokens in {} s of training",
+                     count_text(last(run.result.tokens, run, &TrainPoint::tokens)),
+                     number_text(last(run.result.seconds, run, &TrainPoint::seconds), 0));
+}
+
+std::string headline(const std::vector<RunRecord>& runs) {
+  const RunRecord* best = nullptr;
+  for (const RunRecord& run : runs)
+    if (std::isfinite(last_loss(run)) && (!best || last_loss(run) < last_loss(*best))) best = &run;
+  if (!best)
+    return runs.size() == 1
+               ? fmt::format("The run is {} and has no validation loss.", runs[0].result.state)
+               : "None of these runs has a validation loss.";
+  const std::string state =
+      best->result.state == "finished" ? "" : fmt::format(" (the run is {})", best->result.state);
+  if (runs.size() == 1)
+    return fmt::format("Validation loss {} nats a token after {}{}.",
+                       number_text(last_loss(*best), 3), length_text(*best), state);
+  return fmt::format(
+      "Of {} runs, {} has the lowest validation loss: {} nats a token after {}{}. One run an arm "
+      "shows no spread: how much of a difference is chance, only seeds tell.",
+      runs.size(), best->name, number_text(last_loss(*best), 3), length_text(*best), state);
+}
+
+std::string overview(const std::vector<RunRecord>& runs) {
+  std::vector<std::vector<std::string>> rows = {{"Run", "State", "Steps", "Tokens", "Seconds",
+                                                 "Tokens/s", "Peak memory", "Validation loss",
+                                                 "Bits per byte", "Word perplexity"}};
+  for (const RunRecord& run : runs) {
+    const RunResult& result = run.result;
+    const bool evaluated = !run.evaluations.empty();
+    const auto figure = [&](double of_result, double EvalPoint::*of_event) {
+      return std::isfinite(of_result) || !evaluated ? of_result : run.evaluations.back().*of_event;
+    };
+    rows.push_back({run.name, result.state,
+                    number_text(last(result.steps, run, &TrainPoint::step), 0),
+                    count_text(last(result.tokens, run, &TrainPoint::tokens)),
+                    number_text(last(result.seconds, run, &TrainPoint::seconds), 1),
+                    count_text(last(result.tokens_per_second, run, &TrainPoint::tokens_per_second)),
+                    bytes_text(result.peak_bytes), number_text(last_loss(run), 3),
+                    number_text(figure(result.bits_per_byte, &EvalPoint::bits_per_byte), 3),
+                    number_text(figure(result.word_perplexity, &EvalPoint::word_perplexity), 1)});
+  }
+  return html_section("overview", runs.size() == 1 ? "Result" : "Results", html_table(rows, 2));
+}
+
+}  // namespace
+
+std::string run_report(const std::vector<RunRecord>& runs) {
+  check(!runs.empty(), "run_report: at least one run");
+  std::vector<ChartGroup> groups;
+  std::vector<std::string> notes;
+  for (const RunRecord& run : runs) {
+    groups.push_back({run.name, {&run}});
+    notes.insert(notes.end(), run.notes.begin(), run.notes.end());
+  }
+  const std::string name =
+      runs.size() == 1 ? runs[0].name : fmt::format("{} runs side by side", runs.size());
+  const std::string kind = runs.size() == 1 ? "run" : "runs";
+  std::string body = page_head(kind, name, "", headline(runs), {});
+  body += overview(runs) + curves_section(groups, false) + memory_section(groups) +
+          configuration_section(groups) + environment_section(groups) + samples_section(groups) +
+          notes_section(notes);
+  return html_page(name + " · strobe", body, charts_json(groups, nullptr));
+}
+
+void write_run_report(const std::vector<std::string>& folders, const std::string& out) {
+  if (folders.empty()) fail("report: name at least one run folder");
+  std::vector<RunRecord> runs;
+  for (const std::string& folder : folders) runs.push_back(read_run(folder));
+  // Runs of different studies may share a name; their paths tell them apart.
+  for (RunRecord& run : runs)
+    for (const RunRecord& other : runs)
+      if (&run != &other && run.name == other.name) run.name = run.path;
+  write_file("report", out, run_report(runs));
+}
+
+}  // namespace strobe
