@@ -8,6 +8,8 @@
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
+#include "strobe/ops/make_backend.h"
+#include "strobe/ops/profiling_backend.h"
 #include "strobe/train/engine.h"
 
 namespace strobe {
@@ -18,7 +20,7 @@ struct BenchOptions {
   std::string recipe;
   std::vector<std::string> overrides;
   int64_t steps = 5, vocab = 50257;
-  bool json = false;
+  bool json = false, profile = false;
 };
 
 double now() {
@@ -45,16 +47,34 @@ HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
   return batch;
 }
 
+// Time of each op in a step, the longest first.
+void print_profile(const OpTotals& ops, int64_t steps) {
+  std::vector<std::pair<std::string, OpTotal>> rows(ops.begin(), ops.end());
+  std::sort(rows.begin(), rows.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  const double total = total_of(ops).seconds;
+  fmt::print("\n{:<24} {:>6} {:>10} {:>6} {:>9} {:>8}\n", "op", "calls", "ms a step", "share",
+             "GFLOP/s", "GB/s");
+  for (const auto& [name, op] : rows)
+    fmt::print("{:<24} {:>6} {:>10.2f} {:>4.1f} % {:>9.0f} {:>8.1f}\n", name, op.calls / steps,
+               op.seconds * 1e3 / static_cast<double>(steps), 100 * op.seconds / total,
+               op.flops / op.seconds / 1e9, op.bytes / op.seconds / 1e9);
+}
+
 int run_bench(const BenchOptions& options) {
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
   const int64_t vocab = config.model.vocab > 0 ? config.model.vocab : options.vocab;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
+  const std::unique_ptr<Backend> real = make_backend(config.backend);
+  auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
+  ProfilingBackend* const profile = profiling.get();
   Engine engine(config, vocab,
                 {.training = true,
                  .sequences = config.train.micro_batch,
                  .length = config.train.sequence,
-                 .micro_batches = config.train.grad_accum});
+                 .micro_batches = config.train.grad_accum},
+                std::move(profiling));
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
@@ -67,6 +87,7 @@ int run_bench(const BenchOptions& options) {
   for (int64_t i = 0; i < kWarmup + options.steps; ++i) {
     StepState state;
     state.seed = static_cast<uint64_t>(config.seed), state.step = i, state.lr = 1e-4f;
+    if (i == kWarmup && profile) profile->reset();
     const double begin = now();
     engine.step(state, batches);
     if (i >= kWarmup) seconds.push_back(now() - begin);
@@ -91,6 +112,7 @@ int run_bench(const BenchOptions& options) {
         step * 1e3, options.steps, tokens / step, flops / step / 1e9,
         static_cast<double>(engine.plan().parameters) / 1e6, format_bytes(engine.plan().bytes),
         format_bytes(peak));
+  if (profile) print_profile(profile->ops(), options.steps);
   return 0;
 }
 
@@ -105,6 +127,7 @@ Verb verb_bench_step() {
             options.value(o->steps, "--steps", "steps to time, after two to warm up");
             options.value(o->vocab, "--vocab", "vocabulary, where the recipe takes the dataset's");
             options.flag(o->json, "--json", "print one JSON object");
+            options.flag(o->profile, "--profile", "also the time of each op");
             return [o] { return run_bench(*o); };
           }};
 }

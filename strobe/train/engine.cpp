@@ -34,9 +34,11 @@ std::vector<EnginePlan::Part> merge_by_name(const std::vector<Arena::Entry>& ent
 
 }  // namespace
 
-Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape) : shape_(shape) {
+Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
+               std::unique_ptr<Backend> ops)
+    : shape_(shape), ops_(std::move(ops)) {
   set_threads(static_cast<int>(config.threads));
-  ops_ = make_backend(config.backend);
+  if (!ops_) ops_ = make_backend(config.backend);
   dtype_ = resolve_precision(config.precision, ops_->info());
   clip_ = config.optimizer.clip;
   model_ = make_model(config, vocab);

@@ -35,8 +35,10 @@ struct EnginePlan {
 
 class Engine {
  public:
-  /// Plans only. Impossible shapes and names throw Error.
-  Engine(const Config& config, int64_t vocab, const EngineShape& shape);
+  /// Plans only. Impossible shapes and names throw Error. `ops` is the device to use instead of
+  /// the one that the configuration names: a decorator, say.
+  Engine(const Config& config, int64_t vocab, const EngineShape& shape,
+         std::unique_ptr<Backend> ops = nullptr);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -85,6 +85,11 @@ void RunFolder::write_memory(const EnginePlan& plan) {
   write_file("train", file("memory.json"), text + "\n]\n");
 }
 
+void RunFolder::write_tokenizer(const std::string& source) {
+  constexpr int64_t kLargest = int64_t{1} << 30;
+  write_file("train", file("tokenizer.json"), read_file("train", source, kLargest));
+}
+
 void RunFolder::truncate_events(int64_t step) {
   if (!fs::exists(file("events.jsonl"))) return;
   int64_t keep = 0;

@@ -6,6 +6,7 @@
 //   events.jsonl       one object a training step, one an evaluation
 //   result.json        how the run ended
 //   checkpoints/       step_N/
+//   tokenizer.json     the data's
 //   samples.txt        what the model writes
 //   lock               held by the process that trains
 #pragma once
@@ -44,6 +45,8 @@ class RunFolder {
   void write_config(const Config& config);
   void write_environment(const std::vector<std::pair<std::string, std::string>>& entries);
   void write_memory(const EnginePlan& plan);
+  /// Copies the data's tokenizer, so that the run can be used without the data.
+  void write_tokenizer(const std::string& file);
 
   /// Drops events after `step`, and a torn last line: a resumed run writes them again.
   void truncate_events(int64_t step);

@@ -6,7 +6,9 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
+#include "strobe/data/tokenizer.h"
 #include "strobe/train/loaded_run.h"
+#include "strobe/train/sampler.h"
 
 namespace strobe {
 
@@ -47,11 +49,27 @@ Config resolve(Config config, const Dataset& dataset) {
   return config;
 }
 
-EngineShape shape_of(const Config& config) {
-  return {.training = true,
-          .sequences = config.train.micro_batch,
-          .length = config.train.sequence,
-          .micro_batches = config.train.grad_accum};
+// Ids of the sample's prompt: at least one, and short enough to leave room to continue.
+std::vector<int32_t> prompt_of(const Config& config, const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  tokenizer.encode(config.sample.prompt, ids);
+  if (static_cast<int64_t>(ids.size()) + config.sample.tokens > config.model.context)
+    fail("sample: a prompt of {} tokens and {} more do not fit the context of {}", ids.size(),
+         config.sample.tokens, config.model.context);
+  return ids;
+}
+
+EngineShape shape_of(const Config& config, const Dataset& dataset) {
+  EngineShape shape{.training = true,
+                    .sequences = config.train.micro_batch,
+                    .length = config.train.sequence,
+                    .micro_batches = config.train.grad_accum};
+  if (config.sample.tokens > 0) {
+    const auto prompt = prompt_of(config, Tokenizer::load(dataset.tokenizer_file()));
+    shape.decode_capacity =
+        std::max<int64_t>(1, static_cast<int64_t>(prompt.size())) + config.sample.tokens;
+  }
+  return shape;
 }
 
 std::string_view name_of(RunState state) {
@@ -72,7 +90,7 @@ Trainer::Trainer(Config config, std::function<bool()> stop)
       dataset_(Dataset::open(config.data.path)),
       sequence_((config_ = resolve(std::move(config), dataset_)).train.sequence),
       batches_(dataset_, static_cast<uint64_t>(config_.seed), config_.train.micro_batch, sequence_),
-      engine_(config_, config_.model.vocab, shape_of(config_)),
+      engine_(config_, config_.model.vocab, shape_of(config_, dataset_)),
       length_(run_length(
           config_.train,
           static_cast<double>(config_.train.micro_batch * sequence_ * config_.train.grad_accum),
@@ -205,6 +223,7 @@ void Trainer::start(RunFolder& folder, bool resume) {
   checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
   line_ = std::make_unique<ProgressLine>("", engine_.plan().bytes);
   folder.write_environment(environment());
+  folder.write_tokenizer(dataset_.tokenizer_file());
   folder.write_memory(engine_.plan());
   if (resume) {
     state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(),
@@ -257,6 +276,16 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   return end(folder, RunState::finished, event);
 }
 
+void Trainer::write_sample(RunFolder& folder) {
+  std::string text = config_.sample.prompt;
+  SamplerOptions options;
+  options.seed = static_cast<uint64_t>(config_.seed);
+  generate(
+      engine_, Tokenizer::load(dataset_.tokenizer_file()), config_.sample.prompt,
+      config_.sample.tokens, options, [&](std::string_view part) { text += part; }, stop_);
+  folder.write_sample(text + "\n");
+}
+
 RunState Trainer::end(RunFolder& folder, RunState state, const StepEvent& event) {
   if (state == RunState::stopped) {
     folder.sync_events();
@@ -264,6 +293,7 @@ RunState Trainer::end(RunFolder& folder, RunState state, const StepEvent& event)
   }
   checkpoints_->wait();
   line_->finish();
+  if (state == RunState::finished && config_.sample.tokens > 0) write_sample(folder);
   folder.write_result(std::string(name_of(state)), event, last_evaluation_, engine_.plan(),
                       peak_resident_bytes());
   return state;

@@ -37,6 +37,7 @@ class Trainer {
   StepEvent train_step();
   void evaluate_now(RunFolder& folder, const StepEvent& event);
   void save(const StepEvent& event);
+  void write_sample(RunFolder& folder);
   RunState end(RunFolder& folder, RunState state, const StepEvent& event);
   float learning_rate() const;
   double seconds_left(const Progress& now) const;
