@@ -3,7 +3,6 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <limits>
@@ -12,12 +11,11 @@
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/data/text_source.h"
 #include "strobe/data/tokenizer.h"
 
 namespace strobe {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr int64_t any_size = std::numeric_limits<int64_t>::max();
 
@@ -25,36 +23,23 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-// The files named, and those inside the folders named, in the order of their names.
-std::vector<std::string> files_of(const std::vector<std::string>& paths) {
-  std::vector<std::string> files;
-  for (const std::string& path : paths) {
-    if (!fs::is_directory(path)) {
-      files.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    for (const auto& entry : fs::recursive_directory_iterator(path))
-      if (entry.is_regular_file()) inside.push_back(entry.path().string());
-    if (inside.empty()) fail("tokenizer train: no file in the folder {}", path);
-    std::sort(inside.begin(), inside.end());
-    files.insert(files.end(), inside.begin(), inside.end());
-  }
-  return files;
-}
-
 int train(const std::vector<std::string>& text, int64_t vocab, const std::string& out) {
-  const std::vector<std::string> files = files_of(text);
-  size_t file = 0;
+  const TextOptions options{.paths = text};
+  std::vector<std::string> skipped;
+  TextSource source(text_files(options, skipped), options);
   int64_t bytes = 0;
   const auto next = [&](std::string& document) {
-    if (file == files.size()) return false;
-    document = read_file("tokenizer train", files[file++], any_size);
+    TextPiece piece;
+    if (!source.next(piece)) return false;
+    document = std::move(piece.text);
     bytes += static_cast<int64_t>(document.size());
     return true;
   };
   const Tokenizer tokenizer = Tokenizer::train(next, vocab);
   tokenizer.save(out);
+  if (!skipped.empty())
+    fmt::print(stderr, "strobe: tokenizer train: skipped {} files that are no text\n",
+               skipped.size());
   fmt::print("{}: {} entries from {} bytes of text\n", out, tokenizer.vocab_size(), bytes);
   return 0;
 }
@@ -125,7 +110,8 @@ Verb verb_tokenizer_train() {
             auto text = std::make_shared<std::vector<std::string>>();
             auto vocab = std::make_shared<int64_t>(2048);
             auto out = std::make_shared<std::string>("tokenizer.json");
-            options.values(*text, "--text", "files or folders of UTF-8 text", Options::required);
+            options.values(*text, "--text", "files, folders or - of UTF-8 text, packed or not",
+                           Options::required);
             options.value(*vocab, "--vocab", "entries, with the 256 bytes and <|endoftext|>");
             options.value(*out, "--out", "the file to write");
             return [=] { return train(*text, *vocab, *out); };

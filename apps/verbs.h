@@ -11,6 +11,7 @@ Verb verb_train();
 Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
+Verb verb_data_info();
 Verb verb_data_prepare();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
@@ -29,6 +30,7 @@ inline std::vector<Verb> all_verbs() {
       verb_eval(),
       verb_generate(),
       verb_data_prepare(),
+      verb_data_info(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),
       verb_tokenizer_decode(),

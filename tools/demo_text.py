@@ -102,10 +102,17 @@ def prose(code):
     return "".join(out)
 
 
+def joint(text, end):
+    """What stands between a line that ends at `end` and the next: nothing continues a list item."""
+    return "\n" if LIST_ITEM in text[text.rfind("\n", 0, end) + 1:end] else " "
+
+
 def tidy(text):
     """Paragraphs a line, without what the removed markup leaves behind."""
     text = html.unescape(text).replace("\xa0", " ").replace("\u200b", "")
     text = re.sub(r"'{2,}", "", text)
+    # A single line end does not end a paragraph, unless lists begin there.
+    text = re.sub(rf"(?<=[^\n])\n(?=[^\n{LIST_ITEM}])", lambda m: joint(text, m.start()), text)
     lines = []
     for line in text.split("\n"):
         item = LIST_ITEM in line

@@ -59,7 +59,7 @@ const Corpus& find(const std::string& name) {
   const std::vector<std::string> names = corpus_names();
   const std::string near = nearest(name, names.data(), names.size());
   fail("data prepare: there is no corpus '{}'{}; there are {}", name,
-       near.empty() ? "" : fmt::format("; did you mean '{}'?", near), fmt::join(names, ", "));
+       near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), fmt::join(names, ", "));
 }
 
 // `file`, plain or compressed, in `folder`; "" if it is not there.

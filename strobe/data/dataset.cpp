@@ -23,11 +23,11 @@ int64_t count_of(const Json& object, const char* key, const std::string& file) {
 }
 
 // A name inside the folder; never a path out of it.
-std::string shard_name(const Json& value, const std::string& file) {
-  if (!value.is_string()) fail("dataset: {}: a shard's name is not text", file);
+std::string plain_name(const Json& value, const std::string& file) {
+  if (!value.is_string()) fail("dataset: {}: a name is not text", file);
   const std::string name = value.get<std::string>();
   if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
-    fail("dataset: {}: '{}' is not the name of a shard in this folder", file, name);
+    fail("dataset: {}: '{}' is not the name of a split or a shard in this folder", file, name);
   return name;
 }
 
@@ -44,6 +44,8 @@ ShardHeader verified_header(const MappedFile& file, const std::string& path, con
   if (header.version != ShardHeader::kVersion)
     fail("dataset: {} has format version {}; this strobe reads version {}", path, header.version,
          ShardHeader::kVersion);
+  if (std::any_of(std::begin(header.zero), std::end(header.zero), [](char c) { return c != 0; }))
+    fail("dataset: {} is damaged: what should be zero in its header is not", path);
   if (header.vocabulary != vocabulary)
     fail("dataset: {} was made with another vocabulary than the tokenizer.json beside it", path);
   const size_t body = bytes.size() - sizeof header;
@@ -62,6 +64,29 @@ std::span<const uint64_t> numbers_after_header(const MappedFile& file) {
   return {reinterpret_cast<const uint64_t*>(body.data()), body.size() / sizeof(uint64_t)};
 }
 
+// What is missing stays empty: nothing depends on it.
+DatasetOrigin origin_of(const Json& json) {
+  const auto text = [](const Json& object, const char* key) -> std::string {
+    const auto found = object.find(key);
+    if (found == object.end()) return "";
+    if (found->is_string()) return found->get<std::string>();
+    std::vector<std::string> all;
+    if (found->is_array())
+      for (const Json& item : *found)
+        if (item.is_string()) all.push_back(item.get<std::string>());
+    return fmt::format("{}", fmt::join(all, ", "));
+  };
+  DatasetOrigin out;
+  out.corpus = text(json, "corpus");
+  out.source = text(json, "source");
+  out.licence = text(json, "licence");
+  if (const auto t = json.find("tokenizer"); t != json.end() && t->is_object())
+    out.tokenizer = text(*t, "spec");
+  if (const auto n = json.find("invalid_utf8"); n != json.end() && n->is_number_integer())
+    out.invalid_utf8 = n->get<int64_t>();
+  return out;
+}
+
 }  // namespace
 
 Dataset Dataset::open(const std::string& folder) {
@@ -76,7 +101,8 @@ Dataset Dataset::open(const std::string& folder) {
       Json::parse(reinterpret_cast<const char*>(mapped.bytes().data()),
                   reinterpret_cast<const char*>(mapped.bytes().data()) + mapped.bytes().size(),
                   nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("splits") || !json["splits"].is_array())
+  if (!json.is_object() || !json.contains("splits") || !json["splits"].is_array() ||
+      json["splits"].empty())
     fail("dataset: {} is damaged or not strobe's", file);
 
   Dataset out;
@@ -84,12 +110,13 @@ Dataset Dataset::open(const std::string& folder) {
   const Tokenizer tokenizer = Tokenizer::load(out.tokenizer_file());
   out.vocab_ = tokenizer.vocab_size();
   out.end_of_text_ = tokenizer.end_of_text();
+  out.origin_ = origin_of(json);
   for (const Json& entry : json["splits"]) {
     if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
         !entry.contains("shards") || !entry["shards"].is_array())
       fail("dataset: {} is damaged: a split without name or shards", file);
     SplitInfo info;
-    info.name = entry["name"].get<std::string>();
+    info.name = plain_name(entry["name"], file);
     info.tokens = count_of(entry, "tokens", file);
     info.documents = count_of(entry, "documents", file);
     info.bytes = count_of(entry, "bytes", file);
@@ -97,8 +124,8 @@ Dataset Dataset::open(const std::string& folder) {
     std::vector<Shard> shards;
     int64_t tokens = 0;
     for (const Json& name : entry["shards"]) {
-      info.shards.push_back(shard_name(name, file));
-      shards.push_back(out.open_shard(info.shards.back(), tokenizer.hash()));
+      info.shards.push_back(plain_name(name, file));
+      shards.push_back(out.open_shard(info.shards.back(), tokenizer.hash(), info.checksum));
       tokens += shards.back().tokens;
     }
     if (tokens != info.tokens)
@@ -111,13 +138,14 @@ Dataset Dataset::open(const std::string& folder) {
   return out;
 }
 
-Dataset::Shard Dataset::open_shard(const std::string& name, uint64_t vocabulary) {
+Dataset::Shard Dataset::open_shard(const std::string& name, uint64_t vocabulary, uint64_t& sum) {
   const std::string path = folder_ + "/" + name;
   MappedFile file("dataset", path);
   const ShardHeader header =
       verified_header(file, path, ShardHeader::kMagic, token_width(vocab_), vocabulary);
-  hash_ = checksum({reinterpret_cast<const std::byte*>(&header.checksum), sizeof(uint64_t)},
-                   hash_ ^ vocabulary);
+  const auto* own = reinterpret_cast<const std::byte*>(&header.checksum);
+  hash_ = checksum({own, sizeof header.checksum}, hash_ ^ vocabulary);
+  sum = checksum({own, sizeof header.checksum}, sum);
   return {std::move(file), header.width, static_cast<int64_t>(header.tokens)};
 }
 

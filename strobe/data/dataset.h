@@ -52,6 +52,13 @@ struct SplitInfo {
   int64_t words = 0;  // of the raw text, separated by white space; for a corpus with an official
                       // count of words, that
   std::vector<std::string> shards;
+  uint64_t checksum = 0;  // of the tokens; found when the dataset is opened
+};
+
+/// Where a dataset came from, as far as its dataset.json says.
+struct DatasetOrigin {
+  std::string corpus, source, licence, tokenizer;
+  int64_t invalid_utf8 = 0;  // ill-formed sequences, each read as U+FFFD
 };
 
 class Dataset {
@@ -67,6 +74,7 @@ class Dataset {
   /// Of the contents: equal for equal tokens.
   uint64_t hash() const { return hash_; }
 
+  const DatasetOrigin& origin() const { return origin_; }
   const std::vector<SplitInfo>& splits() const { return splits_; }
   bool has_split(const std::string& name) const;
   /// Throws Error listing the splits there are.
@@ -85,7 +93,7 @@ class Dataset {
     int64_t tokens;
   };
 
-  Shard open_shard(const std::string& name, uint64_t vocabulary);
+  Shard open_shard(const std::string& name, uint64_t vocabulary, uint64_t& sum);
   MappedFile open_documents(const SplitInfo& split, uint64_t vocabulary);
   size_t index_of(const std::string& split) const;
 
@@ -93,6 +101,7 @@ class Dataset {
   int64_t vocab_ = 0;
   int32_t end_of_text_ = -1;
   uint64_t hash_ = 0;
+  DatasetOrigin origin_;
   std::vector<SplitInfo> splits_;
   std::vector<std::vector<Shard>> shards_;  // of each split
   std::vector<MappedFile> documents_;       // of each split

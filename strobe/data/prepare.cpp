@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "strobe/core/error.h"
@@ -77,20 +78,13 @@ class Splits {
     return place < valid_ ? "valid" : place < valid_ + test_ ? "test" : "train";
   }
 
-  /// Fails unless each split that was asked for has text.
-  void require(const std::vector<SplitInfo>& found) const {
+  /// Fails unless each split that was asked for has a document.
+  void require(const std::map<std::string, int64_t>& found) const {
     int64_t documents = 0;
-    for (const SplitInfo& split : found) documents += split.documents;
-    const auto has = [&](const char* name) {
-      return std::any_of(found.begin(), found.end(), [&](const auto& s) { return s.name == name; });
-    };
+    for (const auto& [name, count] : found) documents += count;
     if (documents == 0) fail("data prepare: the text is empty: no document with a word in it");
     for (const char* name : split_names) {
-      const bool wanted = named_ ? std::string(name) == "train"
-                                 : (std::string(name) == "valid"  ? valid_ > 0
-                                    : std::string(name) == "test" ? test_ > 0
-                                                                  : true);
-      if (!wanted || has(name)) continue;
+      if (!wanted(name) || found.contains(name)) continue;
       if (named_) fail("data prepare: the files of the split '{}' hold no text", name);
       fail(
           "data prepare: of {} document{} none falls to the split '{}'; give more text (articles "
@@ -101,6 +95,11 @@ class Splits {
   }
 
  private:
+  bool wanted(std::string_view name) const {
+    if (name == "train") return true;
+    return !named_ && (name == "valid" ? valid_ : test_) > 0;
+  }
+
   bool named_;
   double valid_, test_;
 };
@@ -122,7 +121,7 @@ class BatchReader {
     std::vector<BatchPiece> batch;
     BatchPiece next;
     for (size_t bytes = 0; bytes < batch_bytes && source_.next(next.piece);) {
-      if (!inside_) split_ = splits_.of(files_[next.piece.file], documents_++);
+      if (!inside_) ++found_[split_ = splits_.of(files_[next.piece.file], documents_++)];
       inside_ = !next.piece.last;
       bytes += next.piece.text.size();
       next.split = split_;
@@ -131,6 +130,8 @@ class BatchReader {
     return batch;
   }
   int64_t documents() const { return documents_; }
+  /// Documents of each split that has any.
+  const std::map<std::string, int64_t>& found() const { return found_; }
 
  private:
   const std::vector<TextFile>& files_;
@@ -138,6 +139,7 @@ class BatchReader {
   TextSource source_;
   std::string split_;
   int64_t documents_ = 0;
+  std::map<std::string, int64_t> found_;
   bool inside_ = false;
 };
 
@@ -165,7 +167,10 @@ Tokenizer learn_tokenizer(const Work& work, const std::vector<TextFile>& files,
         next = 0;
         state.documents = reader.documents();
         work.report(state);
-        if (batch.empty()) return false;
+        if (batch.empty()) {
+          splits.require(reader.found());
+          return false;
+        }
       }
       BatchPiece& piece = batch[next++];
       state.bytes += static_cast<int64_t>(piece.piece.text.size());
@@ -205,6 +210,7 @@ std::vector<SplitInfo> tokenise(const Work& work, const std::vector<TextFile>& f
     }
     work.report(state);
   }
+  splits.require(reader.found());
   std::vector<SplitInfo> out;
   for (const char* name : split_names)
     if (const auto writer = writers.find(name); writer != writers.end())
@@ -312,7 +318,6 @@ PrepareResult prepare(const PrepareOptions& options,
     tokenizer = std::make_unique<Tokenizer>(learn_tokenizer(work, files, splits, learn));
   result.vocab = tokenizer->vocab_size();
   result.splits = tokenise(work, files, splits, *tokenizer, folder.path(), result.invalid_utf8);
-  splits.require(result.splits);
   check_official_words(options, result.splits);
   tokenizer->save(folder.path() + "/tokenizer.json");
   write_description(options, *tokenizer, result, folder.path() + "/dataset.json");
