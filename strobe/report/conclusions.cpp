@@ -117,12 +117,26 @@ std::string factorial_headline(const StudyResult& result) {
                            change_after(first, f.both), loss_at(0), loss_at(1));
 }
 
-// "1.86 times the tokens a second (1.80 to 1.92)"; what is nearly the same or may be is said so.
+// "1.86 times the tokens a second (1.80 to 1.92)", and so on.
 std::string ratio_text(const Interval& ratio, const char* what) {
-  if (!std::isfinite(ratio.estimate)) return "";
-  if (std::abs(ratio.estimate - 1) < kSameRatio) return fmt::format("{} the same to 2 %", what);
   return fmt::format("{:.2f} times the {} ({}{:.2f} to {:.2f})", ratio.estimate, what,
                      ratio.resolved(1) ? "" : "unresolved: ", ratio.low, ratio.high);
+}
+
+// What a factor does to speed and memory.
+std::string cost_text(const FactorResult& f) {
+  std::vector<std::string> out;
+  std::vector<std::string> same;
+  for (const auto& [ratio, what] : {std::pair(f.tokens_per_second, "tokens a second"),
+                                    std::pair(f.peak_bytes, "peak memory")}) {
+    if (!std::isfinite(ratio.estimate)) continue;
+    if (std::abs(ratio.estimate - 1) < kSameRatio)
+      same.push_back(what);
+    else
+      out.push_back(ratio_text(ratio, what));
+  }
+  if (!same.empty()) out.push_back(fmt::format("the same {} to 2 %", fmt::join(same, " and ")));
+  return fmt::format("{}", fmt::join(out, ", "));
 }
 
 std::string factor_sentence(const FactorResult& f, const FactorResult& other,
@@ -131,10 +145,8 @@ std::string factor_sentence(const FactorResult& f, const FactorResult& other,
                                 change(f.loss));
   out += fmt::format(" ({} with {}, {} with {})", number_text(f.loss_at[0].estimate, 3), other.from,
                      number_text(f.loss_at[1].estimate, 3), other.to);
-  const std::string speed = ratio_text(f.tokens_per_second, "tokens a second");
-  const std::string memory = ratio_text(f.peak_bytes, "peak memory");
-  if (!speed.empty()) out += "; " + speed;
-  if (!memory.empty()) out += (speed.empty() ? "; " : ", ") + memory;
+  const std::string cost = cost_text(f);
+  if (!cost.empty()) out += "; at " + cost;
   return out + ".";
 }
 

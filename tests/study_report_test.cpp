@@ -1,0 +1,234 @@
+// What the report of a study computes and says, on studies whose truth is known.
+#include "strobe/report/study_report.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "strobe/core/error.h"
+#include "strobe/core/file.h"
+#include "tests/reference/synthetic_runs.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string test_folder() {
+  const std::string folder = testing::TempDir() + "study_report_test_" +
+                             testing::UnitTest::GetInstance()->current_test_info()->name();
+  fs::remove_all(folder);
+  return folder;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+StudyResult result_of(const SyntheticStudy& study) {
+  const std::string folder = test_folder();
+  write_study(folder, study);
+  return analyse_study(folder);
+}
+
+std::string joined(const StudyResult& result) {
+  std::string out = result.headline;
+  for (const std::string& sentence : result.sentences) out += "\n" + sentence;
+  return out;
+}
+
+TEST(StudyReport, FindsTheEffectsThatArePutIn) {
+  const StudyResult result = result_of({.attention = -0.3, .recipe = -0.6, .interaction = 0.1});
+  ASSERT_TRUE(result.factorial);
+  const FactorialResult& f = *result.factorial;
+  EXPECT_EQ(f.seeds, (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(f.factors[0].from, "naive");
+  EXPECT_EQ(f.factors[1].to, "optimised");
+  // Deviations of seeds cancel; those of runs are 0.004 at most.
+  EXPECT_NEAR(f.factors[0].loss.estimate, -0.25, 0.01);
+  EXPECT_NEAR(f.factors[0].loss_at[0].estimate, -0.3, 0.01);
+  EXPECT_NEAR(f.factors[0].loss_at[1].estimate, -0.2, 0.01);
+  EXPECT_NEAR(f.factors[1].loss.estimate, -0.55, 0.01);
+  EXPECT_NEAR(f.interaction.estimate, 0.1, 0.02);
+  EXPECT_NEAR(f.both.estimate, -0.8, 0.01);
+  EXPECT_NEAR(f.factors[0].tokens_per_second.estimate, 2, 0.01);
+  EXPECT_NEAR(f.factors[0].peak_bytes.estimate, 0.5, 1e-9);
+  EXPECT_NEAR(f.factors[1].tokens_per_second.estimate, 1, 1e-9);
+  ASSERT_EQ(result.arms.size(), 4u);
+  EXPECT_EQ(result.arms[3].name, "flash2-optimised");
+  EXPECT_EQ(result.arms[3].loss.n, 3);
+  ASSERT_TRUE(result.equal_tokens);
+  EXPECT_EQ(result.equal_tokens->largest_training_difference, 0);
+  ASSERT_EQ(result.comparisons.size(), 3u);
+  EXPECT_EQ(result.comparisons[2].superiority, 1);
+}
+
+TEST(StudyReport, FirstSentenceAnswersTheQuestion) {
+  const std::string both = result_of({}).headline;
+  EXPECT_TRUE(
+      both.starts_with("Both made a difference, in equal training time (25 s a run): "
+                       "flash2 attention instead of naive lowered the validation loss by "))
+      << both;
+  EXPECT_TRUE(contains(both, "both together by 0.9")) << both;
+  const std::string recipe = result_of({.attention = 0, .noise = 0.02}).headline;
+  EXPECT_TRUE(recipe.starts_with("Recipe made the difference")) << recipe;
+  EXPECT_TRUE(contains(recipe, "unresolved")) << recipe;
+  const std::string none = result_of({.attention = 0, .recipe = 0, .noise = 0.02}).headline;
+  EXPECT_TRUE(none.starts_with("Neither attention nor recipe brought a resolved gain")) << none;
+  const std::string worse = result_of({.attention = 0.3, .recipe = 0.2}).headline;
+  EXPECT_TRUE(worse.starts_with("Neither")) << worse;
+  EXPECT_TRUE(contains(worse, "raised the validation loss by 0.3")) << worse;
+}
+
+TEST(StudyReport, CallsAnEffectUnresolvedWhenItsIntervalCoversZero) {
+  const StudyResult result = result_of({.attention = 0.0005, .recipe = -0.6, .noise = 0.05});
+  ASSERT_TRUE(result.factorial);
+  EXPECT_FALSE(result.factorial->factors[0].loss.resolved());
+  EXPECT_FALSE(result.factorial->interaction.resolved());
+  const std::string text = joined(result);
+  EXPECT_TRUE(contains(text, "has an unresolved effect on the validation loss")) << text;
+  EXPECT_TRUE(contains(text, "whether the two effects simply add is unresolved")) << text;
+}
+
+TEST(StudyReport, SaysHowTheTwoEffectsCombine) {
+  const std::string more = joined(result_of({.interaction = -0.2}));
+  EXPECT_TRUE(contains(more, "give more than the sum")) << more;
+  const std::string less = joined(result_of({.interaction = 0.2}));
+  EXPECT_TRUE(contains(less, "give less than the sum")) << less;
+}
+
+TEST(StudyReport, ClaimsNoMoreThanTheRunsShow) {
+  const std::string text = joined(result_of({}));
+  EXPECT_TRUE(contains(text, "the same to rounding")) << text;
+  EXPECT_TRUE(contains(text, "which of model.dropout, optimizer.name makes the recipe's effect"))
+      << text;
+  EXPECT_TRUE(contains(text, "what dropout does")) << text;
+  EXPECT_TRUE(contains(text, "1.32 M parameters, trained for 25 s")) << text;
+}
+
+TEST(StudyReport, LossesApartAtEqualTokensAreNotCalledRounding) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  write_run(folder + "/equal-tokens/flash2", {.name = "flash2", .final_loss = 5.7});
+  const std::string text = joined(analyse_study(folder));
+  EXPECT_FALSE(contains(text, "the same to rounding")) << text;
+  EXPECT_TRUE(contains(text, "more than rounding explains")) << text;
+}
+
+TEST(StudyReport, LeavesOutRunsThatDidNotFinishAndNamesThem) {
+  const std::string folder = test_folder();
+  write_study(folder, {.seeds = 4});
+  fs::remove_all(folder + "/runs/naive-baseline-s2");
+  write_run(folder + "/runs/flash2-optimised-s4", {.final_loss = 99, .state = "diverged"});
+  const StudyResult result = analyse_study(folder);
+  ASSERT_TRUE(result.factorial);
+  EXPECT_EQ(result.factorial->seeds, (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(result.arms[0].loss.n, 3);
+  EXPECT_LT(result.arms[3].loss.estimate, 10);
+  std::string notes;
+  for (const std::string& note : result.notes) notes += note + "\n";
+  EXPECT_TRUE(contains(notes, "naive-baseline-s2 is missing")) << notes;
+  EXPECT_TRUE(contains(notes, "flash2-optimised-s4 is diverged")) << notes;
+  EXPECT_TRUE(contains(notes, "2 of 4 seeds")) << notes;
+  write_study_report(folder, folder + "/report.html");
+}
+
+TEST(StudyReport, OneSeedGivesNoInterval) {
+  const StudyResult result = result_of({.seeds = 1});
+  EXPECT_TRUE(result.headline.starts_with("Not yet answered")) << result.headline;
+  EXPECT_FALSE(contains(joined(result), "nan")) << joined(result);
+  EXPECT_FALSE(contains(console_summary(result), "nan")) << console_summary(result);
+}
+
+TEST(StudyReport, AStudyWithoutRunsIsNotYetAnswered) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  fs::remove_all(folder + "/runs");
+  fs::remove_all(folder + "/equal-tokens");
+  const StudyResult result = analyse_study(folder);
+  EXPECT_TRUE(result.headline.starts_with("Not yet answered")) << result.headline;
+  write_study_report(folder, folder + "/report.html");
+  EXPECT_TRUE(nlohmann::json::accept(study_json(result)));
+}
+
+TEST(StudyReport, ArmsThatAreNoFactorialAreRanked) {
+  const std::string folder = test_folder();
+  const double losses[] = {5.9, 5.5, 5.7};
+  std::string arms;
+  for (int a = 0; a < 3; ++a) {
+    arms += fmt::format(R"({}{{"name": "lr-{}"}})", a ? ", " : "", a);
+    for (const int64_t seed : {11, 12})
+      write_run(
+          fmt::format("{}/runs/lr-{}-s{}", folder, a, seed),
+          {.seed = seed, .final_loss = losses[a] + 0.01 * static_cast<double>(seed * (a + 1) % 3)});
+  }
+  std::ofstream(folder + "/study.json")
+      << R"({"name": "sweep", "seeds": [11, 12], "arms": [)" << arms << "]}";
+  const StudyResult result = analyse_study(folder);
+  EXPECT_FALSE(result.factorial);
+  EXPECT_TRUE(result.headline.starts_with("lr-1 has the lowest validation loss"))
+      << result.headline;
+  EXPECT_TRUE(contains(joined(result), "not corrected for the number of arms"));
+  EXPECT_EQ(result.comparisons.size(), 2u);
+  write_study_report(folder, folder + "/report.html");
+}
+
+TEST(StudyReport, NamesWhatIsWrongWithAStudy) {
+  const std::string folder = test_folder();
+  fs::create_directories(folder);
+  const auto message = [&](const std::string& json) {
+    if (!json.empty()) std::ofstream(folder + "/study.json") << json;
+    try {
+      analyse_study(folder);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "has no study.json"},
+      {"{", "is not JSON"},
+      {"[]", "is not a JSON object"},
+      {"{}", "no list of seeds"},
+      {R"({"seeds": ["a"], "arms": []})", "a seed is"},
+      {R"({"seeds": [1], "arms": []})", "no list of arms"},
+      {R"({"seeds": [1], "arms": [{}]})", "an arm has no name"},
+      {R"({"seeds": [1], "arms": [{"name": "a"}], "equal_tokens": {"runs": {"a": "../../etc"}}})",
+       "not inside"},
+      {R"({"seeds": [1], "arms": [{"name": "a"}], "equal_tokens": {"runs": {"a": "/etc"}}})",
+       "not inside"},
+      {R"({"seeds": [1], "arms": [{"name": "../../a"}]})", "not inside"}};
+  for (const auto& [json, expected] : cases)
+    EXPECT_TRUE(contains(message(json), expected)) << json << ": " << message(json);
+}
+
+TEST(StudyReport, JsonHasEveryFigureAndTheConsoleTheTable) {
+  const StudyResult result = result_of({});
+  const nlohmann::json json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["answer"].get<std::string>(), result.headline);
+  EXPECT_EQ(json["arms"].size(), 4u);
+  EXPECT_EQ(json["arms"][0]["runs"].size(), 3u);
+  EXPECT_EQ(json["factorial"]["factors"][1]["to"], "optimised");
+  EXPECT_EQ(json["factorial"]["both"]["n"], 3);
+  EXPECT_EQ(json["factorial"]["both"]["estimate"].get<double>(), result.factorial->both.estimate);
+  EXPECT_EQ(json["equal_tokens"]["steps"], 40);
+  const std::string summary = console_summary(result);
+  for (const char* part : {"naive-baseline", "flash2-optimised", "unigram entropy", "bits per byte",
+                           "Both made a difference", "half of the 95 % interval"})
+    EXPECT_TRUE(contains(summary, part)) << part << "\n" << summary;
+}
+
+TEST(StudyReport, TextOfAStudyIsEscaped) {
+  const std::string folder = test_folder();
+  write_study(folder, {.question = "</script><script>alert(1)</script>"});
+  write_study_report(folder, folder + "/report.html");
+  const std::string page = read_file("test", folder + "/report.html", 1 << 26);
+  EXPECT_FALSE(contains(page, "<script>alert(1)"));
+  EXPECT_TRUE(contains(page, "&lt;script&gt;alert(1)&lt;/script&gt;"));
+}
+
+}  // namespace
+}  // namespace strobe
