@@ -255,6 +255,20 @@ TEST(Html, ComparisonShowsDifferencesFirst) {
   EXPECT_TRUE(contains(table, "<tr class=\"differs\"><th>other</th>"));
   const std::string alone = html_comparison("Key", {"a"}, {{"only", {"1"}}});
   EXPECT_TRUE(contains(alone, "compare everything"));
+  const std::string same = html_comparison("Key", {"a", "b"}, {{"only", {"1", "1"}}});
+  EXPECT_TRUE(contains(same, "compare alike"));
+}
+
+TEST(Html, LongSamplesEndAfterAWholeCharacter) {
+  const std::string folder = test_folder();
+  for (const char* start : {"", "x"}) {
+    std::string sample = start;
+    for (int i = 0; i < 4000; ++i) sample += "\u00e9";
+    write_run(folder, {.sample = sample});
+    const std::string page = own_part(run_report({read_run(folder)}));
+    EXPECT_TRUE(contains(page, "\u00e9 …</pre>"));
+    EXPECT_FALSE(contains(page, "\uFFFD"));
+  }
 }
 
 TEST(Charts, ThinningKeepsSpikesEndsAndOrder) {

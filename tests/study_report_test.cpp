@@ -93,6 +93,24 @@ TEST(StudyReport, CallsAnEffectUnresolvedWhenItsIntervalCoversZero) {
   EXPECT_TRUE(contains(text, "whether the two effects simply add is unresolved")) << text;
 }
 
+TEST(StudyReport, CallsASpeedTheSameOnlyIfItsWholeIntervalIs) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  EXPECT_TRUE(contains(joined(analyse_study(folder)), "the same tokens a second and peak memory"));
+  // The recipe's ratio of speeds is now 0.8, 1 and 1.25: 1 in the mean, and nothing is known.
+  for (const auto& [seed, speed] : {std::pair(1, 8192.0), std::pair(3, 12800.0)})
+    for (const char* attention : {"naive", "flash2"}) {
+      const std::string file =
+          fmt::format("{}/runs/{}-optimised-s{}/result.json", folder, attention, seed);
+      nlohmann::json result = nlohmann::json::parse(read_file("test", file, 1 << 20));
+      result["tokens_per_second"] = speed * (attention == std::string("flash2") ? 2 : 1);
+      write_file("test", file, result.dump());
+    }
+  const std::string text = joined(analyse_study(folder));
+  EXPECT_TRUE(contains(text, "1.00 times the tokens a second (unresolved: 0.")) << text;
+  EXPECT_TRUE(contains(text, "the same peak memory to 2 %")) << text;
+}
+
 TEST(StudyReport, SaysHowTheTwoEffectsCombine) {
   const std::string more = joined(result_of({.interaction = -0.2}));
   EXPECT_TRUE(contains(more, "give more than the sum")) << more;

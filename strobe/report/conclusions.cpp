@@ -13,7 +13,7 @@ namespace {
 
 // Runs whose lengths differ by less count as equally long.
 constexpr double kSameSeconds = 0.1, kSameTokens = 0.001;
-// Ratios of speed and memory nearer to 1 count as the same.
+// Ratios of speed and memory whose whole interval is nearer to 1 count as the same.
 constexpr double kSameRatio = 0.02;
 // Rounding differs between algorithms, and training amplifies it; beyond these shares of the loss
 // (at the end, and at any step) it is no longer called rounding.
@@ -130,7 +130,7 @@ std::string cost_text(const FactorResult& f) {
   for (const auto& [ratio, what] : {std::pair(f.tokens_per_second, "tokens a second"),
                                     std::pair(f.peak_bytes, "peak memory")}) {
     if (!std::isfinite(ratio.estimate)) continue;
-    if (std::abs(ratio.estimate - 1) < kSameRatio)
+    if (ratio.low > 1 - kSameRatio && ratio.high < 1 + kSameRatio)
       same.push_back(what);
     else
       out.push_back(ratio_text(ratio, what));

@@ -77,8 +77,10 @@ std::string html_comparison(const std::string& first_heading,
         "<p class=\"note\">{} of {} values differ. <button type=\"button\" class=\"all\" "
         "aria-pressed=\"false\">Show all</button></p>\n",
         differing, rows.size());
+  // With nothing that differs there is nothing to show until all is asked for.
+  const char* state = one ? " everything" : differing == 0 ? " alike" : "";
   out += fmt::format("<div class=\"scroll\"><table class=\"compare{}\">\n<thead><tr><th>{}</th>",
-                     one ? " everything" : "", escape_html(first_heading));
+                     state, escape_html(first_heading));
   for (const std::string& column : columns) out += "<th>" + escape_html(column) + "</th>";
   out += "</tr></thead><tbody>\n";
   for (const ComparedRow& row : rows) {

@@ -5,7 +5,7 @@
   const root = document.documentElement;
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
-  const state = { axis: "steps", smoothing: 0, log: false, hidden: new Set(), ranges: {} };
+  const state = { axis: "steps", smoothing: Number(byId("smoothing")?.value ?? 0), log: false, hidden: new Set(), ranges: {} };
 
   // Text that the plotting library would read as markup stays text.
   const plain = (text) => String(text)
@@ -32,7 +32,7 @@
     tickfont: { size: 11.5 }, automargin: true, tickcolor: colour("line"),
   });
   const layout = (title, more) => ({
-    title: { text: title, font: { size: 13.5, color: colour("ink") }, x: 0, xref: "paper", xanchor: "left", y: 0.985, yanchor: "top" },
+    title: { text: title, font: { size: 13.5, color: colour("ink") }, x: 0, xref: "container", xanchor: "left", y: 0.985, yanchor: "top" },
     paper_bgcolor: colour("paper"), plot_bgcolor: colour("paper"),
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("soft") },
     margin: { l: 52, r: 12, t: 34, b: 42 }, showlegend: false, hovermode: "closest",
@@ -61,6 +61,13 @@
   const smoothed = new Set(["training", "norm", "speed"]);
   const curveTraces = (panel) => {
     const dotted = panel.id === "validation";
+    // Behind the smoothed line of a single run, faint, what was logged.
+    const raw = state.smoothing === 0 || !smoothed.has(panel.id) ? []
+      : panel.lines.filter((line) => line.kind === "run").map((line) => ({
+        type: "scatter", mode: "lines", x: line[state.axis], y: line.y,
+        visible: !state.hidden.has(line.group), opacity: 0.25, hoverinfo: "skip",
+        line: { color: groupColour(line.group), width: 1 },
+      }));
     const traces = panel.lines.map((line) => {
       const seed = line.kind === "seed";
       const ys = smoothed.has(panel.id) ? smooth(line.y, state.smoothing) : line.y;
@@ -74,7 +81,7 @@
         hovertemplate: "%{fullData.name}<br>%{x:,.6~g} " + axisTitles[state.axis] + "<br><b>%{y:.5~g}</b><extra></extra>",
       };
     });
-    return traces;
+    return [...raw, ...traces];
   };
   const markShapes = (panel) => panel.marks.map((mark) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: mark.y, y1: mark.y,

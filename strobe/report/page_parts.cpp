@@ -13,6 +13,14 @@ namespace {
 
 constexpr size_t kLongestSample = 6000;  // bytes
 
+// As many whole characters of `text` as fit into `most` bytes.
+std::string_view beginning(std::string_view text, size_t most) {
+  if (text.size() <= most) return text;
+  const auto continues = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };
+  while (most > 0 && continues(text[most])) --most;
+  return text.substr(0, most);
+}
+
 using Entries = std::vector<std::pair<std::string, std::string>>;
 
 // One row a name, in the order in which the groups' first runs name them.
@@ -89,13 +97,15 @@ std::string curves_section(const std::vector<ChartGroup>& groups, bool study) {
       "<button type=\"button\" data-axis=\"tokens\" aria-pressed=\"false\">Tokens</button>"
       "<button type=\"button\" data-axis=\"seconds\" aria-pressed=\"false\">Seconds</button></div>"
       "<label>Smoothing <input type=\"range\" id=\"smoothing\" min=\"0\" max=\"0.99\" "
-      "step=\"0.01\" value=\"0\"></label>"
+      "step=\"0.01\" value=\"0.9\"></label>"
       "<label><input type=\"checkbox\" id=\"log\"> Logarithmic x</label>"
       "<span class=\"legend\" id=\"legend\"></span></div>\n"
       "<div id=\"curves\" class=\"grid\"></div>\n";
   std::string note =
       "Seconds are of training alone: evaluation and checkpoints are outside the "
-      "clock. Drag to zoom, double-click to reset; names switch lines on and off.";
+      "clock. Smoothing is an exponential moving average of the points shown; it leaves the "
+      "validation loss and the learning rate alone. Drag to zoom, double-click to reset; names "
+      "switch lines on and off.";
   if (study && has_several(groups))
     note +=
         " Thick lines are means over seeds, at steps that every seed reached; thin lines are "
@@ -169,8 +179,7 @@ std::string samples_section(const std::vector<ChartGroup>& groups) {
       const bool cut = run->samples.size() > kLongestSample;
       body += fmt::format("<details{}><summary>{}</summary>\n<pre>{}{}</pre></details>\n",
                           body.empty() ? " open" : "", escape_html(run->name),
-                          escape_html(std::string_view(run->samples).substr(0, kLongestSample)),
-                          cut ? " …" : "");
+                          escape_html(beginning(run->samples, kLongestSample)), cut ? " …" : "");
     }
   if (body.empty()) return "";
   return html_section(
