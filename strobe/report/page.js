@@ -25,6 +25,7 @@
   const colour = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const groupColour = (group) => colour("c" + group % 8);
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon"];
+  const dashes = ["solid", "dash", "dot", "dashdot"];  // beyond eight groups colours come again
 
   const axisStyle = (title) => ({
     title: { text: title, font: { size: 12 }, standoff: 8 },
@@ -76,7 +77,7 @@
         x: line[state.axis], y: ys, name: plain(line.name),
         visible: !state.hidden.has(line.group),
         opacity: seed ? 0.35 : 1,
-        line: { color: groupColour(line.group), width: seed ? 1 : line.kind === "mean" ? 2.4 : 1.6 },
+        line: { color: groupColour(line.group), width: seed ? 1 : line.kind === "mean" ? 2.4 : 1.6, dash: dashes[Math.floor(line.group / 8) % 4] },
         marker: { color: groupColour(line.group), symbol: symbols[line.group % 8], size: 6 },
         hovertemplate: "%{fullData.name}<br>%{x:,.6~g} " + axisTitles[state.axis] + "<br><b>%{y:.5~g}</b><extra></extra>",
       };
@@ -186,7 +187,7 @@
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, traceorder: "normal" },
       margin: { l: 10, r: 12, t: 10, b: 42 }, bargap: 0.35,
       xaxis: axisStyle("MB, planned"),
-      yaxis: { ...axisStyle(""), tickvals: rows.map((_, i) => i), ticktext: rows, autorange: "reversed", showgrid: false },
+      yaxis: { ...axisStyle(""), tickvals: rows.map((_, i) => i), ticktext: rows, autorange: "reversed", showgrid: false, zeroline: false },
     }), { displayModeBar: false });
   };
 
@@ -198,14 +199,18 @@
     const at = data.effects.map((_, i) => i);
     const shade = data.effects.map((effect) => effect.resolved ? colour("c0") : colour("soft"));
     const traces = data.effects.map((effect, i) => ({
-      type: "scatter", mode: "lines+markers", x: [effect.low, effect.estimate, effect.high], y: [i, i, i],
-      name: plain(effect.name), line: { color: shade[i], width: 2.4 },
-      marker: { color: effect.resolved ? shade[i] : colour("paper"), size: [0, 10, 0], symbol: "circle", line: { color: shade[i], width: 2 } },
-      hovertemplate: "%{fullData.name}<br><b>%{x:.4f}</b><extra></extra>",
+      type: "scatter", mode: "markers", x: [effect.estimate], y: [i], name: plain(effect.name),
+      error_x: {
+        type: "data", symmetric: false, array: [effect.high - effect.estimate],
+        arrayminus: [effect.estimate - effect.low], color: shade[i], thickness: 2, width: 5,
+      },
+      marker: { color: effect.resolved ? shade[i] : colour("paper"), size: 8, line: { color: shade[i], width: 2 } },
+      customdata: [[effect.low, effect.high]],
+      hovertemplate: "%{fullData.name}<br><b>%{x:.4f}</b> (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
     }));
     draw(element, traces, layout("Effects on the validation loss, 95 % intervals", {
       xaxis: { ...axisStyle("nats a token (left: lower loss)"), zeroline: true, zerolinecolor: colour("ink"), rangemode: "tozero" },
-      yaxis: { ...axisStyle(""), tickvals: at, ticktext: data.effects.map((effect) => plain(shorten(effect.name, 42))), range: [at.length - 0.5, -0.5], showgrid: false },
+      yaxis: { ...axisStyle(""), tickvals: at, ticktext: data.effects.map((effect) => plain(shorten(effect.name, 42))), range: [at.length - 0.5, -0.5], showgrid: false, zeroline: false },
       margin: { l: 10, r: 12, t: 34, b: 42 },
     }));
   };
