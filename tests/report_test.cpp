@@ -332,6 +332,41 @@ TEST(Charts, LayersOfAStackAreOnePart) {
   EXPECT_EQ(at->bytes, 3);
 }
 
+TEST(Charts, PartsOfOneKindAreOneBar) {
+  const std::vector<MemoryPart> families = memory_families({{"attention qkv", 3},
+                                                            {"attention output", 2},
+                                                            {"attention output gradient", 7},
+                                                            {"residual gradient", 1},
+                                                            {"parameters", 4},
+                                                            {"batch", 1},
+                                                            {"activations: a", 1},
+                                                            {"activations: b", 2}});
+  ASSERT_EQ(families.size(), 6u);
+  EXPECT_EQ(families[0].part, "gradients of activations");
+  EXPECT_EQ(families[0].bytes, 8);
+  EXPECT_EQ(families[1].part, "attention");
+  EXPECT_EQ(families[1].bytes, 5);
+}
+
+TEST(RunReader, SaysWhenTheMachineWasBusy) {
+  RunRecord run;
+  for (int step = 1; step <= 100; ++step) {
+    TrainPoint point{};
+    point.tokens_per_second = step % 10 == 0 ? 400 : 1000;
+    run.training.push_back(point);
+  }
+  EXPECT_NEAR(slow_share(run), 10 / 400.0 / (10 / 400.0 + 90 / 1000.0), 1e-12);
+  EXPECT_EQ(slow_share({}), 0);
+  const std::string folder = test_folder() + "/run";
+  write_run(folder, {.steps = 20});
+  EXPECT_TRUE(read_run(folder).notes.empty());
+  std::ofstream(folder + "/events.jsonl", std::ios::app)
+      << R"({"step": 21, "train/loss": 5, "tokens_per_second": 1000})"
+         "\n";
+  ASSERT_EQ(read_run(folder).notes.size(), 1u);
+  EXPECT_TRUE(contains(read_run(folder).notes[0], "Something else was using the machine"));
+}
+
 TEST(Table, AlignsCharactersNotBytes) {
   EXPECT_EQ(text_table({{"arm", "loss"}, {"ä", "−1.5"}, {"long name", "22"}}),
             "arm        loss\n---------  ----\nä          −1.5\nlong name    22\n");

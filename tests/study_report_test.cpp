@@ -136,6 +136,20 @@ TEST(StudyReport, LossesApartAtEqualTokensAreNotCalledRounding) {
   EXPECT_TRUE(contains(text, "more than rounding explains")) << text;
 }
 
+TEST(StudyReport, SaysWhenTimesCameOutUnequal) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  for (const int64_t seed : {1, 2, 3})
+    write_run(fmt::format("{}/runs/naive-baseline-s{}", folder, seed), {.seed = seed,
+                                                                        .steps = 125,
+                                                                        .attention = "naive",
+                                                                        .final_loss = 6.5,
+                                                                        .tokens_per_second = 6400});
+  const std::string text = analyse_study(folder).headline;
+  EXPECT_TRUE(contains(text, "planned for equal training time (25 s; they took 25 to 40 s)"))
+      << text;
+}
+
 TEST(StudyReport, LeavesOutRunsThatDidNotFinishAndNamesThem) {
   const std::string folder = test_folder();
   write_study(folder, {.seeds = 4});

@@ -71,6 +71,7 @@ std::string join(const std::vector<std::string>& parts) {
 
 std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
   std::vector<RunRecord> means;
+  means.reserve(groups.size());
   for (const ChartGroup& group : groups)
     means.push_back(group.runs.size() > 1 ? mean_run(group.runs) : RunRecord());
   std::vector<std::string> panels;
@@ -105,7 +106,7 @@ std::string memory_json(const std::vector<ChartGroup>& groups) {
     for (const RunRecord* run : group.runs) {
       if (run->memory.empty()) continue;
       std::vector<std::string> parts;
-      for (const MemoryPart& part : merge_layers(run->memory))
+      for (const MemoryPart& part : memory_families(run->memory))
         parts.push_back(fmt::format(R"({{"name":{},"bytes":{}}})", json_quote(part.part),
                                     json_number(part.bytes)));
       bars.push_back(
@@ -240,8 +241,29 @@ std::vector<MemoryPart> merge_layers(const std::vector<MemoryPart>& parts) {
   return out;
 }
 
+std::vector<MemoryPart> memory_families(const std::vector<MemoryPart>& parts) {
+  const std::vector<MemoryPart> merged = merge_layers(parts);
+  const auto first_word = [](const MemoryPart& part) {
+    return part.part.substr(0, part.part.find(' '));
+  };
+  std::map<std::string, int> uses;
+  for (const MemoryPart& part : merged) ++uses[first_word(part)];
+  std::vector<MemoryPart> families;
+  for (const MemoryPart& part : merged) {
+    const std::string word = first_word(part);
+    if (part.part.ends_with(" gradient"))
+      families.push_back({"gradients of activations", part.bytes});
+    else if (!word.ends_with(':') && uses[word] > 1)
+      families.push_back({word, part.bytes});
+    else
+      families.push_back(part);
+  }
+  return merge_layers(families);
+}
+
 std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
   std::vector<std::string> names;
+  names.reserve(groups.size());
   for (const ChartGroup& group : groups) names.push_back(json_quote(group.name));
   return fmt::format(R"({{"groups":{},"curves":{},"memory":{},"effects":{},"cells":{}}})",
                      join(names), curves_json(groups, study), memory_json(groups),

@@ -33,6 +33,10 @@ RunRecord mean_run(const std::vector<const RunRecord*>& runs);
 /// Memory by part with the layers of a stack added up: "activations: h.*.attn".
 std::vector<MemoryPart> merge_layers(const std::vector<MemoryPart>& parts);
 
+/// Parts for a chart, few enough to tell apart: gradients of activations together, and parts that
+/// share their first word ("attention qkv", "attention output") together.
+std::vector<MemoryPart> memory_families(const std::vector<MemoryPart>& parts);
+
 /// The charts of some groups, and of a study if there is one.
 std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult* study);
 

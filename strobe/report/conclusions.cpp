@@ -71,13 +71,18 @@ bool alike(const std::vector<ArmResult>& arms, double ArmResult::*figure, double
 std::string basis(const StudyResult& result) {
   if (alike(result.arms, &ArmResult::tokens, kSameTokens))
     return fmt::format("at equal tokens ({} a run)", count_text(result.arms[0].tokens));
-  if (alike(result.arms, &ArmResult::seconds, kSameSeconds)) {
-    std::vector<double> seconds;
-    for (const ArmResult& arm : result.arms)
-      if (std::isfinite(arm.seconds)) seconds.push_back(arm.seconds);
+  std::vector<double> seconds;
+  for (const ArmResult& arm : result.arms)
+    if (std::isfinite(arm.seconds)) seconds.push_back(arm.seconds);
+  if (alike(result.arms, &ArmResult::seconds, kSameSeconds))
     return fmt::format("in equal training time ({:.0f} s a run)", mean(seconds));
-  }
-  return "with runs of unequal length";
+  const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
+  if (result.seconds > 0)
+    return fmt::format(
+        "with steps planned for equal training time ({:.0f} s; they took {:.0f} to "
+        "{:.0f} s)",
+        result.seconds, *least, *most);
+  return fmt::format("with runs of unequal length ({:.0f} to {:.0f} s)", *least, *most);
 }
 
 std::string swap_text(const FactorResult& factor) {

@@ -27,7 +27,7 @@ std::string number_text(double value, int decimals) {
 }
 
 std::string short_interval(const Interval& i, int decimals) {
-  const std::string estimate = number_text(i.estimate, decimals);
+  std::string estimate = number_text(i.estimate, decimals);
   if (i.n < 2) return estimate;
   return fmt::format("{} ({} to {})", estimate, number_text(i.low, decimals),
                      number_text(i.high, decimals));
@@ -39,6 +39,8 @@ std::string with_interval(const Interval& i, int decimals) {
   return fmt::format("{} (95 % interval {} to {})", estimate, number_text(i.low, decimals),
                      number_text(i.high, decimals));
 }
+
+std::string perplexity_text(double value) { return number_text(value, value < 1000 ? 1 : 0); }
 
 std::string bytes_text(double bytes) { return scaled(bytes, {" B", " kB", " MB", " GB", " TB"}); }
 

@@ -16,6 +16,9 @@ std::string short_interval(const Interval& interval, int decimals);
 /// "−0.212 (95 % interval −0.260 to −0.164)"; says so if there is none.
 std::string with_interval(const Interval& interval, int decimals = 3);
 
+/// One decimal below 1000, none above.
+std::string perplexity_text(double value);
+
 /// "1.20 GB", "830 MB", in powers of 1000.
 std::string bytes_text(double bytes);
 

@@ -31,8 +31,9 @@ std::string comparison(const std::vector<ChartGroup>& groups, const std::string&
   for (const ChartGroup& group : groups) {
     columns.push_back(group.name);
     for (const auto& [name, value] : group.runs[0]->*entries) {
-      const bool known = std::any_of(rows.begin(), rows.end(),
-                                     [&](const ComparedRow& row) { return row.name == name; });
+      const bool known =
+          std::any_of(rows.begin(), rows.end(),
+                      [&key = name](const ComparedRow& row) { return row.name == key; });
       const bool out = std::find(without.begin(), without.end(), name) != without.end();
       if (!known && !out) rows.push_back({name, {}});
     }
@@ -152,7 +153,7 @@ std::string memory_section(const std::vector<ChartGroup>& groups) {
       html_table(rows) + "</details>\n";
   body += html_paragraph(
       "Planned before the first step. The measured peak also holds the program "
-      "and its libraries; h.* is the sum over all blocks.",
+      "and its libraries. The chart adds up parts of one kind, and layers: h.* is all blocks.",
       "note");
   return html_section("memory-section", "Memory", body);
 }

@@ -1,5 +1,6 @@
 #include "strobe/report/run_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr int64_t kLargestSamples = 16 << 20;
+constexpr double kMostSlowShare = 0.2;  // of the time in slow steps, before a run says so
 
 void read_events(const std::string& file, RunRecord& run) {
   const bool torn = read_json_lines(file, [&](const Json& line) {
@@ -58,9 +60,9 @@ RunResult read_result(const std::string& file) {
           .bits_per_byte = number("val/bits_per_byte"),
           .word_perplexity = number("val/word_perplexity"),
           .tokens_per_second = number("tokens_per_second"),
+          .parameters = number("parameters"),
           .peak_bytes = number("peak_bytes"),
-          .planned_bytes = number("planned_bytes"),
-          .parameters = number("parameters")};
+          .planned_bytes = number("planned_bytes")};
 }
 
 void read_environment(const std::string& file, RunRecord& run) {
@@ -94,9 +96,29 @@ RunRecord read_run(const std::string& path) {
   optional_file("events.jsonl", read_events);
   optional_file("memory.json", read_memory);
   optional_file("environment.json", read_environment);
+  if (const double share = slow_share(run); share > kMostSlowShare)
+    run.notes.push_back(fmt::format(
+        "{}: {:.0f} % of its time went into steps at less than half of its usual speed. Something "
+        "else was using the machine; its seconds and tokens a second are not its own.",
+        run.name, 100 * share));
   if (fs::exists(prefix + "samples.txt"))
     run.samples = read_file("report", prefix + "samples.txt", kLargestSamples);
   return run;
+}
+
+double slow_share(const RunRecord& run) {
+  std::vector<double> speeds;
+  for (const TrainPoint& point : run.training)
+    if (point.tokens_per_second > 0) speeds.push_back(point.tokens_per_second);
+  if (speeds.empty()) return 0;
+  const auto middle = speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2);
+  std::nth_element(speeds.begin(), middle, speeds.end());
+  double slow = 0, all = 0;
+  for (const double speed : speeds) {
+    all += 1 / speed;  // steps have equally many tokens
+    if (speed < *middle / 2) slow += 1 / speed;
+  }
+  return slow / all;
 }
 
 bool is_study_folder(const std::string& path) {

@@ -8,6 +8,8 @@
 
 namespace strobe {
 
+inline constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
+
 /// A training step. What the log does not have, or has as null, is NaN.
 struct TrainPoint {
   double step, tokens, seconds;  // done after this step; seconds of training alone
@@ -28,9 +30,10 @@ struct MemoryPart {
 /// How a run ended. Figures that are missing are NaN.
 struct RunResult {
   std::string state = "unfinished";  // finished, stopped, diverged; unfinished: no result yet
-  double steps, tokens, seconds;
-  double loss, bits_per_byte, word_perplexity;  // on the validation split
-  double tokens_per_second, peak_bytes, planned_bytes, parameters;
+  double steps = kMissing, tokens = kMissing, seconds = kMissing;
+  double loss = kMissing, bits_per_byte = kMissing, word_perplexity = kMissing;  // validation
+  double tokens_per_second = kMissing, parameters = kMissing;
+  double peak_bytes = kMissing, planned_bytes = kMissing;
 };
 
 struct RunRecord {
@@ -43,13 +46,17 @@ struct RunRecord {
   std::vector<EvalPoint> evaluations;
   RunResult result;
   std::string samples;
-  std::vector<std::string> notes;  // flaws that were read around, one sentence each
+  std::vector<std::string> notes;  // what to know before believing it, one sentence each
 };
 
 /// Reads a run folder. Only config.toml must be there; a missing file leaves its part empty, and a
 /// torn last line of events.jsonl (the process was killed) is left out with a note. Throws Error
 /// naming file and line for a folder that is no run and for what cannot be read.
 RunRecord read_run(const std::string& path);
+
+/// The share of a run's training time that went into steps at less than half of its median speed;
+/// much of it means that something else was using the machine.
+double slow_share(const RunRecord& run);
 
 /// True if `path` has a study.json (a study) and not a config.toml (a run).
 bool is_study_folder(const std::string& path);

@@ -1,6 +1,7 @@
 #include "strobe/report/run_report.h"
 
 #include <cmath>
+#include <map>
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
@@ -42,10 +43,9 @@ std::string headline(const std::vector<RunRecord>& runs) {
   if (runs.size() == 1)
     return fmt::format("Validation loss {} nats a token after {}{}.",
                        number_text(last_loss(*best), 3), length_text(*best), state);
-  return fmt::format(
-      "Of {} runs, {} has the lowest validation loss: {} nats a token after {}{}. One run an arm "
-      "shows no spread: how much of a difference is chance, only seeds tell.",
-      runs.size(), best->name, number_text(last_loss(*best), 3), length_text(*best), state);
+  return fmt::format("Of {} runs, {} has the lowest validation loss: {} nats a token after {}{}.",
+                     runs.size(), best->name, number_text(last_loss(*best), 3), length_text(*best),
+                     state);
 }
 
 std::string overview(const std::vector<RunRecord>& runs) {
@@ -65,7 +65,7 @@ std::string overview(const std::vector<RunRecord>& runs) {
                     count_text(last(result.tokens_per_second, run, &TrainPoint::tokens_per_second)),
                     bytes_text(result.peak_bytes), number_text(last_loss(run), 3),
                     number_text(figure(result.bits_per_byte, &EvalPoint::bits_per_byte), 3),
-                    number_text(figure(result.word_perplexity, &EvalPoint::word_perplexity), 1)});
+                    perplexity_text(figure(result.word_perplexity, &EvalPoint::word_perplexity))});
   }
   return html_section("overview", runs.size() == 1 ? "Result" : "Results", html_table(rows, 2));
 }
@@ -82,8 +82,13 @@ std::string run_report(const std::vector<RunRecord>& runs) {
   }
   const std::string name =
       runs.size() == 1 ? runs[0].name : fmt::format("{} runs side by side", runs.size());
+  const std::vector<std::string> caution =
+      runs.size() == 1 ? std::vector<std::string>()
+                       : std::vector<std::string>{
+                             "One run of each shows no spread: how much of a "
+                             "difference is chance, only more seeds tell."};
   const std::string kind = runs.size() == 1 ? "run" : "runs";
-  std::string body = page_head(kind, name, "", headline(runs), {});
+  std::string body = page_head(kind, name, "", headline(runs), caution);
   body += overview(runs) + curves_section(groups, false) + memory_section(groups) +
           configuration_section(groups) + environment_section(groups) + samples_section(groups) +
           notes_section(notes);
@@ -93,11 +98,13 @@ std::string run_report(const std::vector<RunRecord>& runs) {
 void write_run_report(const std::vector<std::string>& folders, const std::string& out) {
   if (folders.empty()) fail("report: name at least one run folder");
   std::vector<RunRecord> runs;
+  runs.reserve(folders.size());
   for (const std::string& folder : folders) runs.push_back(read_run(folder));
   // Runs of different studies may share a name; their paths tell them apart.
+  std::map<std::string, int> uses;
+  for (const RunRecord& run : runs) ++uses[run.name];
   for (RunRecord& run : runs)
-    for (const RunRecord& other : runs)
-      if (&run != &other && run.name == other.name) run.name = run.path;
+    if (uses[run.name] > 1) run.name = run.path;
   write_file("report", out, run_report(runs));
 }
 

@@ -199,7 +199,7 @@ std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecor
 StudyResult analyse(const StudyRecord& study) {
   StudyResult out;
   out.folder = study.path, out.name = study.name, out.question = study.question;
-  out.seeds = study.seeds, out.text = study.text;
+  out.seeds = study.seeds, out.seconds = study.seconds, out.text = study.text;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
   for (size_t a = 1; a < out.arms.size(); ++a)

@@ -22,7 +22,7 @@ std::string arms_section(const StudyResult& study) {
                     number_text(arm.seconds, 1), count_text(arm.tokens_per_second),
                     bytes_text(arm.peak_bytes), short_interval(arm.loss, 3),
                     short_interval(arm.bits_per_byte, 3),
-                    number_text(arm.word_perplexity.estimate, 0)});
+                    perplexity_text(arm.word_perplexity.estimate)});
   if (study.text) {
     rows.push_back({"Unigram entropy of the text", "", "", "", "", "",
                     number_text(study.text->unigram_nats, 3),

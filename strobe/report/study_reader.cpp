@@ -54,6 +54,7 @@ StudyRecord read_study_record(const std::string& path) {
   out.path = path;
   out.name = text_at(study, "name", "study");
   out.question = text_at(study, "question");
+  if (const double seconds = number_at(study, "seconds"); seconds > 0) out.seconds = seconds;
   if (const auto factors = study.find("factors"); factors != study.end() && factors->is_object())
     for (const auto& [name, levels] : factors->items()) {
       out.factors.push_back({name, {}});

@@ -26,6 +26,7 @@ struct StudyRecord {
   std::string path, name, question;
   std::vector<FactorRecord> factors;
   std::vector<int64_t> seeds;
+  double seconds = 0;  // of training planned for a run; 0: none
   std::vector<ArmRecord> arms;
   std::optional<TextEntropy> text;
   std::string equal_tokens_factor;

@@ -2,7 +2,7 @@
 //
 // A study is a folder:
 //   study.json          {"name", "question", "factors": {"attention": ["naive", "flash2"], ...},
-//                        "seeds": [1, 2, 3],
+//                        "seeds": [1, 2, 3], "seconds": 25,
 //                        "arms": [{"name", "levels": {"attention": "naive"}, "overrides": {...}}],
 //                        "text": {"unigram_bits_per_byte", "bigram_bits_per_byte",
 //                                 "unigram_nats", "bigram_nats"},
@@ -10,8 +10,9 @@
 //                                         "runs": {"naive": "runs/equal-naive", ...}}}
 //   runs/<arm>-s<seed>/ run folders
 // "factors" keeps its order, and the first level of each is the one that others are compared with.
-// "text" and "equal_tokens" may be absent, and so may runs: what is missing is said in the notes.
-// Runs of "equal_tokens" had the same seed and the same number of steps.
+// "seconds" are those of training planned for a run. "text" and "equal_tokens" may be absent, and
+// so may runs: what is missing is said in the notes. Runs of "equal_tokens" had the same seed and
+// the same number of steps.
 #pragma once
 
 #include <array>
@@ -84,6 +85,7 @@ struct TextEntropy {
 struct StudyResult {
   std::string folder, name, question;
   std::vector<int64_t> seeds;
+  double seconds = 0;  // of training planned for a run; 0: none
   std::vector<ArmResult> arms;
   std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms
   std::vector<ComparisonResult> comparisons;

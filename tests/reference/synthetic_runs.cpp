@@ -105,7 +105,7 @@ void write_study(const std::string& folder, const SyntheticStudy& study) {
     write_run(folder + "/equal-tokens/" + attention, run);
   }
   write(folder + "/study.json",
-        fmt::format(R"({{"name": "test", "question": {}, "seeds": [{}], )"
+        fmt::format(R"({{"name": "test", "question": {}, "seeds": [{}], "seconds": 25, )"
                     R"("factors": {{"attention": ["naive", "flash2"], )"
                     R"("recipe": ["baseline", "optimised"]}}, "arms": [{}], )"
                     R"("text": {{"unigram_nats": 6.3, "bigram_nats": 4.9, )"
