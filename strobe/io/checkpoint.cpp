@@ -1,12 +1,15 @@
 #include "strobe/io/checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "strobe/core/arena.h"
 #include "strobe/core/error.h"
+#include "strobe/core/file.h"
 #include "strobe/core/files.h"
 #include "strobe/core/json_text.h"
 #include "strobe/io/safetensors.h"
@@ -20,6 +23,9 @@ namespace {
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kPrefix = "step_";
+constexpr std::string_view kPartial = ".partial";  // being written, or being removed
+constexpr std::string_view kOld = ".old.partial";  // making way for another of its step
+constexpr int64_t kLargestText = 1 << 20;          // bytes of state.json or best.json
 
 std::string name_of_step(int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 
@@ -53,19 +59,25 @@ std::map<std::string, Tensor> optimizer_tensors(std::span<Param* const> params) 
 }
 
 // A whole safetensors file in host memory.
-std::vector<char> image(Backend& ops, const std::map<std::string, Tensor>& tensors) {
+struct Image {
+  std::unique_ptr<std::byte[]> memory;
+  size_t size = 0;
+
+  std::span<const std::byte> bytes() const { return {memory.get(), size}; }
+};
+
+Image image_of(Backend& ops, const std::map<std::string, Tensor>& tensors) {
   std::map<std::string, int64_t> offsets;
   const std::string header = safetensors_header(tensors, {{"format", "pt"}}, offsets);
-  int64_t size = static_cast<int64_t>(header.size());
-  for (const auto& [name, tensor] : tensors) size += tensor.bytes();
-  std::vector<char> out(static_cast<size_t>(size));
-  std::copy(header.begin(), header.end(), out.begin());
-  for (const auto& [name, tensor] : tensors) ops.download(out.data() + offsets.at(name), tensor);
+  Image out;
+  out.size = header.size();
+  for (const auto& [name, tensor] : tensors) out.size += static_cast<size_t>(tensor.bytes());
+  // Not cleared first: training waits for this copy.
+  out.memory = std::make_unique_for_overwrite<std::byte[]>(out.size);
+  std::memcpy(out.memory.get(), header.data(), header.size());
+  for (const auto& [name, tensor] : tensors)
+    ops.download(out.memory.get() + offsets.at(name), tensor);
   return out;
-}
-
-std::span<const std::byte> bytes_of(const std::vector<char>& data) {
-  return std::as_bytes(std::span(data));
 }
 
 void write_whole(const std::string& file, std::span<const std::byte> bytes) {
@@ -74,15 +86,23 @@ void write_whole(const std::string& file, std::span<const std::byte> bytes) {
   writer.commit();
 }
 
+// The text of state.json: an object that lacks its end, and a last member that vouches for it.
+std::string sealed(std::string_view object) {
+  return fmt::format("{},\n  \"checksum\": \"{:016x}\"\n}}\n", object,
+                     checksum(std::as_bytes(std::span(object))));
+}
+
 nlohmann::json read_state(const std::string& checkpoint) {
   const std::string file = checkpoint + "/state.json";
-  const MappedFile mapped("checkpoint", file);
-  const char* text = reinterpret_cast<const char*>(mapped.bytes().data());
-  nlohmann::json json = nlohmann::json::parse(text, text + mapped.bytes().size(), nullptr, false);
+  const std::string text = read_file("checkpoint", file, kLargestText);
+  const size_t seal = sealed("").size();
+  if (text.size() < seal || sealed(std::string_view(text).substr(0, text.size() - seal)) != text)
+    fail("checkpoint: {} is damaged: its checksum does not match", file);
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto holds = [&](const char* key) { return json.contains(key) && json[key].is_number(); };
   if (!json.is_object() || !holds("step") || !holds("tokens") || !holds("seconds") ||
       !json.contains("checksums") || !json["checksums"].is_object())
-    fail("checkpoint: {} is damaged", file);
+    fail("checkpoint: {} is not the state of a run", file);
   return json;
 }
 
@@ -101,13 +121,22 @@ SafetensorsFile open_verified(const std::string& checkpoint, const char* name,
   return SafetensorsFile::open(path);
 }
 
-void load(const SafetensorsFile& file, Backend& ops, const std::map<std::string, Tensor>& tensors) {
+// Throws Error unless `file` holds `tensors` and nothing else.
+void check_fits(const SafetensorsFile& file, const std::map<std::string, Tensor>& tensors) {
+  for (const auto& [name, entry] : file.header().tensors)
+    if (!tensors.contains(name))
+      fail("checkpoint: {} holds '{}', for which this model and optimizer have no place",
+           file.path(), name);
   for (const auto& [name, target] : tensors) {
     const Tensor source = file.tensor(name);
     if (source.dtype != target.dtype || source.rank != target.rank || source.shape != target.shape)
       fail("checkpoint: {}: '{}' is {}, the model's is {}", file.path(), name, to_string(source),
            to_string(target));
   }
+}
+
+void upload(const SafetensorsFile& file, Backend& ops,
+            const std::map<std::string, Tensor>& tensors) {
   for (const auto& [name, target] : tensors) ops.upload(target, file.tensor(name).data);
 }
 
@@ -115,7 +144,7 @@ void load(const SafetensorsFile& file, Backend& ops, const std::map<std::string,
 
 struct CheckpointWriter::Snapshot {
   TrainState state;
-  std::vector<char> model, optimizer;
+  Image model, optimizer;
 };
 
 CheckpointWriter::CheckpointWriter(std::string folder, int64_t keep)
@@ -123,8 +152,16 @@ CheckpointWriter::CheckpointWriter(std::string folder, int64_t keep)
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) fail("checkpoint: cannot make {}: {}", folder_, error.message());
+  std::vector<std::string> left_behind;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_))
-    if (entry.path().extension() == ".partial") fs::remove_all(entry.path(), error);
+    if (entry.path().extension() == kPartial) left_behind.push_back(entry.path());
+  for (const std::string& path : left_behind) {
+    // Killed while one replaced another: the old one is back if the new one has no name yet.
+    const std::string replaced =
+        path.ends_with(kOld) ? path.substr(0, path.size() - kOld.size()) : "";
+    if (!replaced.empty() && !fs::exists(replaced)) fs::rename(path, replaced, error);
+    fs::remove_all(path, error);
+  }
 }
 
 CheckpointWriter::~CheckpointWriter() {
@@ -144,8 +181,8 @@ void CheckpointWriter::save(Backend& ops, std::span<Param* const> params, const 
          format_bytes(free));
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->state = state;
-  snapshot->model = image(ops, model_tensors(params));
-  snapshot->optimizer = image(ops, optimizer_tensors(params));
+  snapshot->model = image_of(ops, model_tensors(params));
+  snapshot->optimizer = image_of(ops, optimizer_tensors(params));
   thread_ = std::thread([this, snapshot] {
     try {
       write(*snapshot);
@@ -157,51 +194,55 @@ void CheckpointWriter::save(Backend& ops, std::span<Param* const> params, const 
 }
 
 void CheckpointWriter::write(const Snapshot& snapshot) const {
-  const std::string final_path = folder_ + "/" + name_of_step(snapshot.state.step);
-  const std::string path = final_path + ".partial";
+  const TrainState& s = snapshot.state;
+  const std::string final_path = folder_ + "/" + name_of_step(s.step);
+  const std::string path = fmt::format("{}{}", final_path, kPartial);
   std::error_code error;
   fs::remove_all(path, error);
   if (!fs::create_directory(path, error))
     fail("checkpoint: cannot make {}: {}", path, error.message());
-  write_whole(path + "/" + kModel, bytes_of(snapshot.model));
-  write_whole(path + "/" + kOptimizer, bytes_of(snapshot.optimizer));
-  const TrainState& s = snapshot.state;
-  const std::string state = fmt::format(
+  write_whole(path + "/" + kModel, snapshot.model.bytes());
+  write_whole(path + "/" + kOptimizer, snapshot.optimizer.bytes());
+  const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
-      "\"best_step\": {},\n"
-      "  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": \"{:016x}\"\n  }}\n}}\n",
+      "\"best_step\": {},\n  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
+      "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
-      kModel, checksum(bytes_of(snapshot.model)), kOptimizer,
-      checksum(bytes_of(snapshot.optimizer)));
+      kModel, checksum(snapshot.model.bytes()), kOptimizer, checksum(snapshot.optimizer.bytes())));
   write_whole(path + "/state.json", std::as_bytes(std::span(state)));
   sync_folder(path);
-  // A checkpoint of this very step can exist after resuming from an older one: it makes way.
-  const std::string old = final_path + ".old.partial";
-  if (fs::exists(final_path)) fs::rename(final_path, old);
+  // One of this very step can exist after resuming from an older one: it makes way.
+  const std::string old = fmt::format("{}{}", final_path, kOld);
+  fs::remove_all(old, error);
+  if (fs::exists(final_path)) fs::rename(final_path, old, error);
   fs::rename(path, final_path, error);
   if (error) fail("checkpoint: cannot name {}: {}", final_path, error.message());
   sync_folder(folder_);
   fs::remove_all(old, error);
-  if (s.best_step == s.step) {
+  if (s.best_step >= 0) {
     const std::string best =
-        fmt::format("{{\"step\": {}, \"val/loss\": {}}}\n", s.step, json_number(s.best_loss));
+        fmt::format("{{\"step\": {}, \"val/loss\": {}}}\n", s.best_step, json_number(s.best_loss));
     write_whole(folder_ + "/best.json", std::as_bytes(std::span(best)));
     sync_folder(folder_);
   }
 }
 
 void CheckpointWriter::prune(const TrainState& state) const {
-  if (keep_ <= 0) return;
   int64_t kept = 0;
   for (const auto& [step, path] : checkpoints_in(folder_)) {
-    if (kept < keep_ || step == state.best_step) {
+    // Those of later steps are damaged, or of a future that is being trained again: left alone,
+    // they would be kept in place of this one.
+    const bool passed = step > state.step;
+    if (!passed && (keep_ <= 0 || kept < keep_ || step == state.best_step)) {
       ++kept;
       continue;
     }
     // Out of sight first, so that a kill leaves no half-removed checkpoint under a final name.
     std::error_code error;
-    fs::rename(path, path + ".partial", error);
-    fs::remove_all(path + ".partial", error);
+    const std::string hidden = fmt::format("{}{}", path, kPartial);
+    fs::remove_all(hidden, error);
+    fs::rename(path, hidden, error);
+    fs::remove_all(hidden, error);
   }
 }
 
@@ -221,10 +262,14 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
   for (const auto& [step, path] : checkpoints_in(folder)) {
     try {
       const nlohmann::json json = read_state(path);
+      if (json["step"] != step)
+        fail("checkpoint: {} is of step {}: it was renamed", path, json["step"].dump());
       const SafetensorsFile model = open_verified(path, kModel, json);
       const SafetensorsFile optimizer = open_verified(path, kOptimizer, json);
-      load(model, ops, model_tensors(params));
-      load(optimizer, ops, optimizer_tensors(params));
+      check_fits(model, model_tensors(params));
+      check_fits(optimizer, optimizer_tensors(params));
+      upload(model, ops, model_tensors(params));
+      upload(optimizer, ops, optimizer_tensors(params));
       TrainState state;
       state.step = json["step"].get<int64_t>();
       state.tokens = json["tokens"].get<double>();
@@ -245,9 +290,8 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
 std::string best_checkpoint(const std::string& folder) {
   const std::string file = folder + "/best.json";
   if (fs::exists(file)) {
-    const MappedFile mapped("checkpoint", file);
-    const char* text = reinterpret_cast<const char*>(mapped.bytes().data());
-    const auto json = nlohmann::json::parse(text, text + mapped.bytes().size(), nullptr, false);
+    const std::string text = read_file("checkpoint", file, kLargestText);
+    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) {
       const std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
       if (fs::exists(path + "/state.json")) return path;
@@ -259,7 +303,9 @@ std::string best_checkpoint(const std::string& folder) {
 }
 
 void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params) {
-  load(open_verified(checkpoint, kModel, read_state(checkpoint)), ops, model_tensors(params));
+  const SafetensorsFile file = open_verified(checkpoint, kModel, read_state(checkpoint));
+  check_fits(file, model_tensors(params));
+  upload(file, ops, model_tensors(params));
 }
 
 }  // namespace strobe

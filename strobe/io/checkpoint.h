@@ -2,7 +2,7 @@
 //
 //   model.safetensors      parameters under their own names, without padding: Hugging Face's GPT-2
 //   optimizer.safetensors  <parameter>.state<i>
-//   state.json             progress, and the checksums of the other two
+//   state.json             progress, the checksums of the other two, and its own
 //
 // A folder is written under a temporary name, fsynced and renamed, so one that has its name is
 // whole. best.json names the one with the lowest validation loss.
@@ -32,8 +32,8 @@ struct TrainState {
 /// Writes checkpoints from a snapshot, in the background.
 class CheckpointWriter {
  public:
-  /// `keep` newest checkpoints are kept beside the best one; 0: all. Removes what a killed writer
-  /// left behind.
+  /// `keep` newest checkpoints are kept beside the best one; 0: all. Those of later steps than the
+  /// one saved last always go. Removes what a killed writer left behind.
   CheckpointWriter(std::string folder, int64_t keep);
   ~CheckpointWriter();
 
@@ -58,7 +58,9 @@ class CheckpointWriter {
 int64_t checkpoint_bytes(std::span<Param* const> params);
 
 /// Loads parameters and states from the newest checkpoint that is whole; damaged ones are passed
-/// over, each with a word to `note`. Throws Error if there is none, or if its shapes do not fit.
+/// over, each with a word to `note`, and so are those whose tensors are not exactly the ones that
+/// `params` have: names, shapes, states. Throws Error if there is none. Loads all or nothing of
+/// one.
 TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
                                   std::span<Param* const> params,
                                   const std::function<void(const std::string&)>& note);
