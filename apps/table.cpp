@@ -10,13 +10,13 @@ namespace strobe {
 
 namespace {
 
-std::string for_people(const Cell& cell, int decimals) {
+std::string for_people(const Cell& cell, int decimals, const std::string& nothing) {
   if (const auto* word = std::get_if<std::string>(&cell)) return *word;
   if (const auto* number = std::get_if<double>(&cell))
     return fmt::format("{:.{}f}", *number, decimals);
   if (const auto* whole = std::get_if<int64_t>(&cell)) return fmt::format("{}", *whole);
   if (const auto* truth = std::get_if<bool>(&cell)) return *truth ? "yes" : "no";
-  return "busy";
+  return nothing;
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ void Table::print(bool json) const {
   for (const Column& column : columns_) lines[0].push_back(column.name);
   for (size_t r = 0; r < rows_.size(); ++r)
     for (size_t c = 0; c < columns_.size(); ++c)
-      lines[r + 1].push_back(for_people(rows_[r][c], columns_[c].decimals));
+      lines[r + 1].push_back(for_people(rows_[r][c], columns_[c].decimals, nothing_));
   for (const auto& line : lines) {
     std::string out;
     for (size_t c = 0; c < columns_.size(); ++c) {

@@ -18,13 +18,16 @@ struct Column {
 
 class Table {
  public:
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  /// `nothing`: what people see in a cell that holds nothing.
+  explicit Table(std::vector<Column> columns, std::string nothing = "busy")
+      : columns_(std::move(columns)), nothing_(std::move(nothing)) {}
   void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
   /// To standard output: aligned columns, or one JSON array of objects.
   void print(bool json) const;
 
  private:
   std::vector<Column> columns_;
+  std::string nothing_;
   std::vector<std::vector<Cell>> rows_;
 };
 

@@ -13,6 +13,10 @@ Verb verb_eval();
 Verb verb_generate();
 Verb verb_data_info();
 Verb verb_data_prepare();
+Verb verb_study_run();
+Verb verb_study_report();
+Verb verb_study_trials();
+Verb verb_study_best();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
 Verb verb_tokenizer_decode();
@@ -31,6 +35,10 @@ inline std::vector<Verb> all_verbs() {
       verb_generate(),
       verb_data_prepare(),
       verb_data_info(),
+      verb_study_run(),
+      verb_study_report(),
+      verb_study_trials(),
+      verb_study_best(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),
       verb_tokenizer_decode(),

@@ -2,13 +2,21 @@
 #include "strobe/study/study.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "strobe/config/load.h"
 #include "strobe/core/error.h"
+#include "strobe/core/files.h"
+#include "strobe/report/study_report.h"
+#include "strobe/study/plan.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
@@ -22,27 +30,47 @@ std::string slurp(const std::string& file) {
   return out.str();
 }
 
+// Logs its arguments. Takes a tenth of a second for a step of 100 tokens. Trains by writing a
+// result: fails for seed 13 until the file "mended" is there, diverges for seed 14, and for seed 15
+// trains until it is asked to stop, saves for half a second under the run's lock, and stops.
+constexpr const char* kProgram = R"(#!/bin/bash
+echo "$@" >> @log
+case "$1" in
+  bench) echo '{"step_ms": 100, "tokens_per_second": 1000}'; exit 0 ;;
+  resume) run=$2 ;;
+  *)
+    recipe=$2
+    while [ $# -gt 0 ]; do
+      case "$1" in --run) run=$2 ;; seed=*) seed=${1#seed=} ;; --dry-run) exit 0 ;; esac
+      shift
+    done ;;
+esac
+[ "$seed" != 13 ] || [ -f @mended ] || exit 3
+mkdir -p $run/checkpoints
+[ -z "$recipe" ] || cp $recipe $run/config.toml
+finish() { echo "{\"state\": \"$1\", \"val/loss\": 1.5}" > $run/result.json; exit $2; }
+case "$seed" in
+  14) finish diverged 1 ;;
+  15)
+    exec 9> $run/lock; flock 9; touch $run/checkpoints/step_1 @waiting
+    trap 'sleep 0.5; finish stopped 130' TERM
+    while true; do sleep 0.02; done ;;
+esac
+finish finished 0
+)";
+
 class Study : public testing::Test {
  protected:
   void SetUp() override {
     reference::write_tiny_dataset(folder_.file("data"));
     std::ofstream(folder_.file("base.toml"))
         << "[data]\npath = \"" << folder_.file("data") << "\"\n[train]\nsteps = 5\n";
-    // Logs its arguments; trains by writing a result; fails for seed 13.
-    write_program(R"(#!/bin/bash
-echo "$@" >> @log
-case "$1" in
-  bench) echo '{"step_ms": 100, "tokens_per_second": 1000}'; exit 0 ;;
-  resume) run=$2 ;;
-  *) while [ $# -gt 0 ]; do [ "$1" = --run ] && run=$2; [ "$1" = seed=13 ] && exit 3; shift; done ;;
-esac
-mkdir -p $run/checkpoints
-echo '{"state": "finished", "val/loss": 1.5}' > $run/result.json
-)");
+    write_program(kProgram);
   }
   void write_program(std::string text) {
-    for (size_t at; (at = text.find("@log")) != std::string::npos;)
-      text.replace(at, 4, folder_.file("log"));
+    for (const std::string word : {"log", "mended", "waiting"})
+      for (size_t at; (at = text.find("@" + word)) != std::string::npos;)
+        text.replace(at, word.size() + 1, folder_.file(word));
     std::ofstream(folder_.file("program")) << text;
     ::chmod(folder_.file("program").c_str(), 0755);
   }
@@ -52,9 +80,16 @@ echo '{"state": "finished", "val/loss": 1.5}' > $run/result.json
         << head << body;
     return read_study(folder_.file("study.toml"));
   }
-  bool run(const StudyFile& study, std::function<bool()> stop = {}) {
-    return run_study(study, folder_.file("out"), {folder_.file("program"), std::move(stop), false});
+  StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
+    return run_study(study, out_, {folder_.file("program"), std::move(stop), false});
   }
+  void expect_all_finish(const StudyFile& study) {
+    const StudyOutcome outcome = run(study);
+    EXPECT_FALSE(outcome.stopped);
+    EXPECT_EQ(outcome.failed, 0);
+    EXPECT_EQ(outcome.finished, static_cast<int>(study.arms.size() * study.seeds.size()));
+  }
+  std::string log() const { return slurp(folder_.file("log")); }
   // Which runs were started, in order: "<arm>-s<seed>".
   std::vector<std::string> started() const {
     std::vector<std::string> out;
@@ -64,116 +99,227 @@ echo '{"state": "finished", "val/loss": 1.5}' > $run/result.json
         out.push_back(line.substr(at + 9, line.find(' ', at) - at - 9));
     return out;
   }
-  void expect_error(const std::string& body, const std::string& part) {
+  std::string state(const std::string& run) const { return run_state(out_ + "/runs/" + run); }
+  template <class Act>
+  static void expect_fails(Act act, const std::string& part) {
     try {
-      read(body);
+      act();
       ADD_FAILURE() << "accepted, should say: " << part;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
     }
   }
+  void expect_refused(const std::string& body, const std::string& part) {
+    expect_fails([&] { read(body); }, part);
+  }
 
+  const std::string kOneArm = "[arms]\na = []\n";
   const std::string kFactorial =
       "seeds = [1, 2]\n[factors.attention]\nnaive = [\"attention.algorithm=naive\"]\n"
       "flash2 = [\"attention.algorithm=flash2\"]\n[factors.recipe]\nbaseline = "
       "[\"optimizer.lr=1e-3\"]\n"
       "optimised = [\"optimizer.lr=2e-3\"]\n";
   reference::TemporaryFolder folder_;
+  const std::string out_ = folder_.file("out");
 };
 
 TEST_F(Study, RunsTheProductOfFactorsInterleavedBySeed) {
-  ASSERT_TRUE(run(read(kFactorial)));
+  expect_all_finish(read(kFactorial));
   EXPECT_EQ(started(), (std::vector<std::string>{"naive-baseline-s1", "naive-optimised-s1",
                                                  "flash2-baseline-s1", "flash2-optimised-s1",
                                                  "naive-baseline-s2", "naive-optimised-s2",
                                                  "flash2-baseline-s2", "flash2-optimised-s2"}));
-  const std::string described = slurp(folder_.file("out/study.json"));
-  EXPECT_NE(described.find("unigram_nats"), std::string::npos);
-  EXPECT_NE(slurp(folder_.file("log")).find("optimizer.lr=2e-3 seed=2"), std::string::npos);
+  EXPECT_NE(slurp(out_ + "/study.json").find("unigram_nats"), std::string::npos);
+  EXPECT_NE(log().find("optimizer.lr=2e-3 seed=2"), std::string::npos);
 }
 
 TEST_F(Study, SkipsWhatIsFinishedAndResumesWhatIsNot) {
   const StudyFile study = read("seeds = [1]\n[arms]\na = []\nb = []\nc = []\n");
-  fs::create_directories(folder_.file("out/runs/a-s1"));
-  std::ofstream(folder_.file("out/runs/a-s1/result.json")) << R"({"state": "finished"})";
-  fs::create_directories(folder_.file("out/runs/b-s1/checkpoints/step_00000001"));
-  std::ofstream(folder_.file("out/runs/b-s1/result.json")) << R"({"state": "stopped"})";
-  ASSERT_TRUE(run(study));
-  const std::string log = slurp(folder_.file("log"));
-  EXPECT_EQ(log.find("a-s1"), std::string::npos);
-  EXPECT_NE(log.find("resume " + folder_.file("out/runs/b-s1")), std::string::npos);
-  EXPECT_EQ(log.find("resume " + folder_.file("out/runs/c-s1")), std::string::npos);
+  ASSERT_TRUE(run(study, [] { return true; }).stopped);
+  fs::create_directories(out_ + "/runs/a-s1");
+  std::ofstream(out_ + "/runs/a-s1/result.json") << R"({"state": "finished"})";
+  fs::create_directories(out_ + "/runs/b-s1/checkpoints/step_00000001");
+  std::ofstream(out_ + "/runs/b-s1/result.json") << R"({"state": "stopped"})";
+  expect_all_finish(study);
+  EXPECT_EQ(log().find("a-s1"), std::string::npos);
+  EXPECT_NE(log().find("resume " + out_ + "/runs/b-s1"), std::string::npos);
+  EXPECT_EQ(log().find("resume " + out_ + "/runs/c-s1"), std::string::npos);
 }
 
-TEST_F(Study, GoesOnAfterARunThatFails) {
-  ASSERT_TRUE(run(read("seeds = [13, 2]\n[arms]\na = []\n")));
-  EXPECT_EQ(started().size(), 2u);
-  EXPECT_EQ(run_state(folder_.file("out/runs/a-s13")), "");
-  EXPECT_EQ(run_state(folder_.file("out/runs/a-s2")), "finished");
+TEST_F(Study, RecordsARunThatFailsGoesOnAndTriesItAgain) {
+  const StudyFile study = read("seeds = [13, 14, 2]\n[arms]\na = []\n");
+  const StudyOutcome outcome = run(study);
+  EXPECT_EQ(outcome.finished, 1);
+  EXPECT_EQ(outcome.failed, 2);
+  EXPECT_EQ(state("a-s13"), "failed");
+  EXPECT_EQ(state("a-s14"), "diverged");
+  EXPECT_EQ(state("a-s2"), "finished");
+  const StudyResult found = analyse_study(out_);
+  EXPECT_EQ(found.arms[0].runs[0].state, "failed");
+  EXPECT_EQ(found.arms[0].loss.n, 1);
+
+  std::ofstream(folder_.file("mended")) << "\n";
+  EXPECT_EQ(run(study).finished, 2);
+  EXPECT_EQ(state("a-s13"), "finished");
+  EXPECT_EQ(started(), (std::vector<std::string>{"a-s13", "a-s14", "a-s2", "a-s13"}));
 }
 
 TEST_F(Study, SecondsBecomeStepsOnce) {
-  const std::string body = "seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\n";
-  ASSERT_TRUE(run(read(body)));
-  EXPECT_NE(slurp(folder_.file("log")).find("train.steps=30"), std::string::npos);
-  fs::remove_all(folder_.file("out/runs"));
+  const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 3\n" + kOneArm);
+  expect_all_finish(study);
+  EXPECT_NE(log().find("train.steps=30"), std::string::npos);
+  fs::remove_all(out_ + "/runs");
   fs::remove(folder_.file("log"));
-  ASSERT_TRUE(run(read(body)));
-  EXPECT_EQ(slurp(folder_.file("log")).find("bench"), std::string::npos) << "timed again";
-}
+  expect_all_finish(study);
+  EXPECT_NE(log().find("train.steps=30"), std::string::npos);
+  EXPECT_EQ(log().find("bench"), std::string::npos) << "timed again";
 
-TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {
-  ASSERT_TRUE(
-      run(read("seeds = [1]\n[budget]\nseconds = 3\nmin_tokens = 9000\nmin_tokens_arms = "
-               "\"a\"\n[arms]\na = []\nb = []\n")));
-  const std::string log = slurp(folder_.file("log"));
-  EXPECT_NE(log.find("train.steps=90"), std::string::npos);
-  EXPECT_EQ(log.find("train.steps=30"), std::string::npos) << "all arms get the same time";
-}
-
-TEST_F(Study, ComparesAtEqualTokens) {
-  ASSERT_TRUE(run(read(
-      "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n", kFactorial)));
-  const std::string log = slurp(folder_.file("log"));
-  for (const char* level : {"naive", "flash2"}) {
-    const size_t at = log.find(folder_.file("out/equal-tokens/") + level);
-    ASSERT_NE(at, std::string::npos) << level;
-    EXPECT_NE(
-        log.substr(at, log.find('\n', at) - at).find("optimizer.lr=1e-3 train.steps=20 seed=1"),
-        std::string::npos)
-        << "the other factors stay at their first level";
+  for (const char* damaged : {"{", "{}", R"({"seconds": "3", "arms": {"a": {}}})"}) {
+    std::ofstream(out_ + "/plan.json") << damaged;
+    expect_fails([&] { run(study); }, "plan.json");
   }
 }
 
-TEST_F(Study, StopsBetweenRuns) {
-  int asked = 0;
-  EXPECT_FALSE(run(read("seeds = [1, 2, 3]\n[arms]\na = []\n"), [&] { return ++asked > 1; }));
-  EXPECT_LT(started().size(), 3u);
-  ASSERT_TRUE(run(read("seeds = [1, 2, 3]\n[arms]\na = []\n")));
+TEST_F(Study, TheBestRoundOfTimingCounts) {
+  const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\nb = []\n");
+  std::vector<std::string> order;
+  const StudyPlan plan = make_plan(study, [&](const StudyArm& arm) {
+    order.push_back(arm.name);
+    const bool disturbed = order.size() <= 2;
+    return ArmPlan{0, disturbed ? 500.0 : 1000.0, 100};
+  });
+  EXPECT_EQ(plan.arms.at("a").steps, 30);
+  EXPECT_EQ(plan.arms.at("b").steps, 30);
+  EXPECT_EQ((std::vector<std::string>{"a", "b", "a", "b"}),
+            (std::vector<std::string>(order.begin(), order.begin() + 4)));
 }
 
-TEST_F(Study, AFolderHoldsOneStudy) {
-  ASSERT_TRUE(run(read("seeds = [1]\n[arms]\na = []\n")));
-  EXPECT_THROW(run(read("seeds = [2]\n[arms]\na = []\n")), Error);
+TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {
+  const StudyFile study = read(
+      "seeds = [1]\n[budget]\nseconds = 3\nmin_tokens = 9000\nmin_tokens_arms = \"a\"\n"
+      "[arms]\na = []\nb = []\n");
+  const StudyPlan plan = make_plan(study, [](const StudyArm& arm) {
+    return ArmPlan{0, arm.name == "a" ? 1000.0 : 500.0, 100};
+  });
+  EXPECT_EQ(plan.arms.at("a").steps, 90);
+  EXPECT_EQ(plan.arms.at("b").steps, 45) << "all arms get the same time";
+  EXPECT_EQ(plan.seconds, 9);
+}
+
+TEST_F(Study, ComparesAtEqualTokens) {
+  expect_all_finish(read(
+      "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n", kFactorial));
+  const std::string all = log();
+  for (const char* level : {"naive", "flash2"}) {
+    const size_t at = all.find(out_ + "/equal-tokens/" + level);
+    ASSERT_NE(at, std::string::npos) << level;
+    EXPECT_NE(
+        all.substr(at, all.find('\n', at) - at).find("optimizer.lr=1e-3 train.steps=20 seed=1"),
+        std::string::npos)
+        << "the other factors stay at their first level";
+  }
+  EXPECT_NE(slurp(out_ + "/study.json").find("\"equal_tokens\""), std::string::npos);
+}
+
+TEST_F(Study, StopsTheRunItIsInAndContinuesWithIt) {
+  const StudyFile study = read("seeds = [1, 15, 2]\n" + kOneArm);
+  EXPECT_TRUE(run(study, [&] { return fs::exists(folder_.file("waiting")); }).stopped);
+  EXPECT_EQ(started(), (std::vector<std::string>{"a-s1", "a-s15"}));
+  EXPECT_EQ(state("a-s15"), "stopped") << "it may save before it ends";
+  EXPECT_NO_THROW(analyse_study(out_)) << "a part of a study can be looked at";
+  expect_all_finish(study);
+  EXPECT_NE(log().find("resume " + out_ + "/runs/a-s15"), std::string::npos);
+}
+
+TEST_F(Study, KilledAtOnceItContinuesWhereItWas) {
+  const StudyFile study = read("seeds = [1, 15, 2]\n" + kOneArm);
+  const pid_t killed = ::fork();
+  if (killed == 0) {
+    if (!::freopen("/dev/null", "w", stdout)) ::_exit(1);
+    run(study);
+    ::_exit(0);
+  }
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!fs::exists(folder_.file("waiting")) && std::chrono::steady_clock::now() < patience)
+    ::usleep(10'000);
+  ::kill(killed, SIGKILL);
+  ::waitpid(killed, nullptr, 0);
+  ASSERT_TRUE(fs::exists(folder_.file("waiting")));
+  // Its run is still saving and holds its lock: it is waited for, not lost.
+  expect_all_finish(study);
+  EXPECT_EQ(started(), (std::vector<std::string>{"a-s1", "a-s15", "a-s15", "a-s2"}));
+  EXPECT_NE(log().find("resume " + out_ + "/runs/a-s15"), std::string::npos);
+}
+
+TEST_F(Study, AFolderHoldsOneStudyAndOneProcess) {
+  const StudyFile study = read("seeds = [1]\n" + kOneArm);
+  expect_all_finish(study);
+  {
+    const FileLock other(out_ + "/lock", "another process");
+    expect_fails([&] { run(study); }, "another process is working");
+  }
+  expect_fails([&] { run(read("seeds = [2]\n" + kOneArm)); }, "holds another study");
+  std::ofstream(folder_.file("base.toml"), std::ios::app) << "micro_batch = 4\n";
+  expect_fails([&] { run(study); }, "its base.toml differs");
+  fs::create_directories(folder_.file("mine"));
+  std::ofstream(folder_.file("mine/thesis.txt")) << "dear\n";
+  expect_fails(
+      [&] {
+        run_study(study, folder_.file("mine"), {folder_.file("program"), {}});
+      },
+      "is no study");
+  expect_fails(
+      [&] {
+        run_study(study, folder_.file("base.toml"), {folder_.file("program"), {}});
+      },
+      "is no study");
+}
+
+TEST_F(Study, AnArmThatCannotRunIsFoundBeforeTheFirstRun) {
+  write_program("#!/bin/bash\necho \"$@\" >> @log\n[[ \"$*\" != *lr=9* ]]\n");
+  const StudyFile study = read("seeds = [1]\n[arms]\na = []\nb = [\"optimizer.lr=9\"]\n");
+  expect_fails([&] { run(study); }, "the arm 'b' cannot run");
+  EXPECT_TRUE(started().empty());
+  expect_fails(
+      [&] {
+        run_study(study, folder_.file("other"), {"/no/such/program", {}});
+      },
+      "cannot start /no/such/program");
 }
 
 TEST_F(Study, RefusesWhatIsNotAStudy) {
-  expect_error("[arms]\na = []\n", "no 'seeds'");
-  expect_error("seeds = [1]\n", "no arms");
-  expect_error("seeds = [1, 1]\n[arms]\na = []\n", "seed twice");
-  expect_error("seeds = [0.5]\n[arms]\n\"a/b\" = []\n", "not a name");
-  expect_error("seed = [1]\n[arms]\na = []\n", "did you mean 'seeds'");
-  expect_error("seeds = [1]\n[arms]\na = [\"optimizer.lrr=1\"]\n", "did you mean 'optimizer.lr'");
-  expect_error("seeds = [1]\n[arms]\na = [\"optimizer.lr=fast\"]\n", "not a number");
-  expect_error("seeds = [1]\n[budget]\nseconds = -1\n[arms]\na = []\n", "above 0");
-  expect_error("seeds = [1]\n[arms]\na = []\n[equal_tokens]\nfactor = \"x\"\n", "no factor 'x'");
-  expect_error("seeds = [1\n", "study.toml:");
+  expect_refused(kOneArm, "no 'seeds'");
+  expect_refused("seeds = [1]\n", "no arms");
+  expect_refused("seeds = [1, 1]\n" + kOneArm, "seed twice");
+  expect_refused("seeds = [0.5]\n" + kOneArm, "not a seed");
+  expect_refused("seeds = [-1]\n" + kOneArm, "not a seed");
+  expect_refused("seeds = [1]\n[arms]\n\"a/b\" = []\n", "not a name");
+  expect_refused("seeds = [1]\n[factors.f]\n\"..\" = []\n", "not a name");
+  expect_refused("seed = [1]\n" + kOneArm, "did you mean 'seeds'");
+  expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lrr=1\"]\n", "did you mean 'optimizer.lr'");
+  expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr=fast\"]\n", "not a number");
+  expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr\"]\n", "arm 'a'");
+  expect_refused("seeds = [1]\n[budget]\nseconds = -1\n" + kOneArm, "above 0");
+  expect_refused("seeds = [1]\n[budget]\nseconds = [1]\n" + kOneArm, "above 0");
+  expect_refused("seeds = [1]\n[budget]\nmin_tokens = 5\n" + kOneArm, "budget.seconds");
+  expect_refused("seeds = [1]\n[budget]\nseconds = 1\nmin_tokens_arms = \"x\"\n" + kOneArm,
+                 "no arm or level 'x'");
+  expect_refused("seeds = [1]\n" + kOneArm + "[equal_tokens]\nfactor = \"x\"\n", "no factor 'x'");
+  expect_refused("seeds = [1]\nname = \"twice\"\n" + kOneArm, "study.toml:");
+  expect_refused("seeds = [1\n", "study.toml:");
   EXPECT_THROW(read_study(folder_.file("missing.toml")), Error);
 }
 
 TEST_F(Study, ABudgetOfLessThanAStepIsRefused) {
-  write_program("#!/bin/bash\necho '{\"step_ms\": 100000, \"tokens_per_second\": 1000}'\n");
-  EXPECT_THROW(run(read("seeds = [1]\n[budget]\nseconds = 1\n[arms]\na = []\n")), Error);
+  write_program(
+      "#!/bin/bash\n[ $1 = bench ] && echo '{\"step_ms\": 100000, \"tokens_per_second\": 1000}'\n"
+      "exit 0\n");
+  const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 1\n" + kOneArm);
+  expect_fails([&] { run(study); }, "less than one step of the arm 'a', which takes 100.0 s");
+  for (const char* printed : {"", "{}", "{\"step_ms\": 0, \"tokens_per_second\": 0}", "[1]"}) {
+    write_program(fmt::format("#!/bin/bash\n[ $1 = bench ] && echo '{}'\nexit 0\n", printed));
+    expect_fails([&] { run(study); }, "timing the arm 'a' failed");
+  }
 }
 
 TEST_F(Study, EveryFileOfTheProjectIsWhole) {
@@ -182,6 +328,8 @@ TEST_F(Study, EveryFileOfTheProjectIsWhole) {
   fs::current_path(root);
   for (const auto& entry : fs::directory_iterator(root + "/studies"))
     EXPECT_FALSE(read_study(entry.path()).arms.empty()) << entry.path();
+  for (const auto& entry : fs::directory_iterator(root + "/recipes"))
+    EXPECT_NO_THROW(load_config(entry.path(), {})) << entry.path();
   fs::current_path(here);
 }
 

@@ -16,11 +16,12 @@ namespace strobe {
 
 namespace {
 
-constexpr int kPollMilliseconds = 50;
+constexpr int kPollMilliseconds = 20;
 constexpr int kCannotStart = 127;
 
-[[noreturn]] void become(const std::vector<std::string>& command, int out) {
+[[noreturn]] void become(const std::vector<std::string>& command, int out, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) ::_exit(kCannotStart);  // it died before it could be watched
   if (out >= 0) ::dup2(out, STDOUT_FILENO);
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
@@ -45,16 +46,20 @@ ChildResult run_child(const std::vector<std::string>& command, bool capture,
                       const std::function<bool()>& stop) {
   int pipe[2] = {-1, -1};
   if (capture && ::pipe2(pipe, O_CLOEXEC) != 0) fail("study: no pipe: {}", std::strerror(errno));
-  const pid_t child = ::fork();
+  const pid_t parent = ::getpid(), child = ::fork();
   if (child < 0) fail("study: cannot start {}: {}", command[0], std::strerror(errno));
-  if (child == 0) become(command, pipe[1]);
+  if (child == 0) become(command, pipe[1], parent);
   if (capture) ::close(pipe[1]);
 
   ChildResult result;
   bool asked = false, open = capture;
   int status = 0;
-  while (::waitpid(child, &status, open ? WNOHANG : 0) != child) {
-    if (open) open = drain(pipe[0], result.output);
+  // Looks every few milliseconds: a blocking wait would be restarted after a signal.
+  while (::waitpid(child, &status, WNOHANG) != child) {
+    if (open)
+      open = drain(pipe[0], result.output);
+    else
+      ::poll(nullptr, 0, kPollMilliseconds);
     if (!asked && stop && stop()) asked = true, ::kill(child, SIGTERM);
   }
   while (open) open = drain(pipe[0], result.output);

@@ -7,6 +7,9 @@
 
 namespace strobe {
 
+/// Exit status of a program that was asked to stop and did so in order.
+inline constexpr int kInterrupted = 130;
+
 struct ChildResult {
   int status = 0;      // exit status; 128 + the signal that ended it
   std::string output;  // of standard output, where captured

@@ -1,12 +1,15 @@
 // Running a study: every arm with every seed, as child processes.
 //
-// A study is a folder: study.toml (the file it came from), plan.json (steps of each arm, frozen),
-// study.json (arms, factors, the text's entropies, the comparison at equal tokens),
-// runs/<arm>-s<seed>/ (run folders), equal-tokens/<level>/ and report.html.
+// A study is a folder:
+//   study.toml, base.toml  the study file and the recipe it varies, as they were at its beginning
+//   plan.json              steps of each arm, frozen: what makes the study repeatable
+//   study.json             what the report needs beside the runs (strobe/report/study_report.h)
+//   runs/<arm>-s<seed>/    run folders
+//   equal-tokens/<level>/  run folders of the comparison at equal tokens
+//   lock                   held by the process that runs it
 #pragma once
 
 #include <functional>
-#include <map>
 #include <string>
 
 #include "strobe/study/study_file.h"
@@ -14,20 +17,28 @@
 namespace strobe {
 
 struct StudyOptions {
-  std::string program;         // the strobe that trains
+  /// The program that trains. Called as
+  ///   PROGRAM bench step RECIPE KEY=VALUE ... --steps N --vocab V --json
+  ///   PROGRAM train RECIPE KEY=VALUE ... (--run DIR | --dry-run)
+  ///   PROGRAM resume DIR
+  std::string program;
   std::function<bool()> stop;  // asked while runs go on
-  bool plan_only = false;
+  bool plan_only = false;      // everything up to the first run
 };
 
-/// Steps of each arm, by its name; 0: the recipe's own length.
-using StudyPlan = std::map<std::string, int64_t>;
+struct StudyOutcome {
+  bool stopped = false;
+  int finished = 0, failed = 0;  // runs, earlier ones too; a run that diverged counts as failed
+};
 
-/// Runs what is not finished yet in `folder`. Returns false if it was stopped. Failed runs are
-/// recorded by their result.json (or its absence) and do not end the study. Throws Error if the
-/// folder holds another study.
-bool run_study(const StudyFile& study, const std::string& folder, const StudyOptions& options);
+/// Checks every arm, plans, and runs what is not finished yet, seed by seed. A run that was
+/// stopped is resumed, one that failed is tried again, one that diverged is left. A run that ends
+/// without a result gets a result.json with the state "failed", and the study goes on. Throws Error
+/// if an arm cannot run, or the folder holds something else or is at work in another process.
+StudyOutcome run_study(const StudyFile& study, const std::string& folder,
+                       const StudyOptions& options);
 
-/// "finished", "stopped", "diverged", or "" where a run folder has no result.
+/// "finished", "stopped", "diverged", "failed", or "" where a run folder has no result.
 std::string run_state(const std::string& run);
 
 }  // namespace strobe

@@ -1,7 +1,7 @@
 #include "strobe/study/study_file.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <charconv>
 #include <set>
 
 #include "strobe/config/load.h"
@@ -23,6 +23,14 @@ double number(const TomlEntry& entry, const std::string& where) {
   } catch (const std::logic_error&) {
   }
   fail("study: {} ({}) takes a number above 0", entry.path, where);
+}
+
+int64_t seed_of(const std::string& text, const std::string& where) {
+  int64_t seed = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error != std::errc() || end != text.data() + text.size() || seed < 0)
+    fail("study: '{}' ({}) is not a seed; it takes integers from 0", text, where);
+  return seed;
 }
 
 std::string text_of(const TomlEntry& entry, const std::string& where) {
@@ -75,15 +83,28 @@ void check_whole(const StudyFile& study, const std::string& file) {
       fail("study: arm '{}' of {}: {}", arm.name, file, error.what());
     }
   }
-  const bool known = study.equal_tokens_factor.empty() ||
-                     std::any_of(study.factors.begin(), study.factors.end(), [&](const auto& f) {
-                       return f.name == study.equal_tokens_factor;
-                     });
-  if (!known)
-    fail("study: {} has no factor '{}' for equal_tokens", file, study.equal_tokens_factor);
+  if (!study.equal_tokens_factor.empty()) {
+    const bool known = std::any_of(study.factors.begin(), study.factors.end(), [&](const auto& f) {
+      return f.name == study.equal_tokens_factor;
+    });
+    if (!known)
+      fail("study: {} has no factor '{}' for equal_tokens", file, study.equal_tokens_factor);
+    if (study.seconds == 0) fail("study: {} has equal_tokens, which need budget.seconds", file);
+  }
+  if (study.min_tokens > 0 && study.seconds == 0)
+    fail("study: {} has budget.min_tokens, which lengthens budget.seconds; set that too", file);
+  if (std::none_of(study.arms.begin(), study.arms.end(),
+                   [&](const StudyArm& arm) { return study.needs_tokens(arm); }))
+    fail("study: {} has no arm or level '{}' for budget.min_tokens_arms", file,
+         study.min_tokens_arms);
 }
 
 }  // namespace
+
+bool StudyFile::needs_tokens(const StudyArm& arm) const {
+  return min_tokens_arms.empty() || arm.name == min_tokens_arms ||
+         std::find(arm.levels.begin(), arm.levels.end(), min_tokens_arms) != arm.levels.end();
+}
 
 StudyFile read_study(const std::string& file) {
   StudyFile study;
@@ -100,9 +121,7 @@ StudyFile read_study(const std::string& file) {
     } else if (entry.path == "base") {
       study.base = text_of(entry, where);
     } else if (entry.path == "seeds") {
-      for (const std::string& seed : entry.values)
-        study.seeds.push_back(
-            static_cast<int64_t>(number({entry.path, {seed}, false, entry.line}, where)));
+      for (const std::string& seed : entry.values) study.seeds.push_back(seed_of(seed, where));
     } else if (entry.path == "budget.seconds") {
       study.seconds = number(entry, where);
     } else if (entry.path == "budget.min_tokens") {

@@ -7,8 +7,8 @@
 //
 //   [budget]
 //   seconds = 25                 # of training, for each run: turned into steps before the first
-//   min_tokens = 500000          # lengthen all runs until these arms see so many tokens
-//   min_tokens_arms = "flash2"
+//   min_tokens = 500000          # lengthen all runs until these arms see so many tokens ...
+//   min_tokens_arms = "flash2"   # ... an arm, or a level of a factor; all arms unless given
 //
 //   [factors.attention]          # arms are the product of the factors' levels
 //   naive = ["attention.algorithm=naive"]
@@ -49,11 +49,14 @@ struct StudyFile {
   std::string name, question, base;
   std::vector<int64_t> seeds;
   double seconds = 0, min_tokens = 0;  // 0: the base recipe's own length
-  std::string min_tokens_arms;
+  std::string min_tokens_arms;         // an arm's or a level's name; empty: every arm
   std::vector<StudyFactor> factors;
   std::vector<StudyArm> arms;
   std::string equal_tokens_factor;
   double equal_tokens_seconds = 5;
+
+  /// Whether budget.min_tokens speaks of this arm.
+  bool needs_tokens(const StudyArm& arm) const;
 };
 
 /// Throws Error for what is not a study, naming file and line: unknown keys, no arms, no seeds,

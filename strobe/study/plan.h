@@ -1,0 +1,40 @@
+// From seconds to steps: how long each arm of a study trains, frozen before its first run.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "strobe/study/study_file.h"
+
+namespace strobe {
+
+struct ArmPlan {
+  int64_t steps = 0;
+  double tokens_per_second = 0, tokens_per_step = 0;
+
+  double tokens() const { return static_cast<double>(steps) * tokens_per_step; }
+};
+
+struct StudyPlan {
+  double seconds = 0;                   // of training, for each run
+  std::map<std::string, ArmPlan> arms;  // by name
+};
+
+/// Times a few steps of an arm: tokens_per_second and tokens_per_step.
+using TimeArm = std::function<ArmPlan(const StudyArm&)>;
+
+/// Times the arms alternately and gives each the steps that fit into the budget's seconds. All arms
+/// get the same seconds, lengthened until those of `budget.min_tokens_arms` see
+/// `budget.min_tokens`. Throws Error for a budget of less than one step.
+StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm);
+
+void write_plan(const StudyPlan& plan, const std::string& file);
+/// Throws Error unless the file is a plan of this study's arms.
+StudyPlan read_plan(const StudyFile& study, const std::string& file);
+
+/// One line an arm, for a terminal.
+std::string to_string(const StudyPlan& plan, const StudyFile& study);
+
+}  // namespace strobe
