@@ -1,10 +1,14 @@
 // The strict reader of safetensors: what it accepts, and a table of what it must refuse.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <set>
 
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
+#include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
@@ -56,6 +60,58 @@ TEST(Safetensors, WritesWhatItReads) {
   EXPECT_EQ(header.tensors.at("b").begin, 24) << "larger elements come first";
 }
 
+struct Case {
+  std::string verdict, file, name;
+};
+
+// What the format's own package says of a file (tools/make_safetensors_cases.py).
+std::vector<Case> reference_cases() {
+  std::ifstream stream(STROBE_SOURCE_DIR "/tests/data/safetensors_cases.txt");
+  std::vector<Case> out;
+  for (Case c; stream >> c.verdict >> c.file && std::getline(stream >> std::ws, c.name);) {
+    std::string bytes;
+    for (size_t i = 0; c.file != "-" && i < c.file.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(c.file.substr(i, 2), nullptr, 16));
+    out.push_back({c.verdict, bytes, c.name});
+  }
+  return out;
+}
+
+TEST(Safetensors, AgreesWithTheReferenceReader) {
+  // The reference takes these although the format forbids them.
+  const std::set<std::string> stricter = {"key unknown", "tensor twice", "tensor a list",
+                                          "metadata null"};
+  const std::vector<Case> cases = reference_cases();
+  ASSERT_GT(cases.size(), 100u);
+  for (const Case& c : cases) {
+    const bool accept = c.verdict != "refused" && !stricter.contains(c.name);
+    if (accept)
+      EXPECT_NO_THROW(parse(c.file)) << c.name;
+    else
+      EXPECT_THROW(parse(c.file), Error) << c.name;
+  }
+}
+
+TEST(Safetensors, WritesTheReferenceWritersBytes) {
+  const std::vector<Case> cases = reference_cases();
+  const auto reference = std::ranges::find(cases, "written", &Case::verdict);
+  ASSERT_NE(reference, cases.end());
+  std::vector<int32_t> b = {0, 1, 2};
+  std::vector<float> a = {0, 1, 2, 3, 4, 5}, c = {7};
+  std::vector<uint8_t> quoted = {0, 1, 2, 3, 4};
+  const std::map<std::string, Tensor> tensors = {
+      {"a", Tensor(a.data(), DType::f32, {2, 3})},
+      {"b", Tensor(b.data(), DType::i32, {3})},
+      {"c", Tensor(c.data(), DType::f32, {})},
+      {"quoted \"name\" \u00e9", Tensor(quoted.data(), DType::u8, {5})}};
+  std::map<std::string, int64_t> offsets;
+  std::string file = safetensors_header(tensors, {{"format", "pt"}}, offsets);
+  file.resize(reference->file.size());
+  for (const auto& [name, tensor] : tensors)
+    std::memcpy(file.data() + offsets.at(name), tensor.data, static_cast<size_t>(tensor.bytes()));
+  EXPECT_EQ(file, reference->file);
+}
+
 TEST(Safetensors, RefusesWhatIsMalformed) {
   const auto tensor = [](const std::string& rest) { return "{\"a\":{" + rest + "}}"; };
   const std::string good = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
@@ -99,6 +155,30 @@ TEST(Safetensors, RefusesWhatIsMalformed) {
       {"deep", file_of(R"({"__metadata__":{"a":{"b":{"c":{"d":{}}}}}})", "")},
   };
   for (const auto& [what, file] : table) EXPECT_THROW(parse(file), Error) << what;
+}
+
+TEST(Safetensors, GivesViewsOnlyOfWhatItComputesWith) {
+  const reference::TemporaryFolder folder;
+  const auto open = [&](const std::string& tensor, const std::string& data) {
+    std::ofstream(folder.file("f"), std::ios::binary) << file_of("{\"a\":{" + tensor + "}}", data);
+    return SafetensorsFile::open(folder.file("f"));
+  };
+  // The header of the first is padded to a multiple of eight.
+  const std::string f32 = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
+  ASSERT_EQ(f32.size() % 8, 6u);
+  EXPECT_EQ(open(f32 + "  ", kEightBytes).tensor("a").dim(0), 2);
+  const SafetensorsFile unaligned = open(f32 + " ", kEightBytes);
+  EXPECT_THROW(unaligned.tensor("a"), Error);
+  EXPECT_EQ(unaligned.bytes("a").size(), 8u);
+  EXPECT_THROW(unaligned.bytes("b"), Error);
+  EXPECT_THROW(open(R"("dtype":"F64","shape":[1],"data_offsets":[0,8])", kEightBytes).tensor("a"),
+               Error);
+  EXPECT_THROW(
+      open(R"("dtype":"F32","shape":[1,1,1,1,2],"data_offsets":[0,8])", kEightBytes).tensor("a"),
+      Error);
+  EXPECT_THROW(open(R"("dtype":"U8","shape":[0,4611686018427387904,4],"data_offsets":[0,0])", "")
+                   .tensor("a"),
+               Error);
 }
 
 TEST(Safetensors, EveryTruncationAndBitFlipIsRefusedOrHarmless) {

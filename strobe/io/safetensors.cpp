@@ -26,6 +26,19 @@ const std::map<std::string, int> kBits = {
     {"I64", 64}, {"U64", 64},
 };
 
+// The types that strobe computes with, and where the format's own list has them.
+struct Type {
+  std::string_view name;
+  DType dtype;
+  int order;
+};
+constexpr Type kTypes[] = {{"U8", DType::u8, 4},
+                           {"BF16", DType::bf16, 14},
+                           {"I32", DType::i32, 15},
+                           {"F32", DType::f32, 17}};
+
+const Type& type_of(DType dtype) { return *std::ranges::find(kTypes, dtype, &Type::dtype); }
+
 // Parses JSON, refusing keys that appear twice in one object and needless depth.
 Json parse_strictly(std::string_view text, const std::string& name) {
   std::vector<std::set<std::string>> keys;
@@ -42,17 +55,19 @@ Json parse_strictly(std::string_view text, const std::string& name) {
     }
     return true;
   };
+  // The library would skip a byte order mark, and take a NUL for the end.
+  const size_t first = text.find_first_not_of(" \t\n\r");
+  if (first == std::string_view::npos || text[first] != '{' || text.find('\0') != text.npos)
+    fail("safetensors: {}: the header is not a JSON object", name);
   const Json json = Json::parse(text, watch, /*allow_exceptions=*/false);
   if (json.is_discarded()) fail("safetensors: {}: the header is not JSON", name);
   if (!problem.empty()) fail("safetensors: {}: the header is malformed: {}", name, problem);
-  if (!json.is_object()) fail("safetensors: {}: the header is not an object", name);
   return json;
 }
 
-// A non-negative integer that fits, or an error.
+// An integer without a sign that fits, or an error.
 int64_t size_in(const Json& value, const std::string& what, const std::string& name) {
-  if (!value.is_number_integer() ||
-      (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) || value.get<int64_t>() < 0)
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > INT64_MAX)
     fail("safetensors: {}: {} is not a size", name, what);
   return value.get<int64_t>();
 }
@@ -143,27 +158,37 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   return SafetensorsFile(path, MappedFile("safetensors", path));
 }
 
+std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const {
+  const auto found = header_.tensors.find(name);
+  if (found == header_.tensors.end()) fail("safetensors: {} has no tensor '{}'", path_, name);
+  const auto [begin, end] = std::pair(found->second.begin, found->second.end);
+  return file_.bytes().subspan(static_cast<size_t>(header_.data_offset + begin),
+                               static_cast<size_t>(end - begin));
+}
+
 Tensor SafetensorsFile::tensor(const std::string& name) const {
   const auto found = header_.tensors.find(name);
   if (found == header_.tensors.end()) fail("safetensors: {} has no tensor '{}'", path_, name);
   const SafetensorsEntry& entry = found->second;
-  const std::pair<const char*, DType> types[] = {
-      {"F32", DType::f32}, {"BF16", DType::bf16}, {"I32", DType::i32}, {"U8", DType::u8}};
-  const auto type = std::find_if(std::begin(types), std::end(types),
-                                 [&](const auto& t) { return entry.dtype == t.first; });
-  if (type == std::end(types) || entry.shape.size() > Tensor::kMaxRank)
+  const auto type = std::ranges::find(kTypes, entry.dtype, &Type::name);
+  if (type == std::end(kTypes) || entry.shape.size() > Tensor::kMaxRank)
     fail(
         "safetensors: {}: '{}' is {} with {} dimensions; strobe reads F32, BF16, I32 and U8 of at "
         "most {}",
         path_, name, entry.dtype, entry.shape.size(), Tensor::kMaxRank);
   Tensor out;
-  out.data = const_cast<std::byte*>(file_.bytes().data()) + header_.data_offset + entry.begin;
-  out.dtype = type->second;
+  out.data = const_cast<std::byte*>(bytes(name).data());
+  out.dtype = type->dtype;
+  if (reinterpret_cast<uintptr_t>(out.data) % static_cast<uintptr_t>(size_of(out.dtype)) != 0)
+    fail("safetensors: {}: '{}' is not aligned to its {}: the header was not padded", path_, name,
+         entry.dtype);
   out.rank = static_cast<int>(entry.shape.size());
   int64_t stride = 1;
   for (int i = out.rank - 1; i >= 0; --i) {
     out.shape[i] = entry.shape[static_cast<size_t>(i)];
-    out.strides[i] = stride, stride *= out.shape[i];
+    out.strides[i] = stride;
+    if (__builtin_mul_overflow(stride, out.shape[i], &stride))  // [0, 2^62, 4] is a legal shape
+      fail("safetensors: {}: the shape of '{}' overflows", path_, name);
   }
   return out;
 }
@@ -173,7 +198,7 @@ std::string safetensors_header(const std::map<std::string, Tensor>& tensors,
                                std::map<std::string, int64_t>& offsets) {
   std::vector<std::pair<std::string, Tensor>> order(tensors.begin(), tensors.end());
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return size_of(a.second.dtype) > size_of(b.second.dtype);
+    return type_of(a.second.dtype).order > type_of(b.second.dtype).order;
   });
   std::string json = "{";
   if (!metadata.empty()) {
@@ -185,12 +210,8 @@ std::string safetensors_header(const std::map<std::string, Tensor>& tensors,
   }
   int64_t offset = 0;
   for (const auto& [name, tensor] : order) {
-    const char* dtype = tensor.dtype == DType::f32    ? "F32"
-                        : tensor.dtype == DType::bf16 ? "BF16"
-                        : tensor.dtype == DType::i32  ? "I32"
-                                                      : "U8";
     json += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        json.back() == '{' ? "" : ",", json_quote(name), dtype,
+                        json.back() == '{' ? "" : ",", json_quote(name), type_of(tensor.dtype).name,
                         fmt::join(tensor.shape.begin(), tensor.shape.begin() + tensor.rank, ","),
                         offset, offset + tensor.bytes());
     offsets[name] = offset, offset += tensor.bytes();

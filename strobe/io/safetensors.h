@@ -37,8 +37,11 @@ class SafetensorsFile {
 
   const SafetensorsHeader& header() const { return header_; }
   bool has(const std::string& name) const { return header_.tensors.contains(name); }
+  /// The mapped data of a tensor of any type, aligned to nothing. Throws Error if there is none.
+  std::span<const std::byte> bytes(const std::string& name) const;
   /// A view of the mapped data: read-only. Throws Error if there is no such tensor, or it has a
-  /// type that strobe does not compute with (F32, BF16, I32 and U8) or more than four dimensions.
+  /// type that strobe does not compute with (F32, BF16, I32 and U8), more than four dimensions, or
+  /// data that is not aligned to its type.
   Tensor tensor(const std::string& name) const;
   const std::string& path() const { return path_; }
 
@@ -50,8 +53,8 @@ class SafetensorsFile {
   SafetensorsHeader header_;
 };
 
-/// A file's bytes before its data: tensors in the reference writer's order (element size
-/// descending, then name). `offsets` receives where each tensor's data goes, from the file's start.
+/// A file's bytes before its data: tensors in the reference writer's order (F32, I32, BF16, U8, and
+/// by name). `offsets` receives where each tensor's data goes, from the file's start.
 std::string safetensors_header(const std::map<std::string, Tensor>& tensors,
                                const std::map<std::string, std::string>& metadata,
                                std::map<std::string, int64_t>& offsets);
