@@ -20,32 +20,49 @@ constexpr int64_t kSteps = 60, kRows = 6, kColumns = 10, kSize = kRows * kColumn
 struct Weight {
   std::vector<float> value, grad, state0, state1;
   std::vector<bf16> compute;
+  int64_t rows, columns;
   Param param;
 
-  Weight(ParamKind kind, const float* start, DType dtype = DType::f32)
-      : value(start, start + kSize), grad(kSize), state0(kSize), state1(kSize), compute(kSize) {
+  Weight(ParamKind kind, const float* start, DType dtype = DType::f32, int64_t rows = kRows,
+         int64_t columns = kColumns)
+      : value(start, start + rows * columns),
+        grad(value.size()),
+        state0(value.size()),
+        state1(value.size()),
+        compute(value.size()),
+        rows(rows),
+        columns(columns) {
     param.name = "w", param.kind = kind;
-    param.value = Tensor(value.data(), DType::f32, {kRows, kColumns});
-    param.grad = Tensor(grad.data(), DType::f32, {kRows, kColumns});
+    param.value = Tensor(value.data(), DType::f32, {rows, columns});
+    param.grad = Tensor(grad.data(), DType::f32, {rows, columns});
     param.compute =
-        dtype == DType::f32 ? param.value : Tensor(compute.data(), DType::bf16, {kRows, kColumns});
+        dtype == DType::f32 ? param.value : Tensor(compute.data(), DType::bf16, {rows, columns});
   }
   void add_states(int count) {
     for (float* state : {state0.data(), state1.data()})
       if (count-- > 0)
-        param.state.emplace_back(state, DType::f32,
-                                 std::initializer_list<int64_t>{kRows, kColumns});
+        param.state.emplace_back(state, DType::f32, std::initializer_list<int64_t>{rows, columns});
   }
 };
 
-class Optimizers : public testing::TestWithParam<std::string> {};
+// An optimizer, a parameter of some shape, and the tensor that says where it should arrive.
+struct Course {
+  std::string optimizer, wanted;
+  int64_t rows = kRows, columns = kColumns;
+  ParamKind kind = ParamKind::matrix;
+  std::string name = "w";
+};
 
-double error_after_sixty_steps(const std::string& name, const SafetensorsFile& file, DType dtype) {
+class Optimizers : public testing::TestWithParam<Course> {};
+
+double error_after_sixty_steps(const Course& course, const SafetensorsFile& file, DType dtype) {
   const auto ops = make_backend("cpu");
   OptimizerConfig config;
-  config.name = name, config.lr = 1e-2, config.weight_decay = 0.1;
+  config.name = course.optimizer, config.lr = 1e-2, config.weight_decay = 0.1;
+  config.embedding_lr = 3e-3;
   const auto optimizer = make_optimizer(config);
-  Weight weight(ParamKind::matrix, file.tensor("start").as<float>(), dtype);
+  Weight weight(course.kind, file.tensor("start").as<float>(), dtype, course.rows, course.columns);
+  weight.param.name = course.name;
   weight.add_states(optimizer->states(weight.param));
   Param* params[] = {&weight.param};
   std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(params)));
@@ -55,10 +72,10 @@ double error_after_sixty_steps(const std::string& name, const SafetensorsFile& f
     state.step = i, state.lr = 1e-2f;
     ops->set_step_state(state);
     const float* grads = file.tensor("grads").as<float>() + i * kSize;
-    std::copy(grads, grads + kSize, weight.grad.begin());
+    std::copy(grads, grads + weight.grad.size(), weight.grad.begin());
     optimizer->step(*ops, params, memory.empty() ? Tensor{} : workspace);
   }
-  const float* want = file.tensor(name).as<float>();
+  const float* want = file.tensor(course.wanted).as<float>();
   double worst = 0;
   for (size_t i = 0; i < weight.value.size(); ++i) {
     const double difference = std::abs(static_cast<double>(weight.value[i]) - want[i]);
@@ -76,10 +93,17 @@ TEST_P(Optimizers, SixtyStepsEqualTheReference) {
   EXPECT_LT(error_after_sixty_steps(GetParam(), file, DType::f32), 2e-5);
   // Muon's products run in bf16 then: 60 updates of at most 0.01 with a relative error near 1 %.
   EXPECT_LT(error_after_sixty_steps(GetParam(), file, DType::bf16),
-            GetParam() == "muon" ? 2e-2 : 2e-5);
+            GetParam().optimizer == "muon" ? 2e-2 : 2e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Optimizers, testing::Values("adamw", "lion", "muon"));
+INSTANTIATE_TEST_SUITE_P(All, Optimizers,
+                         testing::Values(Course{"adamw", "adamw"}, Course{"lion", "lion"},
+                                         Course{"muon", "muon"}, Course{"muon", "muon_tall", 10, 6},
+                                         Course{"muon", "muon_fused", 4, 12, ParamKind::matrix,
+                                                "transformer.h.0.attn.c_attn.weight"},
+                                         Course{"muon", "muon_embedding", kRows, kColumns,
+                                                ParamKind::embedding}),
+                         [](const auto& info) { return info.param.wanted; });
 
 TEST(Optimizers, DecayOnlyWhatDecays) {
   const auto ops = make_backend("cpu");
@@ -157,6 +181,18 @@ TEST(Schedules, FollowTheirFormulas) {
                 : t < 80 ? 1
                          : 0.1 + 0.9 * (100 - std::min(t, 100.0)) / 20,
                 1e-12);
+  }
+}
+
+// The library counts updates from 0 and its first one does nothing; strobe counts from 1.
+TEST(Schedules, EqualTransformersOneUpdateLater) {
+  const auto file = SafetensorsFile::open(STROBE_SOURCE_DIR "/tests/data/optim.safetensors");
+  for (const ScheduleEntry& entry : schedules()) {
+    const Tensor wanted = file.tensor("schedule_" + entry.name);
+    const Schedule is = schedule(entry.name, entry.name == "cosine" ? 0.1 : 0, 10, 100, 20);
+    for (int64_t t = 0; t < wanted.numel(); ++t)
+      EXPECT_NEAR(is.factor(static_cast<double>(t)), wanted.as<float>()[t], 1e-6)
+          << entry.name << " " << t;
   }
 }
 
