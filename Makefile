@@ -5,7 +5,9 @@ CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 
 .PHONY: demo test test-all test-asan test-isa build build-tests bench format lint clean
 
-demo: build
+demo:
+	@tools/demo.sh announce
+	@$(MAKE) --no-print-directory build
 	@tools/demo.sh
 
 build:

