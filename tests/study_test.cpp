@@ -180,18 +180,24 @@ TEST_F(Study, SecondsBecomeStepsOnce) {
   }
 }
 
-TEST_F(Study, TheBestRoundOfTimingCounts) {
+TEST_F(Study, TimingGoesOnUntilTwoRoundsAgree) {
   const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\nb = []\n");
   std::vector<std::string> order;
   const StudyPlan plan = make_plan(study, [&](const StudyArm& arm) {
     order.push_back(arm.name);
-    const bool disturbed = order.size() <= 2;
-    return ArmPlan{0, disturbed ? 500.0 : 1000.0, 100};
+    return ArmPlan{0, order.size() > 4 ? 1000.0 : 100.0 * static_cast<double>(order.size()), 100};
   });
   EXPECT_EQ(plan.arms.at("a").steps, 30);
   EXPECT_EQ(plan.arms.at("b").steps, 30);
+  EXPECT_EQ(order.size(), 8u) << "one good round is not believed, and two are enough";
+  EXPECT_FALSE(plan.disturbed);
   EXPECT_EQ((std::vector<std::string>{"a", "b", "a", "b"}),
             (std::vector<std::string>(order.begin(), order.begin() + 4)));
+
+  double rate = 0;
+  EXPECT_TRUE(make_plan(study, [&](const StudyArm&) {
+                return ArmPlan{0, rate += 500, 100};
+              }).disturbed);
 }
 
 TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {

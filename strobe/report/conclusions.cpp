@@ -76,6 +76,7 @@ std::string basis(const StudyResult& result) {
     if (std::isfinite(arm.seconds)) seconds.push_back(arm.seconds);
   if (alike(result.arms, &ArmResult::seconds, kSameSeconds))
     return fmt::format("in equal training time ({:.0f} s a run)", mean(seconds));
+  if (seconds.empty()) return "with runs of unknown length";
   const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
   if (result.seconds > 0)
     return fmt::format(

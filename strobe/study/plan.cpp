@@ -1,7 +1,6 @@
 #include "strobe/study/plan.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -15,28 +14,37 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kLargestPlan = 1 << 24;
-// Every arm is timed at least twice, and more often while that takes little.
-constexpr int kFewestRounds = 2, kMostRounds = 5;
-constexpr double kTimingSeconds = 8;
+// The arms are timed until the two best rounds of each agree to this share.
+constexpr double kAgree = 0.9;
+constexpr int kFewestRounds = 2, kMostRounds = 6;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+// What else the machine does can only slow an arm down: the best round counts, once another is
+// nearly as good.
+struct Timing {
+  ArmPlan best;
+  double second_best = 0;
+
+  void add(const ArmPlan& timed) {
+    second_best = std::max(second_best, std::min(best.tokens_per_second, timed.tokens_per_second));
+    if (timed.tokens_per_second > best.tokens_per_second) best = timed;
+  }
+  bool settled() const { return second_best >= kAgree * best.tokens_per_second; }
+};
 
 }  // namespace
 
 StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm) {
-  StudyPlan plan;
-  // What else the machine does can only slow an arm down: the best round counts.
-  const double begin = now();
-  for (int round = 0;
-       round < kFewestRounds || (round < kMostRounds && now() - begin < kTimingSeconds); ++round)
-    for (const StudyArm& arm : study.arms) {
-      const ArmPlan timed = time_arm(arm);
-      ArmPlan& best = plan.arms[arm.name];
-      if (timed.tokens_per_second > best.tokens_per_second) best = timed;
-    }
+  std::map<std::string, Timing> timings;
+  bool settled = false;
+  for (int round = 0; round < kFewestRounds || (!settled && round < kMostRounds); ++round) {
+    for (const StudyArm& arm : study.arms) timings[arm.name].add(time_arm(arm));
+    settled = std::all_of(timings.begin(), timings.end(),
+                          [](const auto& timing) { return timing.second.settled(); });
+  }
 
+  StudyPlan plan;
+  plan.disturbed = !settled;
+  for (const auto& [name, timing] : timings) plan.arms[name] = timing.best;
   plan.seconds = study.seconds;
   for (const StudyArm& arm : study.arms)
     if (study.needs_tokens(arm))
@@ -84,6 +92,8 @@ std::string to_string(const StudyPlan& plan, const StudyFile& study) {
     out += fmt::format("  {:<24} {:>6} steps, {:>9.0f} tokens at {:.0f} tokens/s\n", arm.name,
                        p.steps, p.tokens(), p.tokens_per_second);
   }
+  if (plan.disturbed)
+    out += "the machine is busy: times differ from round to round, and so will those of the runs\n";
   return out;
 }
 
