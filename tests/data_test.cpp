@@ -179,36 +179,85 @@ TEST(TextSource, KnowsTheSplitOfAName) {
   for (const auto& [name, split] : names) EXPECT_EQ(split_named_by(name), split) << name;
 }
 
-// The pieces of a long document must give the tokens of the whole.
-TEST(TextSource, CutsLongDocumentsWhereTokensEnd) {
-  const TemporaryFolder folder;
-  std::string text;
-  const char* const parts[] = {"word",  " ",   "  ", "\n", " \n",   "\n\n",
-                               "don't", "été", "12", "\t", "\u00a0"};
-  for (uint64_t i = 0, state = 1; text.size() < (5u << 20); ++i) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    text += parts[(state >> 33) % std::size(parts)];
-  }
-  write(folder.path() + "/long.txt", text);
-  const TextOptions options{.paths = {folder.path() + "/long.txt"}};
+std::vector<TextPiece> pieces_of(const std::string& file) {
+  const TextOptions options{.paths = {file}};
   std::vector<std::string> skipped;
   TextSource source(text_files(options, skipped), options);
-  bool given = false;
-  const Tokenizer tokenizer = Tokenizer::train(
-      [&](std::string& out) {
-        out = text.substr(0, 100000);
-        return !std::exchange(given, true);
-      },
-      400);
-  std::vector<int32_t> whole, pieces;
-  tokenizer.encode(text, whole);
-  int count = 0;
-  for (TextPiece piece; source.next(piece); ++count) {
-    tokenizer.encode(piece.text, pieces);
-    EXPECT_LE(piece.text.size(), 2u << 20);
+  std::vector<TextPiece> pieces;
+  for (TextPiece piece; source.next(piece);) pieces.push_back(piece);
+  return pieces;
+}
+
+// A text of `bytes` bytes or a few more, of words drawn from `parts`.
+std::string text_of(const std::vector<std::string>& parts, size_t bytes) {
+  std::string text;
+  for (uint64_t state = 1; text.size() < bytes;) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    text += parts[(state >> 33) % parts.size()];
   }
-  EXPECT_GE(count, 3);
-  EXPECT_EQ(pieces, whole);
+  return text;
+}
+
+// The pieces of a long document must give the tokens of the whole, in whatever script.
+TEST(TextSource, CutsLongDocumentsWhereTokensEnd) {
+  const std::map<std::string, std::vector<std::string>> scripts = {
+      {"Latin", {"word", " ", "  ", "\n", " \n", "\n\n", "don't", "été", "12", "\t", "\u00a0"}},
+      {"Cyrillic", {"река", "мельница", " ", " ", "\n"}},
+      {"Chinese", {"河流", "磨坊经过", "。\n\u3000\u3000"}},
+      {"Hindi and emoji", {"नदी", "🌊", " ", "\u2003"}},
+      {"ill-formed", {"a\xff", "\xe2\x82", "\xd0 ", "\x80\x80\x80\x80\x80", " b"}}};
+  for (const auto& [script, parts] : scripts) {
+    const TemporaryFolder folder;
+    const std::string text = text_of(parts, 5 << 20), file = folder.path() + "/long.txt";
+    write(file, text);
+    bool given = false;
+    const Tokenizer tokenizer = Tokenizer::train(
+        [&](std::string& out) {
+          out = text.substr(0, 100000);
+          return !std::exchange(given, true);
+        },
+        270);
+    std::vector<int32_t> whole, cut;
+    tokenizer.encode(text, whole);
+    const std::vector<TextPiece> pieces = pieces_of(file);
+    for (const TextPiece& piece : pieces) {
+      tokenizer.encode(piece.text, cut);
+      EXPECT_LE(piece.text.size(), 2u << 20) << script;
+    }
+    EXPECT_GE(pieces.size(), 3u) << script;
+    EXPECT_EQ(cut, whole) << script;
+  }
+}
+
+TEST(TextSource, CutsTextWithoutSpacesBetweenCharacters) {
+  const TemporaryFolder folder;
+  const std::string text = "ab" + text_of({"河"}, 12 << 20);
+  write(folder.path() + "/long.txt", text);
+  write(folder.path() + "/long.jsonl", "{\"text\": \"" + text + "\"}\n");
+  for (const char* name : {"/long.txt", "/long.jsonl"}) {
+    std::string joined;
+    const std::vector<TextPiece> pieces = pieces_of(folder.path() + name);
+    for (const TextPiece& piece : pieces) {
+      joined += piece.text;
+      EXPECT_EQ(static_cast<unsigned char>(piece.text.back()), 0xB3) << name;  // of E6 B2 B3
+      EXPECT_LE(piece.text.size(), 6u << 20) << name;
+      EXPECT_EQ(piece.last, &piece == &pieces.back()) << name;
+    }
+    EXPECT_GE(pieces.size(), 3u) << name;
+    EXPECT_TRUE(joined == text) << name;
+  }
+}
+
+TEST(TextSource, LeavesOutAByteOrderMarkAndRefusesUtf16) {
+  const TemporaryFolder folder;
+  write(folder.path() + "/a.txt", "\xEF\xBB\xBF= One =\n\nx\n\n= Two =\n\ny");
+  EXPECT_EQ(documents_of({folder.path() + "/a.txt"}),
+            (std::vector<std::string>{"= One =\n\nx\n\n", "= Two =\n\ny"}));
+  write(folder.path() + "/b.jsonl", "\xEF\xBB\xBF{\"text\": \"x\"}");
+  EXPECT_EQ(documents_of({folder.path() + "/b.jsonl"}), std::vector<std::string>{"x"});
+  write(folder.path() + "/c.txt", std::string("\xFF\xFEx\0", 4));
+  EXPECT_NE(error_of([&] { documents_of({folder.path() + "/c.txt"}); }).find("UTF-16"),
+            std::string::npos);
 }
 
 struct Prepared {

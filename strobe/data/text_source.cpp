@@ -9,6 +9,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/data/archive.h"
+#include "strobe/data/unicode.h"
 
 namespace strobe {
 
@@ -16,13 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t piece_bytes = 1 << 20;     // a piece is cut as soon as it can be after this many
-constexpr size_t longest_piece = 64 << 20;  // and anyhow after this many
+constexpr size_t piece_bytes = 1 << 20;    // a piece is cut as soon as it can be after this many
+constexpr size_t longest_piece = 4 << 20;  // and anyhow after this many
 constexpr size_t longest_json_line = 256 << 20;
 constexpr size_t read_bytes = 256 << 10;
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_visible(char c) { return c > ' ' && c < 0x7F; }
 bool is_blank(std::string_view text) { return std::all_of(text.begin(), text.end(), is_space); }
 
 // " = Title = " or "= Title =", and not a heading of a section, " = = x = = " or "== x ==".
@@ -33,12 +33,38 @@ bool is_title(std::string_view line) {
   return line[2] != '=' && line[line.size() - 3] != '=';
 }
 
-// The last place of `text` at or after `from` where a document may be cut (see TextPiece); 0 if
-// there is none.
+bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+// The class of the character that begins at text[at] and ends before text[end]; nothing if those
+// bytes are no well-formed character, or only the beginning of one.
+std::optional<CharClass> class_at(std::string_view text, size_t at, size_t end) {
+  const std::string_view character = text.substr(at, end - at);
+  if (character.empty() || find_ill_formed(character) != character.size()) return std::nullopt;
+  return char_class(decode_utf8(character, 0).value);
+}
+
+// The last place where a document may be cut (see TextPiece), of those that end after `from`; 0 if
+// there is none. Reads from the end, and no further than `from`.
 size_t cut_place(std::string_view text, size_t from) {
-  for (size_t i = text.size(); i-- > from + 1;)
-    if (is_visible(text[i]) && is_space(text[i - 1])) return i - 1;
+  std::optional<CharClass> next;  // of the character after the one looked at
+  for (size_t end = text.size(); end > from;) {
+    size_t at = end - 1;
+    while (at > 0 && end - at < 4 && is_continuation(text[at])) --at;
+    const std::optional<CharClass> here = class_at(text, at, end);
+    if (at > 0 && here == CharClass::space && next && next != CharClass::space) return at;
+    next = here, end = at;
+  }
   return 0;
+}
+
+// The length of `text` without a character of which only the beginning is there.
+size_t whole_characters(std::string_view text) {
+  size_t at = text.size();
+  while (at > 0 && text.size() - at < 3 && is_continuation(text[at - 1])) --at;
+  if (at == 0) return text.size();
+  const auto lead = static_cast<unsigned char>(text[at - 1]);
+  const size_t size = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+  return text.size() - (at - 1) < size ? at - 1 : text.size();
 }
 
 // Bytes become lines, lines of one file become pieces of documents.
@@ -48,6 +74,7 @@ class Splitter {
       : json_(json), field_(std::move(field)), name_(std::move(name)) {}
 
   void add(std::string_view bytes, std::deque<TextPiece>& out) {
+    if (!std::exchange(begun_reading_, true)) bytes = without_byte_order_mark(bytes);
     while (!bytes.empty()) {
       const size_t end = bytes.find('\n');
       const size_t take = end == bytes.npos ? bytes.size() : end + 1;
@@ -82,17 +109,25 @@ class Splitter {
     whole_line_ = true;
   }
 
+  std::string_view without_byte_order_mark(std::string_view bytes) const {
+    if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF"))
+      fail("data: {} is UTF-16; UTF-8 is accepted ('iconv -f UTF-16 -t UTF-8' converts)", name_);
+    return bytes.starts_with("\xEF\xBB\xBF") ? bytes.substr(3) : bytes;
+  }
+
   // Moves what there is of a line into the document, and cuts that if it is long.
   void flush_line(std::deque<TextPiece>& out) {
     document_ += line_;
     line_.clear();
     whole_line_ = false;
     if (document_.size() < piece_bytes) return;
-    const size_t cut = cut_place(document_, 0);
+    const size_t cut = cut_place(document_, searched_);
+    // Two characters at the end may yet become a place to cut.
+    searched_ = document_.size() - 8;
     if (cut > 0)
       emit(out, cut, false);
     else if (document_.size() > longest_piece)
-      emit(out, document_.size(), false);
+      emit(out, whole_characters(document_), false);
   }
 
   void emit(std::deque<TextPiece>& out, size_t bytes, bool last) {
@@ -105,6 +140,7 @@ class Splitter {
       document_.erase(0, bytes);
     }
     begun_ = !last;
+    searched_ = 0;
     out.push_back(std::move(piece));
   }
 
@@ -122,21 +158,25 @@ class Splitter {
       fail("data: {} line {} has no text under '{}'; it has text under: {}", name_, number_, field_,
            keys.empty() ? "nothing" : fmt::format("{}", fmt::join(keys, ", ")));
     }
-    std::string text = found->get<std::string>();
+    const auto& text = found->get_ref<const std::string&>();
     if (is_blank(text)) return;
-    while (text.size() > 2 * piece_bytes) {
-      const size_t cut = cut_place(std::string_view(text).substr(0, 2 * piece_bytes), 0);
-      if (cut == 0) break;
-      out.push_back({text.substr(0, cut), 0, false});
-      text.erase(0, cut);
+    std::string_view rest = text;
+    while (rest.size() > 2 * piece_bytes) {
+      size_t cut = cut_place(rest.substr(0, 2 * piece_bytes), 0);
+      if (cut == 0) cut = whole_characters(rest.substr(0, longest_piece));
+      if (cut == rest.size()) break;
+      out.push_back({std::string(rest.substr(0, cut)), 0, false});
+      rest.remove_prefix(cut);
     }
-    out.push_back({std::move(text), 0, true});
+    out.push_back({std::string(rest), 0, true});
   }
 
   bool json_;
   std::string field_, name_;
   std::string line_, document_;
   int64_t number_ = 0;
+  size_t searched_ = 0;  // up to here document_ has no place to cut
+  bool begun_reading_ = false;
   bool begun_ = false;       // a piece of this document has been given out
   bool after_blank_ = true;  // the line before is blank, or there is none
   bool whole_line_ = true;   // line_ holds its line from the beginning

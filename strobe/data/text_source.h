@@ -7,7 +7,8 @@
 //   "-"                    standard input
 //   .gz .bz2 .xz .zst .tar .zip   with any of these inside
 //
-// A file named outright is read as text whatever its name ends in.
+// A file named outright is read as text whatever its name ends in. UTF-8 is expected; a byte order
+// mark at the beginning of a file is left out.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +43,9 @@ std::vector<TextFile> text_files(const TextOptions& options, std::vector<std::st
 std::string split_named_by(std::string_view path);
 
 /// A piece of a document. Long documents come in several, of about a megabyte each, cut before a
-/// white-space character that is followed by a visible one: there GPT-2's split pattern always
-/// begins a new word, so that the pieces have the tokens of the whole.
+/// white-space character that is followed by another character: there GPT-2's split pattern always
+/// begins a new word, so that the pieces have the tokens of the whole. Only 4 MiB without such a
+/// place are cut anyhow, between two characters.
 struct TextPiece {
   std::string text;
   size_t file = 0;    // its number in the list of files
