@@ -1,6 +1,9 @@
 // The command line: one line a verb.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "apps/options.h"
@@ -18,6 +21,16 @@ extern "C" void on_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
+// Threads that wait for each other spin for milliseconds by default, which on a machine that does
+// anything else takes the core from the thread waited for: a step becomes several times as long.
+// This many turns, some tens of microseconds, cover the gaps between the ops of a step. OpenMP
+// reads its environment while it is loaded, so the program starts itself once more.
+void wait_briefly(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", 1);
+  ::execv("/proc/self/exe", argv);  // where that cannot be, things are slower and not wrong
+}
+
 }  // namespace
 
 bool stop_requested() { return stop != 0; }
@@ -31,6 +44,7 @@ void catch_stop_signals() {
 
 int main(int argc, char** argv) {
   using namespace strobe;
+  wait_briefly(argv);
   try {
     return run_verbs(argc, argv, all_verbs(),
                      "Trains GPT-2 on its own FlashAttention kernels and finds out which training "
