@@ -64,7 +64,7 @@ void print_profile(const OpTotals& ops, int64_t steps) {
 int run_bench(const BenchOptions& options) {
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
-  const int64_t vocab = config.model.vocab > 0 ? config.model.vocab : options.vocab;
+  const int64_t vocab = config.model.vocab != 0 ? config.model.vocab : options.vocab;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;

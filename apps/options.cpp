@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
 
 #include "apps/options.h"
 #include "strobe/core/error.h"
@@ -11,11 +12,21 @@ struct Options::Impl {
 
 namespace {
 
-template <class T>
-void add(CLI::App& app, T& value, const std::string& name, const std::string& help,
-         Options::Need need) {
-  CLI::Option* option = app.add_option(name, value, help);
+void add(CLI::Option* option, const char* type, Options::Need need) {
+  option->type_name(type);
   if (need == Options::required) option->required();
+}
+
+// CLI11's own message for "--steps abc" says neither what it found nor what it takes.
+template <class T>
+auto reader(T& value, const std::string& name, const char* accepted) {
+  return [&value, name, accepted](const std::string& text) {
+    T parsed{};
+    const char* end = text.data() + text.size();
+    const auto [last, error] = std::from_chars(text.data(), end, parsed);
+    if (error != std::errc() || last != end) fail("{}: '{}' is not {}", name, text, accepted);
+    value = parsed;
+  };
 }
 
 CLI::App* find(CLI::App& app, const std::string& name) {
@@ -24,11 +35,26 @@ CLI::App* find(CLI::App& app, const std::string& name) {
   return nullptr;
 }
 
-// "did you mean" for a mistyped verb; CLI11 says only that it was not expected.
-std::string suggest_verb(const std::vector<Verb>& verbs, const std::string& word) {
+// What was wrong, and what was probably meant. CLI11 says of a mistyped verb only that one is
+// required.
+std::string describe(const CLI::ParseError& error, CLI::App& app, const std::string& word) {
   std::vector<std::string> names;
-  for (const Verb& verb : verbs) names.push_back(verb.name.substr(0, verb.name.find(' ')));
-  return nearest(word, names.data(), names.size());
+  for (const CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
+  if (!names.empty()) {
+    if (word.empty()) return fmt::format("no verb given; known are {}", fmt::join(names, ", "));
+    const bool option = word.starts_with('-');
+    const std::string meant = option ? "" : nearest(word, names.data(), names.size());
+    const std::string hint = meant.empty() ? fmt::format("known are {}", fmt::join(names, ", "))
+                                           : fmt::format("did you mean '{}'?", meant);
+    return fmt::format("no {} is named '{}'; {}", option ? "option" : "verb", word, hint);
+  }
+  const std::vector<std::string> extras = app.remaining();
+  if (extras.empty()) return error.what();
+  for (const CLI::Option* option : app.get_options()) names.push_back(option->get_name());
+  const std::string meant = nearest(extras[0], names.data(), names.size());
+  return fmt::format("'{}' was not expected{}", extras[0],
+                     meant.starts_with("--") ? fmt::format("; did you mean '{}'?", meant) : "");
 }
 
 }  // namespace
@@ -38,17 +64,19 @@ void Options::flag(bool& value, const std::string& name, const std::string& help
 }
 void Options::value(std::string& value, const std::string& name, const std::string& help,
                     Need need) {
-  add(impl_.app, value, name, help, need);
+  add(impl_.app.add_option(name, value, help), "TEXT", need);
 }
 void Options::value(int64_t& value, const std::string& name, const std::string& help, Need need) {
-  add(impl_.app, value, name, help, need);
+  const std::function<void(const std::string&)> read = reader(value, name, "an integer");
+  add(impl_.app.add_option_function(name, read, help), "INTEGER", need);
 }
 void Options::value(double& value, const std::string& name, const std::string& help, Need need) {
-  add(impl_.app, value, name, help, need);
+  const std::function<void(const std::string&)> read = reader(value, name, "a number");
+  add(impl_.app.add_option_function(name, read, help), "NUMBER", need);
 }
 void Options::values(std::vector<std::string>& values, const std::string& name,
                      const std::string& help, Need need) {
-  add(impl_.app, values, name, help, need);
+  add(impl_.app.add_option(name, values, help), "TEXT", need);
 }
 
 int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::string& about,
@@ -85,11 +113,16 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    const std::string word = argc > 1 ? argv[1] : "";
-    const std::string meant = argc > 1 && !find(app, word) ? suggest_verb(verbs, word) : "";
-    const std::string hint = meant.empty() ? "" : fmt::format("; did you mean '{}'?", meant);
-    fmt::print(stderr, "strobe: {}{}\nstrobe: 'strobe {}--help' shows what is accepted\n",
-               error.what(), hint, find(app, word) ? word + " " : "");
+    CLI::App* at = &app;
+    std::string path, word;
+    for (int i = 1; i < argc; ++i) {
+      CLI::App* next = find(*at, word = argv[i]);
+      if (!next) break;
+      at = next, path += word + " ", word.clear();
+    }
+    fmt::print(stderr, "strobe: {}{}; 'strobe {}--help' shows what is accepted\n",
+               path.empty() ? "" : path.substr(0, path.size() - 1) + ": ",
+               describe(error, *at, word), path);
     return 1;
   }
   return chosen();

@@ -33,6 +33,8 @@ int report_end(RunState state, const RunFolder& folder) {
 }
 
 int run_train(const TrainOptions& options) {
+  if (options.recipe.empty())
+    fail("train: no recipe given; it takes a TOML file, such as those in recipes/");
   const LoadedConfig loaded = load_config(options.recipe, options.overrides);
   if (options.print_config) {
     fmt::print("{}", print_config(loaded));
@@ -44,21 +46,22 @@ int run_train(const TrainOptions& options) {
   if (!options.dry_run && std::filesystem::exists(path))
     fail("train: the run folder {} exists; 'strobe resume {}' continues it, --run names another",
          path, path);
-  catch_stop_signals();
   Trainer trainer(loaded.config, stop_requested);
   if (options.dry_run) {
     fmt::print("{}", trainer.describe());
     return 0;
   }
+  trainer.initialise();  // what has no memory or no weights to start from leaves no folder behind
   RunFolder folder = RunFolder::create(path, trainer.config());
+  catch_stop_signals();
   return report_end(trainer.run(folder, /*resume=*/false), folder);
 }
 
 int run_resume(const std::string& run, const std::vector<std::string>& overrides) {
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
-  catch_stop_signals();
   Trainer trainer(loaded.config, stop_requested);
+  catch_stop_signals();
   if (!overrides.empty()) folder.write_config(trainer.config());
   return report_end(trainer.run(folder, /*resume=*/true), folder);
 }
@@ -71,7 +74,7 @@ Verb verb_train() {
       "strobe train recipes/gpt2-30m-wikitext2.toml data.path=data/wikitext-2 optimizer.lr=3e-4",
       [](Options& options) {
         auto o = std::make_shared<TrainOptions>();
-        options.value(o->recipe, "recipe", "recipe file (TOML)", Options::required);
+        options.value(o->recipe, "recipe", "recipe file (TOML), such as those in recipes/");
         options.values(o->overrides, "overrides",
                        "key=value, for any key that --keys lists: optimizer.lr=3e-4");
         options.value(o->run, "--run", "run folder; runs/<name> unless given");

@@ -132,7 +132,7 @@ Field& find_field(std::vector<Field>& fields, std::string_view path, const std::
     if (field.path == path) return field;
   const std::string meant = suggest_key(path);
   fail("config: unknown key '{}' ({}){}", path, origin,
-       meant.empty() ? "; 'strobe train --help' lists the keys"
+       meant.empty() ? "; 'strobe train --keys' lists the keys"
                      : fmt::format("; did you mean '{}'?", meant));
 }
 

@@ -57,7 +57,7 @@ std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& orig
 std::vector<TomlEntry> read_toml(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   std::ostringstream text;
-  if (!stream || !(text << stream.rdbuf())) fail("config: cannot read {}", file);
+  if (!stream || !(text << stream.rdbuf())) fail("config: cannot read {}; a recipe is a TOML file, such as those in recipes/", file);
   return parse_toml(text.str(), file);
 }
 

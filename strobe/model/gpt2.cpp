@@ -32,6 +32,12 @@ const ModelConfig& checked(const ModelConfig& m) {
                                     {"context", m.context}})
     if (value < 1 || value > (1 << 24))
       fail("model.{}: {} is not a size; it takes 1 to {}", name, value, 1 << 24);
+  constexpr double kMostParameters = 1e13;  // beyond, sizes in bytes come near to 2^63
+  const double matrices = static_cast<double>(m.layers) * static_cast<double>(m.channels) *
+                          static_cast<double>(4 * m.channels + 2 * m.feed_forward);
+  if (matrices > kMostParameters)
+    fail("model: {} layers of {} channels have {:.1e} parameters; at most {:.0e} are accepted",
+         m.layers, m.channels, matrices, kMostParameters);
   if (m.channels % m.heads != 0)
     fail("model: channels ({}) must be divisible by heads ({})", m.channels, m.heads);
   if (m.channels / m.heads > 256)

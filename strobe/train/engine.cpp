@@ -34,15 +34,32 @@ std::vector<EnginePlan::Part> merge_by_name(const std::vector<Arena::Entry>& ent
 
 }  // namespace
 
+void check_shape(const EngineShape& shape, int64_t context) {
+  if (shape.sequences < 1 || shape.micro_batches < 1)
+    fail("train: micro_batch ({}) and grad_accum ({}) must be 1 or more", shape.sequences,
+         shape.micro_batches);
+  if (shape.length < 1 || shape.length > context)
+    fail("train.sequence: {} tokens do not fit the model's context of {}", shape.length, context);
+  constexpr int64_t kMostRows = int64_t{1} << 30;
+  if (shape.sequences > kMostRows / shape.length)
+    fail("train: {} sequences of {} tokens are more than one micro-batch can hold", shape.sequences,
+         shape.length);
+}
+
 Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
                std::unique_ptr<Backend> ops)
     : shape_(shape), ops_(std::move(ops)) {
+  constexpr int64_t kMostThreads = 1024;
+  if (config.threads < 0 || config.threads > kMostThreads)
+    fail("threads: {} is not a number of threads; it takes 0 (one a core) to {}", config.threads,
+         kMostThreads);
   set_threads(static_cast<int>(config.threads));
   if (!ops_) ops_ = make_backend(config.backend);
   dtype_ = resolve_precision(config.precision, ops_->info());
   clip_ = config.optimizer.clip;
   model_ = make_model(config, vocab);
   params_ = params_of(*model_);
+  if (shape.training) check_shape(shape, config.model.context);
   if (shape.training) optimizer_ = make_optimizer(config.optimizer);
 
   // The same code as a real run, over an arena without memory and a backend that only counts.
@@ -51,8 +68,15 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
   lay_out(measuring);
   if (shape_.length > 0) {
     if (shape.training) {
-      run_step(planning, measuring, shape_.micro_batches, [](int64_t) {});
-      plan_.step_flops = total_of(planning.ops()).flops;
+      // One micro-batch and then two tell what any number of them takes.
+      run_step(planning, measuring, 1, [](int64_t) {});
+      const double one = total_of(planning.ops()).flops;
+      plan_.step_flops = one;
+      if (shape_.micro_batches > 1) {
+        run_step(planning, measuring, 2, [](int64_t) {});
+        const double two = total_of(planning.ops()).flops - one;
+        plan_.step_flops += static_cast<double>(shape_.micro_batches - 1) * (two - one);
+      }
     }
     Context ctx{planning, measuring, dtype_, /*training=*/false};
     model_->evaluate(ctx, losses_, batch_);

@@ -21,6 +21,10 @@ struct EngineShape {
   int64_t micro_batches = 1;          // in one optimizer step
 };
 
+/// Throws Error unless a training run of this shape can be: every size 1 or more, sequences within
+/// the context, no more rows than one micro-batch can hold.
+void check_shape(const EngineShape& shape, int64_t context);
+
 /// What one engine needs, known before anything is allocated.
 struct EnginePlan {
   struct Part {

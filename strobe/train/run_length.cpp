@@ -37,10 +37,13 @@ double RunLength::in_schedule_unit(Length length, const std::string& key) const 
 RunLength run_length(const TrainConfig& train, double tokens_per_step, double tokens_per_epoch) {
   RunLength out;
   out.tokens_per_step = tokens_per_step, out.tokens_per_epoch = tokens_per_epoch;
+  constexpr double kLongest = 1e15;  // in any unit: counts stay whole numbers in double precision
   int set = 0;
   const auto take = [&](const std::optional<double>& value, Length::Unit unit) {
     if (!value) return;
     if (!(*value > 0)) fail("train: the length of the run is {}; it takes more than 0", *value);
+    if (*value > kLongest)
+      fail("train: the length of the run is {}; it takes at most {:.0e}", *value, kLongest);
     out.unit = unit, out.total = *value, ++set;
   };
   take(train.steps, Length::Unit::steps);

@@ -33,15 +33,15 @@ Config resolve(Config config, const Dataset& dataset) {
     fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
          config.model.vocab, dataset.vocab(), dataset.folder());
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
-  if (config.train.sequence < 1 || config.train.sequence > config.model.context)
-    fail("train.sequence: {} tokens do not fit the model's context of {}", config.train.sequence,
-         config.model.context);
-  if (config.train.micro_batch < 1 || config.train.grad_accum < 1)
-    fail("train: micro_batch ({}) and grad_accum ({}) must be 1 or more", config.train.micro_batch,
-         config.train.grad_accum);
-  if (config.train.micro_batch * config.train.sequence > (int64_t{1} << 30))
-    fail("train: {} sequences of {} tokens are more than one micro-batch can hold",
-         config.train.micro_batch, config.train.sequence);
+  check_shape({.sequences = config.train.micro_batch,
+               .length = config.train.sequence,
+               .micro_batches = config.train.grad_accum},
+              config.model.context);
+  for (const auto& [key, value] :
+       {std::pair<const char*, int64_t>{"eval.tokens", config.eval.tokens},
+        {"checkpoint.keep", config.checkpoint.keep},
+        {"sample.tokens", config.sample.tokens}})
+    if (value < 0) fail("{}: {} is negative; it takes 0 or more", key, value);
   if (!config.schedule.record.empty())
     config.train.steps =
         static_cast<double>(recorded_learning_rates(config.schedule.record).size()),
@@ -218,8 +218,16 @@ void Trainer::save(const StepEvent& event) {
   checkpoint_seconds_ += now() - begin, ++saves_;
 }
 
-void Trainer::start(RunFolder& folder, bool resume) {
+void Trainer::initialise() {
   engine_.allocate();
+  initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
+  if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
+  initialised_ = true;
+}
+
+void Trainer::start(RunFolder& folder, bool resume) {
+  if (resume) engine_.allocate();
+  if (!resume && !initialised_) initialise();
   checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
   line_ = std::make_unique<ProgressLine>("", engine_.plan().bytes);
   folder.write_environment(environment());
@@ -232,8 +240,6 @@ void Trainer::start(RunFolder& folder, bool resume) {
     folder.truncate_events(state_.step);
     return;
   }
-  initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
-  if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
   save({});
 }
 

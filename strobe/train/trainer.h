@@ -29,6 +29,10 @@ class Trainer {
   std::string describe() const;
   const Config& config() const { return config_; }
 
+  /// Takes the memory and gives the parameters their first values; throws Error when there is too
+  /// little of it, or no run to start from. run() does so itself where it was not done before.
+  void initialise();
+
   /// Trains from the start in a new folder, or on from the newest whole checkpoint.
   RunState run(RunFolder& folder, bool resume);
 
@@ -55,6 +59,7 @@ class Trainer {
   std::vector<float> recorded_lr_;  // of the run that is being repeated
 
   TrainState state_;
+  bool initialised_ = false;
   Evaluation last_evaluation_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
   std::unique_ptr<ProgressLine> line_;

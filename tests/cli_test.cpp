@@ -1,0 +1,317 @@
+// The program as a user meets it: each kind of bad input gets one message, status 1 and leaves
+// nothing behind; the verbs from training to generation work on a tiny dataset.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "strobe/core/error.h"
+#include "tests/reference/tiny_dataset.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string slurp(const std::string& file) {
+  std::ostringstream out;
+  out << std::ifstream(file, std::ios::binary).rdbuf();
+  return out.str();
+}
+
+struct Result {
+  int status = -1;  // 128 + signal when a signal ended it
+  std::string out, error;
+};
+
+class CommandLine : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<reference::TemporaryFolder>();
+    reference::write_tiny_dataset(at("data"));
+    std::ofstream(at("tiny.toml")) << R"(data.path = "data"
+threads = 1
+[model]
+layers = 1
+channels = 32
+heads = 2
+context = 24
+[train]
+steps = 4
+micro_batch = 2
+)";
+    std::ofstream(at("unclosed.toml")) << "[model\nlayers = 1\n";
+    std::ofstream(at("list.toml")) << "optimizer.lr = [1, 2]\n";
+    std::ofstream(at("empty.txt")) << " \n";
+    std::ofstream(at("text.txt")) << "The river ran by the mill.\n";
+    ASSERT_EQ(strobe("train tiny.toml --run run").status, 0);
+
+    fs::copy(at("run"), at("damaged"), fs::copy_options::recursive);
+    for (const auto& entry : fs::directory_iterator(at("damaged/checkpoints")))
+      if (entry.is_directory()) flip(entry.path() / "model.safetensors", -3);
+    for (const char* name : {"flipped", "truncated", "foreign", "huge"})
+      fs::copy(at("data"), at(name), fs::copy_options::recursive);
+    flip(at("flipped/train-00000.tokens"), -100);
+    fs::resize_file(at("truncated/train-00000.tokens"), 1000);
+    std::ofstream(at("foreign/train-00000.tokens")) << std::string(5000, 'x');
+    // A token count that no file could hold, in the shard's header (see ShardHeader).
+    std::fstream huge(at("huge/train-00000.tokens"),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    huge.seekp(16).write("\xff\xff\xff\xff\xff\xff\xff\x7f", 8);
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static std::string at(const std::string& name) { return folder_->file(name); }
+
+  static void flip(const std::string& file, int64_t from_end) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekg(from_end, std::ios::end);
+    const auto position = stream.tellg();
+    const char byte = static_cast<char>(stream.get() ^ 4);
+    stream.seekp(position).put(byte);
+  }
+
+  // Starts `strobe` with `arguments` (read by the shell) in the test's folder.
+  static pid_t start(const std::string& arguments) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    const std::string command =
+        fmt::format("cd '{}' && exec '{}' {} >out.log 2>error.log </dev/null", folder_->path(),
+                    STROBE_BINARY, arguments);
+    ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    ::_exit(127);
+  }
+  static int wait_for(pid_t child) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  static Result strobe(const std::string& arguments) {
+    const int status = wait_for(start(arguments));
+    return {status, slurp(at("out.log")), slurp(at("error.log"))};
+  }
+  static std::set<std::string> files() {
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_->path()))
+      if (!entry.path().filename().string().ends_with(".log")) names.insert(entry.path());
+    return names;
+  }
+
+  // One row of the table: refused, with `part` in the one line it says.
+  static void expect_refused(const std::string& arguments, const std::string& part) {
+    SCOPED_TRACE("strobe " + arguments);
+    const std::set<std::string> before = files();
+    const Result result = strobe(arguments);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.error.find(part), std::string::npos)
+        << "should say: " << part << "\nsaid: " << result.error;
+    EXPECT_EQ(result.error.find("internal error"), std::string::npos) << result.error;
+    EXPECT_TRUE(result.error.starts_with("strobe: ")) << result.error;
+    EXPECT_EQ(std::ranges::count(result.error, '\n'), 1) << result.error;
+    EXPECT_EQ(files(), before) << "something was left behind";
+  }
+
+  static std::unique_ptr<reference::TemporaryFolder> folder_;
+};
+std::unique_ptr<reference::TemporaryFolder> CommandLine::folder_;
+
+struct Row {
+  const char *arguments, *message;
+};
+
+TEST_F(CommandLine, RefusesMistypedVerbsAndOptions) {
+  constexpr Row kRows[] = {
+      {"", "no verb given; known are train"},
+      {"trian tiny.toml", "no verb is named 'trian'; did you mean 'train'?"},
+      {"frobnicate", "known are train, resume"},
+      {"tokenizer", "tokenizer: no verb given; known are train, encode, decode"},
+      {"tokenizer encod", "did you mean 'encode'?"},
+      {"--josn", "no option is named '--josn'"},
+      {"train", "no recipe given"},
+      {"train tiny.toml --rnu x", "did you mean '--run'?"},
+      {"resume", "run is required"},
+      {"doctor x", "'x' was not expected"},
+      {"generate run --seed x", "--seed: 'x' is not an integer"},
+      {"generate run --temperature warm", "--temperature: 'warm' is not a number"},
+      {"bench step tiny.toml --steps 1.5", "--steps: '1.5' is not an integer"},
+      {"tokenizer train --text text.txt --vocab abc", "--vocab: 'abc' is not an integer"},
+  };
+  for (const Row& row : kRows) expect_refused(row.arguments, row.message);
+}
+
+TEST_F(CommandLine, RefusesWrongConfigurations) {
+  constexpr Row kRows[] = {
+      {"missing.toml", "cannot read missing.toml"},
+      {"data", "cannot read data"},
+      {"unclosed.toml", "unclosed.toml:1"},
+      {"list.toml", "it takes one value"},
+      {"tiny.toml lr", "write key=value"},
+      {"tiny.toml optimiser.lr=1", "did you mean 'optimizer.lr'?"},
+      {"tiny.toml learning_rate=1", "did you mean 'optimizer.lr'?"},
+      {"tiny.toml block_size=64", "did you mean 'model.context'?"},
+      {"tiny.toml n_embd=64", "did you mean 'model.channels'?"},
+      {"tiny.toml per_device_train_batch_size=4", "did you mean 'train.micro_batch'?"},
+      {"tiny.toml qqqqqqqqqq=4", "'strobe train --keys' lists the keys"},
+      {"tiny.toml train.steps=abc", "train.steps: 'abc' is not a number"},
+      {"tiny.toml model.layers=2.5", "'2.5' is not an integer"},
+      {"tiny.toml optimizer.decay_embeddings=maybe", "neither true nor false"},
+      {"tiny.toml eval.every=often", "eval.every: length: 'often'"},
+      {"tiny.toml train.tokens=9 train.epochs=1", "both set the length"},
+      {"tiny.toml train.steps=0", "more than 0"},
+      {"tiny.toml train.steps=1e300", "at most"},
+      {"tiny.toml model.preset=gpt2-124", "known are gpt2-124m"},
+      {"tiny.toml model.heads=3", "divisible by heads (3)"},
+      {"tiny.toml model.kv_heads=-1", "kv_heads"},
+      {"tiny.toml model.dropout=1", "model.dropout"},
+      {"tiny.toml model.layers=0", "model.layers: 0"},
+      {"tiny.toml model.context=5000", "training split"},
+      {"tiny.toml train.sequence=25", "context of 24"},
+      {"tiny.toml train.micro_batch=0", "micro_batch (0)"},
+      {"tiny.toml train.grad_accum=-1", "grad_accum (-1)"},
+      {"tiny.toml model.vocab=100", "fewer than the 270"},
+      {"tiny.toml eval.tokens=-1", "eval.tokens: -1"},
+      {"tiny.toml checkpoint.keep=-1", "checkpoint.keep: -1"},
+      {"tiny.toml threads=100000", "threads: 100000"},
+      {"tiny.toml threads=-1", "threads: -1"},
+      {"tiny.toml optimizer.lr=-1", "optimizer.lr: -1"},
+      {"tiny.toml optimizer.name=muom", "did you mean 'muon'?"},
+      {"tiny.toml attention.algorithm=flash9", "known are automatic, naive"},
+      {"tiny.toml precision=f16", "known are auto, f32, bf16"},
+      {"tiny.toml backend=tpu", "known are auto, cpu"},
+      {"tiny.toml data.path=", "data.path is not set"},
+      {"tiny.toml init_from=missing", "missing"},
+      {"tiny.toml sample.tokens=25", "do not fit the context of 24"},
+  };
+  for (const Row& row : kRows)
+    expect_refused(fmt::format("train {} --run new", row.arguments), row.message);
+}
+
+TEST_F(CommandLine, RefusesWhatDoesNotFitInMemoryBeforeTraining) {
+  const auto begin = std::chrono::steady_clock::now();
+  // 10^12 parameters: 12 L C^2.
+  expect_refused("train tiny.toml model.layers=80 model.channels=32768 model.heads=128 --run new",
+                 "are available");
+  expect_refused(
+      "train tiny.toml model.layers=16777216 model.channels=16777216 model.heads=65536 "
+      "--run new",
+      "parameters; at most");
+  expect_refused("train tiny.toml train.grad_accum=4000000000000 --run new", "are available");
+  expect_refused("bench step tiny.toml train.sequence=-3", "context of 24");
+  expect_refused("bench step tiny.toml train.micro_batch=0", "micro_batch (0)");
+  expect_refused("bench step tiny.toml model.vocab=-4", "model.vocab: -4");
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(passed.count(), 10);
+}
+
+TEST_F(CommandLine, RefusesDamagedOrMissingData) {
+  constexpr Row kRows[] = {
+      {"data info missing", "no dataset.json"},
+      {"train tiny.toml data.path=missing --run new", "no dataset.json"},
+      {"train tiny.toml data.path=flipped --run new", "checksum"},
+      {"train tiny.toml data.path=truncated --run new", "train-00000.tokens"},
+      {"train tiny.toml data.path=foreign --run new", "train-00000.tokens"},
+      {"train tiny.toml data.path=huge --run new", "train-00000.tokens"},
+      {"data info flipped", "checksum"},
+      {"data prepare --text empty.txt --out new", "empty"},
+      {"data prepare --text missing.txt --out new", "missing.txt"},
+      {"data prepare --text text.txt --out data", "data exists"},
+      {"data prepare --out new", "--text"},
+      {"data prepare --text text.txt --out new --valid 2", "--valid 2"},
+      {"data prepare --text text.txt --out new --tokenizer train:abc", "train:2048"},
+      {"data prepare --text text.txt --out new --tokenizer gpt5", "gpt5"},
+      {"data prepare --corpus wikitext-9 --out new", "wikitext-103"},
+      {"tokenizer encode --tokenizer missing.json", "no file missing.json"},
+      {"tokenizer encode --tokenizer tiny.toml", "tiny.toml"},
+      {"tokenizer decode --tokenizer data/tokenizer.json 270", "0 to 269"},
+      {"tokenizer decode --tokenizer data/tokenizer.json one", "'one' is not a token id"},
+  };
+  for (const Row& row : kRows) expect_refused(row.arguments, row.message);
+}
+
+TEST_F(CommandLine, RefusesWrongRuns) {
+  constexpr Row kRows[] = {
+      {"train tiny.toml --run run", "the run folder run exists"},
+      {"train tiny.toml --run data/dataset.json/x", "data/dataset.json/x"},
+      {"resume missing", "no run folder missing"},
+      {"resume data", "not a run folder"},
+      {"resume run train.step=9", "did you mean 'train.steps'?"},
+      {"eval missing", "no folder missing"},
+      {"eval run --split tset", "it has train, valid"},
+      {"eval damaged", "damaged"},
+      {"generate damaged --prompt a", "damaged"},
+      {"generate run --temperature -1", "temperature -1"},
+      {"generate run --top-p 2", "top-p 2"},
+      {"generate run --top-k -1", "top-k -1"},
+      {"generate run --max-new-tokens 0", "--max-new-tokens 0"},
+      {"generate run --prompt 'zq zq zq zq zq zq zq zq zq zq zq'", "context of 24"},
+      {"report missing --out new.html", "no run folder missing"},
+  };
+  for (const Row& row : kRows) expect_refused(row.arguments, row.message);
+  const Result result = strobe("resume damaged");  // one line for each checkpoint passed over
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.error.find("is damaged"), std::string::npos) << result.error;
+}
+
+TEST_F(CommandLine, OneProcessAtATimeAndCtrlCSaves) {
+  const pid_t first = start("train tiny.toml train.steps=1000000000 --run long");
+  for (int i = 0; i < 200 && !fs::exists(at("long/events.jsonl")); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  ASSERT_TRUE(fs::exists(at("long/events.jsonl")));
+  const Result second = strobe("resume long");
+  EXPECT_EQ(second.status, 1);
+  EXPECT_NE(second.error.find("long"), std::string::npos) << second.error;
+  ::kill(first, SIGINT);
+  EXPECT_EQ(wait_for(first), 130);
+  const Result resumed = strobe("resume long train.steps=1 --nonsense");
+  EXPECT_EQ(resumed.status, 1);
+  EXPECT_EQ(strobe("eval long").status, 0);
+}
+
+TEST_F(CommandLine, TrainsResumesEvaluatesGeneratesAndMeasures) {
+  const auto expect_keys = [&](const std::string& arguments,
+                               std::initializer_list<const char*> keys) {
+    SCOPED_TRACE(arguments);
+    const Result result = strobe(arguments);
+    EXPECT_EQ(result.status, 0) << result.error;
+    EXPECT_TRUE(result.out.starts_with("{")) << result.out;
+    for (const char* key : keys)
+      EXPECT_NE(result.out.find(fmt::format("\"{}\": ", key)), std::string::npos)
+          << key << " is not in " << result.out;
+    EXPECT_EQ(result.out.find("nan"), std::string::npos) << result.out;
+  };
+  const Result trained = strobe("train tiny.toml --run happy");
+  EXPECT_EQ(trained.status, 0) << trained.error;
+  EXPECT_EQ(strobe("resume happy train.steps=6").status, 0);
+  EXPECT_TRUE(fs::exists(at("happy/checkpoints/step_00000006")));
+  const std::string log = slurp(at("happy/events.jsonl"));
+  for (const char* key :
+       {"step", "tokens", "seconds", "train/loss", "lr", "train/grad_norm", "tokens_per_second"})
+    EXPECT_NE(log.find(fmt::format("\"{}\": ", key)), std::string::npos) << key;
+  expect_keys("eval happy --json",
+              {"split", "tokens", "loss", "token_perplexity", "word_perplexity", "bits_per_byte"});
+  expect_keys(
+      "bench step tiny.toml --steps 1 --json",
+      {"step_ms", "tokens_per_second", "gflops", "parameters", "planned_bytes", "peak_bytes"});
+  const Result text = strobe("generate happy --prompt 'the river' --max-new-tokens 5 --seed 3");
+  EXPECT_EQ(text.status, 0) << text.error;
+  EXPECT_TRUE(text.out.starts_with("the river")) << text.out;
+  EXPECT_EQ(strobe("generate happy --prompt 'the river' --max-new-tokens 5 --seed 3").out,
+            text.out);
+  const Result planned = strobe("train tiny.toml --dry-run --run planned");
+  EXPECT_EQ(planned.status, 0);
+  EXPECT_FALSE(fs::exists(at("planned")));
+  EXPECT_NE(strobe("train --keys").out.find("optimizer.lr"), std::string::npos);
+  EXPECT_NE(strobe("train --help").out.find("--keys"), std::string::npos);
+  EXPECT_NE(strobe("train tiny.toml --print-config").out.find("tiny.toml:"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace strobe
