@@ -132,6 +132,19 @@ TEST_F(Checkpoint, ReadsBackEveryBit) {
   EXPECT_EQ(only_values.stored(), Weights(1.5f, 0).stored());
 }
 
+// Large enough to be written in several pieces, with a rest.
+TEST_F(Checkpoint, OfManyPiecesReadsBackEveryBit) {
+  constexpr int64_t kChannels = 330'001;
+  const Weights written(1.5f, 2, kChannels);
+  save(written, state(1));
+  // Two states of 7 and of 7 - 3 rows.
+  ASSERT_GT(fs::file_size(path(1) + "/optimizer.safetensors"), 2 * 11 * kChannels * sizeof(float));
+  Weights read(-9, 2, kChannels);
+  load(read);
+  EXPECT_TRUE(notes_.empty());
+  EXPECT_TRUE(read.stored() == written.stored());
+}
+
 TEST_F(Checkpoint, IsOfTheMomentOfTheSave) {
   Weights weights(1);
   const std::vector<float> before = weights.stored();

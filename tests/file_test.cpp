@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
 
 #include "strobe/core/error.h"
+#include "strobe/core/files.h"
 
 namespace strobe {
 namespace {
@@ -31,6 +34,37 @@ TEST(File, ReadsWhatItWrote) {
     EXPECT_EQ(read_file("test", folder + "a", 3000000), text);
     EXPECT_EQ(files_in(folder), 1);
   }
+}
+
+TEST(FileWriter, PastTheCacheOrNotWritesTheSame) {
+  const std::string folder = test_folder();
+  constexpr size_t kUnits = 5, kSize = kUnits * FileWriter::kDirectUnit;
+  const std::unique_ptr<char, void (*)(void*)> memory(
+      static_cast<char*>(std::aligned_alloc(FileWriter::kDirectUnit, kSize)), std::free);
+  for (size_t i = 0; i < kSize; ++i) memory.get()[i] = static_cast<char>(i * 31 >> 3);
+  const std::string bytes(memory.get(), kSize);
+  // A whole number of units; then an odd size, odd memory, and, after it, an odd offset.
+  for (const size_t first : {kSize, FileWriter::kDirectUnit, size_t{5}}) {
+    FileWriter writer("test", folder + "a");
+    writer.bypass_cache(true);
+    writer.write(memory.get(), first);
+    writer.write(memory.get() + first, kSize - first);
+    writer.write("end", 3);
+    writer.commit();
+    EXPECT_EQ(read_file("test", folder + "a", 1 << 20), bytes + "end") << first;
+    EXPECT_EQ(files_in(folder), 1);
+  }
+}
+
+TEST(FileWriter, WithoutCommitNothingStays) {
+  const std::string folder = test_folder();
+  write_file("test", folder + "a", "before");
+  {
+    FileWriter writer("test", folder + "a");
+    writer.write("after", 5);
+  }
+  EXPECT_EQ(read_file("test", folder + "a", 100), "before");
+  EXPECT_EQ(files_in(folder), 1);
 }
 
 TEST(File, LeavesWhatWasThereWhenItCannotWrite) {

@@ -73,11 +73,21 @@ void FileWriter::write(const void* data, size_t size) {
   size_ += static_cast<int64_t>(size);
 }
 
+void FileWriter::bypass_cache(bool bypass) {
+  const int flags = ::fcntl(descriptor_, F_GETFL);
+  const int wanted = bypass ? flags | O_DIRECT : flags & ~O_DIRECT;
+  direct_ = flags >= 0 && ::fcntl(descriptor_, F_SETFL, wanted) == 0 && bypass;
+}
+
 void FileWriter::write_at(int64_t offset, const void* data, size_t size) {
   const char* from = static_cast<const char*>(data);
   while (size > 0) {
     const ssize_t written = ::pwrite(descriptor_, from, size, offset);
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EINVAL && direct_) {
+      bypass_cache(false);
+      continue;
+    }
     if (written <= 0) fail("{}: cannot write {}: {}", operation_, file_, std::strerror(errno));
     from += written, offset += written, size -= static_cast<size_t>(written);
   }

@@ -45,6 +45,11 @@ class FileWriter {
   FileWriter& operator=(const FileWriter&) = delete;
 
   void write(const void* data, size_t size);
+  /// Asks that later writes go past the page cache: at the disk's own rate, and without taking
+  /// memory or time from what runs beside. That takes whole multiples of kDirectUnit, from memory
+  /// and to an offset aligned to it; other writes, and file systems that cannot, use the cache.
+  void bypass_cache(bool bypass);
+  static constexpr size_t kDirectUnit = 4096;
   /// Overwrites bytes already written.
   void write_at(int64_t offset, const void* data, size_t size);
   int64_t size() const { return size_; }
@@ -54,6 +59,7 @@ class FileWriter {
   std::string operation_, file_, temporary_;
   int descriptor_ = -1;
   int64_t size_ = 0;
+  bool direct_ = false;
 };
 
 /// Makes the entries of a folder durable.

@@ -1,8 +1,12 @@
 #include "strobe/io/checkpoint.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -60,30 +64,56 @@ std::map<std::string, Tensor> optimizer_tensors(std::span<Param* const> params) 
 
 // A whole safetensors file in host memory.
 struct Image {
-  std::unique_ptr<std::byte[]> memory;
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> memory;
   size_t size = 0;
 
+  explicit Image(size_t bytes) : size(bytes) {
+    // Training waits for the copy into it, and most of that is the kernel's work on each new page:
+    // large pages make it little. They are aligned for writing past the page cache, too.
+    constexpr size_t kPage = 2 << 20;
+    static_assert(kPage % FileWriter::kDirectUnit == 0);
+    const size_t room = (bytes + kPage - 1) / kPage * kPage;
+    memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, room)));
+    if (!memory)
+      fail("checkpoint: no memory for a copy of {}", format_bytes(static_cast<int64_t>(bytes)));
+    ::madvise(memory.get(), room, MADV_HUGEPAGE);  // a hint
+  }
   std::span<const std::byte> bytes() const { return {memory.get(), size}; }
 };
 
 Image image_of(Backend& ops, const std::map<std::string, Tensor>& tensors) {
   std::map<std::string, int64_t> offsets;
   const std::string header = safetensors_header(tensors, {{"format", "pt"}}, offsets);
-  Image out;
-  out.size = header.size();
-  for (const auto& [name, tensor] : tensors) out.size += static_cast<size_t>(tensor.bytes());
-  // Not cleared first: training waits for this copy.
-  out.memory = std::make_unique_for_overwrite<std::byte[]>(out.size);
+  size_t size = header.size();
+  for (const auto& [name, tensor] : tensors) size += static_cast<size_t>(tensor.bytes());
+  Image out(size);
   std::memcpy(out.memory.get(), header.data(), header.size());
   for (const auto& [name, tensor] : tensors)
     ops.download(out.memory.get() + offsets.at(name), tensor);
   return out;
 }
 
-void write_whole(const std::string& file, std::span<const std::byte> bytes) {
+void write_whole(const std::string& file, std::string_view text) {
   FileWriter writer("checkpoint", file);
-  writer.write(bytes.data(), bytes.size());
+  writer.write(text.data(), text.size());
   writer.commit();
+}
+
+// Writes all of an image, and returns its checksum, which is computed meanwhile.
+uint64_t write_whole(const std::string& file, const Image& image) {
+  constexpr size_t kPiece = 16 << 20;
+  auto sum = std::async(std::launch::async, [&] { return checksum(image.bytes()); });
+  FileWriter writer("checkpoint", file);
+  writer.bypass_cache(true);
+  std::span<const std::byte> left = image.bytes();
+  for (; left.size() >= kPiece; left = left.subspan(kPiece)) writer.write(left.data(), kPiece);
+  writer.bypass_cache(false);
+  writer.write(left.data(), left.size());
+  writer.commit();
+  return sum.get();
 }
 
 // The text of state.json: an object that lacks its end, and a last member that vouches for it.
@@ -143,6 +173,8 @@ void upload(const SafetensorsFile& file, Backend& ops,
 }  // namespace
 
 struct CheckpointWriter::Snapshot {
+  Snapshot(const TrainState& state, Image model, Image optimizer)
+      : state(state), model(std::move(model)), optimizer(std::move(optimizer)) {}
   TrainState state;
   Image model, optimizer;
 };
@@ -179,10 +211,8 @@ void CheckpointWriter::save(Backend& ops, std::span<Param* const> params, const 
   if (free >= 0 && free < needed)
     fail("checkpoint: {} needs {}, the disk has {} left", folder_, format_bytes(needed),
          format_bytes(free));
-  auto snapshot = std::make_shared<Snapshot>();
-  snapshot->state = state;
-  snapshot->model = image_of(ops, model_tensors(params));
-  snapshot->optimizer = image_of(ops, optimizer_tensors(params));
+  const auto snapshot = std::make_shared<const Snapshot>(
+      state, image_of(ops, model_tensors(params)), image_of(ops, optimizer_tensors(params)));
   thread_ = std::thread([this, snapshot] {
     try {
       write(*snapshot);
@@ -201,15 +231,15 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   fs::remove_all(path, error);
   if (!fs::create_directory(path, error))
     fail("checkpoint: cannot make {}: {}", path, error.message());
-  write_whole(path + "/" + kModel, snapshot.model.bytes());
-  write_whole(path + "/" + kOptimizer, snapshot.optimizer.bytes());
+  const uint64_t model_sum = write_whole(path + "/" + kModel, snapshot.model);
+  const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
       "\"best_step\": {},\n  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
-      kModel, checksum(snapshot.model.bytes()), kOptimizer, checksum(snapshot.optimizer.bytes())));
-  write_whole(path + "/state.json", std::as_bytes(std::span(state)));
+      kModel, model_sum, kOptimizer, optimizer_sum));
+  write_whole(path + "/state.json", state);
   sync_folder(path);
   // One of this very step can exist after resuming from an older one: it makes way.
   const std::string old = fmt::format("{}{}", final_path, kOld);
@@ -222,7 +252,7 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   if (s.best_step >= 0) {
     const std::string best =
         fmt::format("{{\"step\": {}, \"val/loss\": {}}}\n", s.best_step, json_number(s.best_loss));
-    write_whole(folder_ + "/best.json", std::as_bytes(std::span(best)));
+    write_whole(folder_ + "/best.json", best);
     sync_folder(folder_);
   }
 }
