@@ -164,6 +164,12 @@ TEST_F(Study, RecordsARunThatFailsGoesOnAndTriesItAgain) {
   EXPECT_EQ(started(), (std::vector<std::string>{"a-s13", "a-s14", "a-s2", "a-s13"}));
 }
 
+TEST_F(Study, ABudgetOfTokensNeedsNoTiming) {
+  expect_all_finish(read("seeds = [1]\n[budget]\ntokens = 900000\n" + kOneArm));
+  EXPECT_NE(log().find("train.tokens=900000"), std::string::npos);
+  EXPECT_EQ(log().find("bench"), std::string::npos);
+}
+
 TEST_F(Study, SecondsBecomeStepsOnce) {
   const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 3\n" + kOneArm);
   expect_all_finish(study);
@@ -307,6 +313,7 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr\"]\n", "arm 'a'");
   expect_refused("seeds = [1]\n[budget]\nseconds = -1\n" + kOneArm, "above 0");
   expect_refused("seeds = [1]\n[budget]\nseconds = [1]\n" + kOneArm, "above 0");
+  expect_refused("seeds = [1]\n[budget]\nseconds = 1\ntokens = 9\n" + kOneArm, "one of them");
   expect_refused("seeds = [1]\n[budget]\nmin_tokens = 5\n" + kOneArm, "budget.seconds");
   expect_refused("seeds = [1]\n[budget]\nseconds = 1\nmin_tokens_arms = \"x\"\n" + kOneArm,
                  "no arm or level 'x'");

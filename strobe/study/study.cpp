@@ -148,6 +148,7 @@ ArmPlan Runner::time_arm(const StudyArm& arm, const std::string& vocab) const {
 // Seconds become steps once, so that the study can be repeated bit for bit.
 void Runner::plan() {
   const size_t total = study_.arms.size() * study_.seeds.size();
+  if (study_.tokens > 0) return say("{} runs of {:.0f} tokens\n", total, study_.tokens);
   if (study_.seconds == 0) return say("{} runs of the recipe's own length\n", total);
   const std::string file = folder_ + "/plan.json";
   if (fs::exists(file)) {
@@ -225,6 +226,7 @@ void Runner::run_arm(const StudyArm& arm, int64_t seed) {
                     Words{fmt::format("seed={}", seed), fmt::format("name={}-s{}", arm.name, seed)};
   const bool timed = study_.seconds > 0;
   if (timed) overrides.push_back(fmt::format("train.steps={}", plan_.arms.at(arm.name).steps));
+  if (study_.tokens > 0) overrides.push_back(fmt::format("train.tokens={:.0f}", study_.tokens));
   say("run {} of {}: {}, seed {}{}\n", started_, study_.arms.size() * study_.seeds.size(), arm.name,
       seed, timed ? fmt::format("; about {} to go", format_seconds(seconds_left())) : "");
   const double begin = now();

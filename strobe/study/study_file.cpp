@@ -91,6 +91,8 @@ void check_whole(const StudyFile& study, const std::string& file) {
       fail("study: {} has no factor '{}' for equal_tokens", file, study.equal_tokens_factor);
     if (study.seconds == 0) fail("study: {} has equal_tokens, which need budget.seconds", file);
   }
+  if (study.seconds > 0 && study.tokens > 0)
+    fail("study: {} has budget.seconds and budget.tokens; it takes one of them", file);
   if (study.min_tokens > 0 && study.seconds == 0)
     fail("study: {} has budget.min_tokens, which lengthens budget.seconds; set that too", file);
   if (std::none_of(study.arms.begin(), study.arms.end(),
@@ -124,6 +126,8 @@ StudyFile read_study(const std::string& file) {
       for (const std::string& seed : entry.values) study.seeds.push_back(seed_of(seed, where));
     } else if (entry.path == "budget.seconds") {
       study.seconds = number(entry, where);
+    } else if (entry.path == "budget.tokens") {
+      study.tokens = number(entry, where);
     } else if (entry.path == "budget.min_tokens") {
       study.min_tokens = number(entry, where);
     } else if (entry.path == "budget.min_tokens_arms") {
@@ -148,6 +152,7 @@ StudyFile read_study(const std::string& file) {
                                    "base",
                                    "seeds",
                                    "budget.seconds",
+                                   "budget.tokens",
                                    "budget.min_tokens",
                                    "budget.min_tokens_arms",
                                    "equal_tokens.factor",

@@ -6,7 +6,8 @@
 //   seeds = [1, 2, 3]
 //
 //   [budget]
-//   seconds = 25                 # of training, for each run: turned into steps before the first
+//   seconds = 25                 # of training, for each run: turned into steps before the first;
+//                                # or tokens = 900000; or the recipe's own length
 //   min_tokens = 500000          # lengthen all runs until these arms see so many tokens ...
 //   min_tokens_arms = "flash2"   # ... an arm, or a level of a factor; all arms unless given
 //
@@ -48,7 +49,8 @@ struct StudyFile {
   std::string text;  // the file as it is
   std::string name, question, base;
   std::vector<int64_t> seeds;
-  double seconds = 0, min_tokens = 0;  // 0: the base recipe's own length
+  double seconds = 0, tokens = 0;  // of one or the other; 0 both: the base recipe's own length
+  double min_tokens = 0;
   std::string min_tokens_arms;         // an arm's or a level's name; empty: every arm
   std::vector<StudyFactor> factors;
   std::vector<StudyArm> arms;
