@@ -1,7 +1,37 @@
 // The ops: each forwards to its family's function.
 #include "strobe/cuda/cuda_backend.h"
-#include "strobe/cuda/pending.h"
+#include "strobe/cuda/elementwise.h"
+#include "strobe/cuda/embedding_loss.h"
+#include "strobe/cuda/normalisation.h"
 #include "strobe/cuda/products.h"
+#include "strobe/cuda/update.h"
+#if __has_include("strobe/cuda/attention.h")
+#include "strobe/cuda/attention.h"
+#else
+#include "strobe/core/error.h"
+namespace strobe::cuda {
+template <class... A>
+std::string attention_unsupported(A&&...) {
+  return "not yet";
+}
+template <class... A>
+int64_t attention_saved_bytes(A&&...) {
+  return 0;
+}
+template <class... A>
+int64_t attention_workspace_bytes(A&&...) {
+  return 0;
+}
+template <class... A>
+void attention_forward(A&&...) {
+  fail("attention: not yet");
+}
+template <class... A>
+void attention_backward(A&&...) {
+  fail("attention: not yet");
+}
+}  // namespace strobe::cuda
+#endif
 
 namespace strobe {
 
@@ -90,18 +120,18 @@ void CudaBackend::embedding_backward(Tensor dtable, Tensor dy, Tensor ids) {
 
 std::string CudaBackend::attention_unsupported(AttentionAlgorithm algorithm,
                                                const AttentionShape& shape, DType dtype) const {
-  return "not yet";
+  return cuda::attention_unsupported(device_, algorithm, shape, dtype);
 }
 
 int64_t CudaBackend::attention_saved_bytes(AttentionAlgorithm algorithm,
                                            const AttentionShape& shape, DType dtype) const {
-  return 0;
+  return cuda::attention_saved_bytes(device_, algorithm, shape, dtype);
 }
 
 int64_t CudaBackend::attention_workspace_bytes(AttentionAlgorithm algorithm,
                                                const AttentionShape& shape, DType dtype,
                                                bool backward) const {
-  return 0;
+  return cuda::attention_workspace_bytes(device_, algorithm, shape, dtype, backward);
 }
 
 void CudaBackend::attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
