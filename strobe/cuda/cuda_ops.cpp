@@ -1,37 +1,11 @@
 // The ops: each forwards to its family's function.
+#include "strobe/cuda/attention.h"
 #include "strobe/cuda/cuda_backend.h"
 #include "strobe/cuda/elementwise.h"
 #include "strobe/cuda/embedding_loss.h"
 #include "strobe/cuda/normalisation.h"
 #include "strobe/cuda/products.h"
 #include "strobe/cuda/update.h"
-#if __has_include("strobe/cuda/attention.h")
-#include "strobe/cuda/attention.h"
-#else
-#include "strobe/core/error.h"
-namespace strobe::cuda {
-template <class... A>
-std::string attention_unsupported(A&&...) {
-  return "not yet";
-}
-template <class... A>
-int64_t attention_saved_bytes(A&&...) {
-  return 0;
-}
-template <class... A>
-int64_t attention_workspace_bytes(A&&...) {
-  return 0;
-}
-template <class... A>
-void attention_forward(A&&...) {
-  fail("attention: not yet");
-}
-template <class... A>
-void attention_backward(A&&...) {
-  fail("attention: not yet");
-}
-}  // namespace strobe::cuda
-#endif
 
 namespace strobe {
 
