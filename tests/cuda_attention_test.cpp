@@ -15,6 +15,7 @@ namespace {
 using reference::AttentionCase;
 using reference::AttentionResult;
 using reference::AttentionTrial;
+using reference::broken_rule;
 using reference::broken_rules;
 
 const std::vector<AttentionAlgorithm> kAll = {

@@ -9,7 +9,9 @@
 //         4 more); backward P read for dV, dP written, P and dP read twice, dS written, dS read by
 //         two products: 18
 // Grid    four rows a thread block: a side of dropout's patches
-#include "strobe/core/error.h"
+#include <cmath>
+#include <utility>
+
 #include "strobe/cuda/attention_call.h"
 #include "strobe/cuda/attention_layout.h"
 #include "strobe/cuda/attention_naive.h"
