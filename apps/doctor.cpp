@@ -112,7 +112,7 @@ void measure_machine(Report& report, Backend& ops) {
     if (dtype == DType::bf16 && !ops.info().fast_bf16) continue;
     const Buffer a(ops, dtype, {kSide, kSide}), b(ops, dtype, {kSide, kSide});
     const Buffer c(ops, dtype, {kSide, kSide});
-    const Measured time = measure([&] { ops.matmul(c, a, b); });
+    const Measured time = measure(ops, [&] { ops.matmul(c, a, b); });
     const double gflops = 2e-9 * kSide * kSide * kSide / time.seconds;
     report.add(fmt::format("matmul {}", name_of(dtype)),
                time.busy ? "busy" : fmt::format("{:.0f} GFLOP/s", gflops),
