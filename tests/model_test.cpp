@@ -372,7 +372,8 @@ TEST_P(Gpt2, EveryOpOfARunAgreesWithTheCpu) {
       if (backend != "cpu" && precision == std::string("f32") && algorithm != std::string("naive"))
         continue;  // the GPU's flash kernels take bf16
       const auto other = make_backend(backend);
-      auto comparing = std::make_unique<ComparingBackend>(*cpu, *other, 1e-3, 0x1p-5);
+      auto comparing = std::make_unique<ComparingBackend>(
+          *cpu, *other, precision == std::string("f32") ? 1e-4 : 1e-2, 0.25);
       const ComparingBackend& differences = *comparing;
       Config config = tiny_config();
       config.precision = precision;
@@ -386,7 +387,9 @@ TEST_P(Gpt2, EveryOpOfARunAgreesWithTheCpu) {
         engine.step(state_at(i), {&batch, 1});
       EXPECT_EQ(differences.first_difference(), "") << precision << " " << algorithm;
       EXPECT_GT(differences.largest_differences().size(), 8u);
-      if (backend == "cpu") EXPECT_EQ(differences.largest_differences().at("update"), 0);
+      // Attention's gradients are differences of larger numbers; all else keeps to its rounding.
+      for (const auto& [op, share] : differences.largest_differences())
+        EXPECT_LT(share, op == "attention_backward" ? 0.25 : 0x1p-5) << op;
     }
 }
 
