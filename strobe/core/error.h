@@ -6,8 +6,9 @@
 
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
+
+#include "strobe/core/check.h"
 
 namespace strobe {
 
@@ -21,11 +22,6 @@ template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
-
-/// Throws std::logic_error with the caller's file:line unless `condition` holds: a mistake in
-/// strobe or in code that uses it, never in the user's input.
-void check(bool condition, std::string_view what, const char* file = __builtin_FILE(),
-           int line = __builtin_LINE());
 
 /// The candidate nearest to `word` by edit distance, or "" if none is near.
 std::string nearest(std::string_view word, const std::string* candidates, size_t count);

@@ -22,9 +22,10 @@ struct AdamWRule {
   struct Corrections {
     float m, v;
   };
-  Corrections prepare(int64_t t) const {
-    return {static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta1), t))),
-            static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta2), t)))};
+  STROBE_HD Corrections prepare(int64_t t) const {
+    const double exponent = static_cast<double>(t);
+    return {static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta1), exponent))),
+            static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta2), exponent)))};
   }
   STROBE_HD void operator()(float g, float& w, float& m, float& v, float lr, float weight_decay,
                             Corrections c) const {
@@ -40,7 +41,7 @@ struct LionRule {
   float beta1 = 0.9f, beta2 = 0.99f;
 
   struct Corrections {};
-  Corrections prepare(int64_t) const { return {}; }
+  STROBE_HD Corrections prepare(int64_t) const { return {}; }
   STROBE_HD void operator()(float g, float& w, float& m, float&, float lr, float weight_decay,
                             Corrections) const {
     const float c = beta1 * m + (1.0f - beta1) * g;

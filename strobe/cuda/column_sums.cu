@@ -1,0 +1,97 @@
+// Bias gradients, and the second stage of every column sum.
+//
+// A block of 8 warps takes 256 columns of a piece of rows: a thread adds 8 columns of every eighth
+// row, the warps' sums are added in order, and a second kernel adds the pieces in order.
+// Traffic: dy once, and pieces * columns * 4 bytes of partial sums, which stay in L2.
+#include "strobe/cuda/column_sums.h"
+
+#include "strobe/cuda/elementwise.h"
+#include "strobe/cuda/op_plans.h"
+#include "strobe/cuda/reduce.cuh"
+#include "strobe/cuda/vector.cuh"
+
+namespace strobe::cuda {
+
+namespace {
+
+constexpr int kWarps = 8;
+
+template <class T>
+__global__ void __launch_bounds__(kWarps* kWarp)
+    sum_pieces(float* partial, const T* x, int64_t rows, int64_t columns, int64_t piece_rows,
+               bool whole) {
+  __shared__ float sums[kWarps][kColumnTile];
+  const int64_t column = blockIdx.x * int64_t{kColumnTile} + lane_id() * kLanes;
+  const int64_t begin = blockIdx.y * piece_rows;
+  const int64_t end = min(rows, begin + piece_rows);
+  Floats total{};
+  if (column < columns) {
+#pragma unroll 4
+    for (int64_t row = begin + warp_id(); row < end; row += kWarps) {
+      const Floats at = load_some(x + row * columns + column, columns - column, whole);
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) total[j] += at[j];
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < kLanes; ++j) sums[warp_id()][lane_id() * kLanes + j] = total[j];
+  __syncthreads();
+  const int64_t mine = blockIdx.x * int64_t{kColumnTile} + threadIdx.x;
+  if (mine >= columns) return;
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kWarps; ++i) sum += sums[i][threadIdx.x];
+  partial[blockIdx.y * columns + mine] = sum;
+}
+
+constexpr int kAdders = 32;  // warps that share the pieces of 32 columns
+
+__global__ void __launch_bounds__(kAdders* kWarp)
+    add_pieces(float* first, float* second, const float* partial, int64_t pieces, int64_t columns) {
+  __shared__ float sums[kAdders][kWarp];
+  const int64_t width = second ? 2 * columns : columns;
+  const int64_t column = blockIdx.x * int64_t{kWarp} + lane_id();
+  float sum = 0;
+  if (column < width) {
+#pragma unroll 8
+    for (int64_t piece = warp_id(); piece < pieces; piece += kAdders)
+      sum += partial[piece * width + column];
+  }
+  sums[warp_id()][lane_id()] = sum;
+  __syncthreads();
+  if (warp_id() > 0 || column >= width) return;
+  float total = 0;
+#pragma unroll
+  for (int i = 0; i < kAdders; ++i) total += sums[i][lane_id()];
+  float& to = column < columns ? first[column] : second[column - columns];
+  to += total;
+}
+
+}  // namespace
+
+void add_column_sums(const Device& device, float* first, float* second, const float* partial,
+                     int64_t pieces, int64_t columns) {
+  const int64_t width = second ? 2 * columns : columns;
+  add_pieces<<<ceil_div(width, kWarp), kAdders * kWarp, 0, device.stream>>>(first, second, partial,
+                                                                            pieces, columns);
+  check_launch("column sums");
+}
+
+void bias_backward(const Device& device, Tensor dbias, Tensor dy) {
+  const int64_t rows = dy.dim(0), columns = dy.dim(1);
+  check(dbias.numel() == columns && dbias.dtype == DType::f32, "bias_backward: wrong dbias");
+  if (dy.numel() == 0) return;
+  const ColumnSumPlan plan = column_sum_plan(rows, columns);
+  float* partial = reinterpret_cast<float*>(device.scratch);
+  check(plan.pieces * columns * 4 <= device.scratch_bytes, "bias_backward: scratch is too small");
+  const dim3 grid(ceil_div(columns, kColumnTile), plan.pieces);
+  with_storage(dy.dtype, [&](auto storage) {
+    using T = decltype(storage);
+    sum_pieces<T><<<grid, kWarps * kWarp, 0, device.stream>>>(
+        partial, dy.as<T>(), rows, columns, plan.rows, columns % kLanes == 0 && aligned(dy.data));
+  });
+  check_launch("bias_backward");
+  add_column_sums(device, dbias.as<float>(), nullptr, partial, plan.pieces, columns);
+}
+
+}  // namespace strobe::cuda

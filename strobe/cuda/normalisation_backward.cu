@@ -1,0 +1,224 @@
+// Layer norm backward. With xhat = (x - mean) rstd and g = dy weight, by row:
+//   dx = dresidual + rstd (g - mean(g) - xhat mean(g xhat)),
+//   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy.
+//
+// A thread owns eight columns of every row that its group takes, so dweight and dbias add up in
+// registers; a row's two means go through shuffles and shared memory. The loads of the next row are
+// under way while a row is computed. At the end the groups' sums are added in order, and a second
+// kernel adds the blocks' (column_sums.h).
+// Traffic: dy, x, dresidual and dx once (dbranch too where there is dropout).
+// Grid: as many blocks as are resident, each walking over rows (NormPlan).
+#include "strobe/cuda/column_sums.h"
+#include "strobe/cuda/dropout.cuh"
+#include "strobe/cuda/normalisation.h"
+#include "strobe/cuda/op_plans.h"
+#include "strobe/cuda/reduce.cuh"
+#include "strobe/cuda/vector.cuh"
+
+namespace strobe::cuda {
+
+namespace {
+
+constexpr int kWideThreads = 256;
+
+template <class T>
+struct Backward {
+  T* dx;
+  T* dbranch;      // null where there is none
+  float* partial;  // (blocks, 2, columns)
+  const T *dy, *x, *weight;
+  const float *mean, *rstd;
+  const T* dresidual;  // may be null
+  int rows, columns;
+};
+
+// What a thread needs of a row.
+template <class T>
+struct RowPart {
+  Packed<T> dy, x, dresidual;
+  float mean, rstd;
+
+  __device__ void load_row(const Backward<T>& op, int row, int column, bool active) {
+    mean = op.mean[row], rstd = op.rstd[row];
+    if (!active) return;
+    const int64_t at = int64_t{row} * op.columns + column;
+    dy = load(op.dy + at), x = load(op.x + at);
+    if (op.dresidual) dresidual = load(op.dresidual + at);
+  }
+};
+
+// kBranch: whether dbranch is written.
+template <class T, bool kBranch>
+__global__ void __launch_bounds__(kNormThreads,
+                                  sizeof(T) == 2 ? kResidentThreads / kNormThreads : 1)
+    backward_rows(Backward<T> op, DropoutSite dropout, int lanes, int groups) {
+  constexpr int kWarps = kNormThreads / kWarp;
+  __shared__ float sums[2][kWarps][2];
+  __shared__ float columns_of[kNormThreads * kLanes];
+  const DropoutMask mask(dropout);
+  const int group = threadIdx.x / lanes, lane = threadIdx.x % lanes, column = lane * kLanes;
+  const bool active = column < op.columns;
+  const int stride = gridDim.x * groups;
+  const int steps = (op.rows - static_cast<int>(blockIdx.x) * groups + stride - 1) / stride;
+  const float each = 1.0f / static_cast<float>(op.columns);
+  const int group_warps = lanes / kWarp, first_warp = group * group_warps;
+
+  Packed<T> weight{};
+  Floats dweight{}, dbias{};
+  if (active) weight = load(op.weight + column);
+  RowPart<T> next{};
+  int row = blockIdx.x * groups + group;
+  if (row < op.rows) next.load_row(op, row, column, active);
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step, row += stride) {
+    const RowPart<T> part = next;
+    if (row + stride < op.rows) next.load_row(op, row + stride, column, active);
+    const int64_t at = int64_t{row} * op.columns + column;
+    uint2 bytes{};
+    if constexpr (kBranch) bytes = mask.bytes(at / kLanes);
+    const bool here = active && row < op.rows;
+    Floats g{}, xhat{};
+    float sum_g = 0, sum_gx = 0;
+    if (here) {
+      g = unpack(part.dy), xhat = unpack(part.x);
+      const Floats w = unpack(weight);
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) {
+        xhat[j] = (xhat[j] - part.mean) * part.rstd;
+        dbias[j] += g[j];
+        dweight[j] += g[j] * xhat[j];
+        g[j] *= w[j];
+        sum_g += g[j], sum_gx += g[j] * xhat[j];
+      }
+    }
+    const float sum = warp_sum_pair(sum_g, sum_gx);
+    if (lane_id() % (kWarp / 2) == 0) sums[step & 1][warp_id()][lane_id() / (kWarp / 2)] = sum;
+    __syncthreads();  // one a step is enough: the next step writes to the other half
+    float mean_g = 0, mean_gx = 0;
+    for (int i = first_warp; i < first_warp + group_warps; ++i)
+      mean_g += sums[step & 1][i][0], mean_gx += sums[step & 1][i][1];
+    if (!here) continue;
+    const float shift = part.rstd * each * mean_g, slope = part.rstd * each * mean_gx;
+    Floats dx{};
+    if (op.dresidual) dx = unpack(part.dresidual);
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) dx[j] += part.rstd * g[j] - shift - xhat[j] * slope;
+    const Packed<T> stored = pack<T>(dx);
+    store(op.dx + at, stored);
+    if constexpr (kBranch) {
+      const Floats branch = unpack(stored);
+      store(op.dbranch + at, mask.drops() ? pack<T>(mask.apply(branch, bytes)) : stored);
+    }
+  }
+
+  // The groups' sums, in order, first of dweight and then of dbias.
+  for (int half = 0; half < 2; ++half) {
+    const Floats& mine = half ? dbias : dweight;
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) columns_of[(group * lanes + lane) * kLanes + j] = mine[j];
+    __syncthreads();
+    float* to = op.partial + (blockIdx.x * int64_t{2} + half) * op.columns;
+    for (int c = threadIdx.x; c < op.columns; c += blockDim.x) {
+      float total = 0;
+      for (int i = 0; i < groups; ++i) total += columns_of[i * lanes * kLanes + c];
+      to[c] = total;
+    }
+  }
+}
+
+// Rows of any length and alignment: a block takes every gridDim.x-th row and reads it twice; a
+// thread owns its columns of the partial sums, which lie in scratch memory.
+template <class T>
+__global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, DropoutSite dropout) {
+  const DropoutMask mask(dropout);
+  float* dweight = op.partial + blockIdx.x * int64_t{2} * op.columns;
+  float* dbias = dweight + op.columns;
+  for (int i = threadIdx.x; i < op.columns; i += kWideThreads) dweight[i] = dbias[i] = 0;
+  const float each = 1.0f / static_cast<float>(op.columns);
+  for (int row = blockIdx.x; row < op.rows; row += gridDim.x) {
+    const int64_t begin = int64_t{row} * op.columns;
+    const float mean = op.mean[row], rstd = op.rstd[row];
+    const auto xhat_at = [&](int i) { return (to_float(op.x[begin + i]) - mean) * rstd; };
+    const auto g_at = [&](int i) { return to_float(op.dy[begin + i]) * to_float(op.weight[i]); };
+    float sum_g = 0, sum_gx = 0;
+    for (int i = threadIdx.x; i < op.columns; i += kWideThreads) {
+      const float d = to_float(op.dy[begin + i]);
+      dweight[i] += d * xhat_at(i), dbias[i] += d;
+      sum_g += g_at(i), sum_gx += g_at(i) * xhat_at(i);
+    }
+    const float mean_g = block_sum<kWideThreads>(sum_g) * each;
+    __syncthreads();
+    const float mean_gx = block_sum<kWideThreads>(sum_gx) * each;
+    __syncthreads();
+    for (int i = threadIdx.x; i < op.columns; i += kWideThreads) {
+      float dx = rstd * (g_at(i) - mean_g - xhat_at(i) * mean_gx);
+      if (op.dresidual) dx += to_float(op.dresidual[begin + i]);
+      const T stored = round_to<T>(dx);
+      op.dx[begin + i] = stored;
+      if (op.dbranch)
+        op.dbranch[begin + i] = round_to<T>(mask.apply_one(to_float(stored), begin + i));
+    }
+  }
+}
+
+template <class T>
+void launch(const Device& device, Backward<T> op, const DropoutSite& dropout, float* dweight,
+            float* dbias) {
+  const bool whole = norm_plan_fits(op.columns) &&
+                     aligned(op.dx, op.dbranch, op.dy, op.x, op.weight, op.dresidual);
+  const NormPlan plan = whole ? norm_plan(op.rows, op.columns, device.multiprocessors)
+                              : NormPlan{kWideThreads, 1, wide_norm_blocks(op.rows)};
+  check(plan.blocks * int64_t{op.columns} * 8 <= device.scratch_bytes,
+        "layernorm_backward: scratch is too small");
+  op.partial = reinterpret_cast<float*>(device.scratch);
+  if (whole) {
+    const auto kernel = op.dbranch ? backward_rows<T, true> : backward_rows<T, false>;
+    kernel<<<plan.blocks, plan.lanes * plan.groups, 0, device.stream>>>(op, dropout, plan.lanes,
+                                                                        plan.groups);
+  } else {
+    backward_wide<T><<<plan.blocks, plan.lanes, 0, device.stream>>>(op, dropout);
+  }
+  check_launch("layernorm_backward");
+  add_column_sums(device, dweight, dbias, op.partial, plan.blocks, op.columns);
+}
+
+}  // namespace
+
+void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
+                            Tensor dbias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
+                            Tensor mean, Tensor rstd, Dropout dropout) {
+  const int64_t rows = dy.dim(0), columns = dy.dim(1);
+  check(sum.numel() == dy.numel() && weight.numel() == columns && dweight.numel() == columns &&
+            dbias.numel() == columns,
+        "layernorm_backward: shapes differ");
+  check(columns <= INT32_MAX && rows <= INT32_MAX / 2, "layernorm_backward: too many rows");
+  if (rows == 0) return;
+  if (dbranch.data == dresidual.data) {
+    check(dropout.p <= 0, "add_layernorm_backward: dropout needs a dbranch of its own");
+    dbranch = Tensor{};
+  }
+  with_storage(dy.dtype, [&](auto storage) {
+    using T = decltype(storage);
+    const Backward<T> op = {dresidual.as<T>(),
+                            dbranch.as<T>(),
+                            nullptr,
+                            dy.as<T>(),
+                            sum.as<T>(),
+                            weight.as<T>(),
+                            mean.as<float>(),
+                            rstd.as<float>(),
+                            dsum.as<T>(),
+                            static_cast<int>(rows),
+                            static_cast<int>(columns)};
+    launch<T>(device, op, DropoutSite(device, dropout), dweight.as<float>(), dbias.as<float>());
+  });
+}
+
+void layernorm_backward(const Device& device, Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
+                        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) {
+  add_layernorm_backward(device, dx, Tensor{}, dweight, dbias, dy, dresidual, x, weight, mean, rstd,
+                         Dropout{});
+}
+
+}  // namespace strobe::cuda

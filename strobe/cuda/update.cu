@@ -1,0 +1,208 @@
+// Parameter updates. The arithmetic is ops/update_rules.h's.
+//
+// The elements of all tensors are cut into tiles, one a block; a block finds its tensor in a table
+// that is a kernel parameter. AdamW's bias corrections depend on the step, which only the device
+// knows: a kernel of one thread computes them, in double as on the CPU, before the update.
+// Traffic: value, states (both ways), gradient and compute copy once, 30 bytes an element in AdamW.
+#include "strobe/cuda/update.h"
+
+#include <variant>
+
+#include "strobe/cuda/op_plans.h"
+#include "strobe/cuda/vector.cuh"
+
+namespace strobe::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTile = 4096;  // elements of a block
+constexpr int kQuad = 4;     // elements of a thread at a time, of which each operand is f32
+
+struct Entry {
+  float* value;
+  bf16* compute;  // null where value is its own compute copy
+  const float* grad;
+  float *state0, *state1;
+  int64_t n;
+  float lr_scale, weight_decay;
+};
+
+struct Targets {
+  static constexpr int kMost = 256;
+  Entry entries[kMost];
+  int32_t first_tile[kMost + 1];
+  int count = 0;
+};
+
+struct Quad {
+  float at[kQuad];
+};
+__device__ Quad load_quad(const float* from) {
+  const float4 x = *reinterpret_cast<const float4*>(from);
+  return {x.x, x.y, x.z, x.w};
+}
+__device__ void store_quad(float* to, const Quad& x) {
+  *reinterpret_cast<float4*>(to) = make_float4(x.at[0], x.at[1], x.at[2], x.at[3]);
+}
+__device__ void store_quad(bf16* to, const Quad& x) {
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(pack_pair(x.at[0], x.at[1]), pack_pair(x.at[2], x.at[3]));
+}
+
+template <class Rule>
+__global__ void prepare(typename Rule::Corrections* corrections, const StepState* state,
+                        Rule rule) {
+  *corrections = rule.prepare(state->step + 1);
+}
+
+template <class Rule>
+__global__ void __launch_bounds__(kThreads)
+    update_tiles(const __grid_constant__ Targets targets, const Rule rule, const StepState* state,
+                 const typename Rule::Corrections* prepared) {
+  if (state->halt) return;
+  const int tile = static_cast<int>(blockIdx.x);
+  const int owner = owner_of_tile(targets.first_tile, targets.count, tile);
+  const Entry& t = targets.entries[owner];
+  typename Rule::Corrections corrections{};
+  if constexpr (Rule::kStates > 1) corrections = *prepared;
+  const float lr = state->lr * t.lr_scale, scale = state->grad_scale, decay = t.weight_decay;
+  const int64_t begin = (tile - targets.first_tile[owner]) * int64_t{kTile};
+  const int64_t end = min(t.n, begin + kTile);
+  const uintptr_t all = reinterpret_cast<uintptr_t>(t.value) | reinterpret_cast<uintptr_t>(t.grad) |
+                        reinterpret_cast<uintptr_t>(t.state0) |
+                        reinterpret_cast<uintptr_t>(t.state1) |
+                        reinterpret_cast<uintptr_t>(t.compute) * 2;
+  const int64_t quads_end = all % 16 == 0 ? begin + (end - begin) / kQuad * kQuad : begin;
+#pragma unroll 2
+  for (int64_t i = begin + threadIdx.x * kQuad; i < quads_end; i += kThreads * kQuad) {
+    Quad w = load_quad(t.value + i), m = load_quad(t.state0 + i), v{};
+    const Quad g = load_quad(t.grad + i);
+    if constexpr (Rule::kStates > 1) v = load_quad(t.state1 + i);
+#pragma unroll
+    for (int j = 0; j < kQuad; ++j)
+      rule(scale * g.at[j], w.at[j], m.at[j], v.at[j], lr, decay, corrections);
+    store_quad(t.value + i, w);
+    store_quad(t.state0 + i, m);
+    if constexpr (Rule::kStates > 1) store_quad(t.state1 + i, v);
+    if (t.compute) store_quad(t.compute + i, w);
+  }
+  for (int64_t i = quads_end + threadIdx.x; i < end; i += kThreads) {
+    float w = t.value[i], m = t.state0[i], v = 0;
+    if constexpr (Rule::kStates > 1) v = t.state1[i];
+    rule(scale * t.grad[i], w, m, v, lr, decay, corrections);
+    t.value[i] = w, t.state0[i] = m;
+    if constexpr (Rule::kStates > 1) t.state1[i] = v;
+    if (t.compute) t.compute[i] = to_bf16(w);
+  }
+}
+
+bf16* compute_copy(const UpdateTarget& target) {
+  if (!target.compute || target.compute.data == target.value.data) return nullptr;
+  check(target.compute.dtype == DType::bf16, "update: a compute copy apart from the value is bf16");
+  return target.compute.as<bf16>();
+}
+
+template <class Rule>
+void launch(const Device& device, const Rule& rule, std::span<const UpdateTarget> all) {
+  auto* corrections = reinterpret_cast<typename Rule::Corrections*>(device.scratch);
+  check(device.scratch_bytes >= 8, "update: scratch is too small");
+  if constexpr (Rule::kStates > 1)
+    prepare<<<1, 1, 0, device.stream>>>(corrections, device.state, rule);
+  Targets table;
+  table.first_tile[0] = 0;
+  const auto flush = [&] {
+    const int32_t tiles = table.first_tile[table.count];
+    if (tiles > 0)
+      update_tiles<Rule>
+          <<<tiles, kThreads, 0, device.stream>>>(table, rule, device.state, corrections);
+    table.count = 0;
+  };
+  for (const UpdateTarget& target : all) {
+    const int64_t n = target.value.numel();
+    if (n == 0) continue;
+    check(target.value.dtype == DType::f32 && target.grad.numel() == n &&
+              target.state0.numel() == n && (Rule::kStates < 2 || target.state1.numel() == n),
+          "update: a target's tensors differ");
+    const int i = table.count++;
+    table.entries[i] = {target.value.as<float>(),  compute_copy(target),
+                        target.grad.as<float>(),   target.state0.as<float>(),
+                        target.state1.as<float>(), n,
+                        target.lr_scale,           target.weight_decay};
+    const int64_t end = table.first_tile[i] + ceil_div(n, kTile);
+    check(end < INT32_MAX, "update: too many elements");
+    table.first_tile[i + 1] = static_cast<int32_t>(end);
+    if (table.count == Targets::kMost) flush();
+  }
+  flush();
+  check_launch("update");
+}
+
+// ---- for matrix optimizers -----------------------------------------------------------------
+
+__global__ void __launch_bounds__(kThreads)
+    momentum_of(float* u, float* m, const float* grad, int64_t n, const StepState* state,
+                float beta, bool nesterov, bool is_aligned) {
+  const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
+  if (count <= 0) return;
+  const bool whole = is_aligned && count >= kLanes;
+  if (state->halt) return store_some(u + at, Floats{}, count, whole);
+  const float scale = state->grad_scale;
+  Floats next = load_some(m + at, count, whole), g = load_some(grad + at, count, whole), step;
+#pragma unroll
+  for (int j = 0; j < kLanes; ++j) {
+    g[j] *= scale;
+    next[j] = beta * next[j] + g[j];
+    step[j] = nesterov ? g[j] + beta * next[j] : next[j];
+  }
+  store_some(m + at, next, count, whole);
+  store_some(u + at, step, count, whole);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    apply(float* value, bf16* compute, const T* u, int64_t n, const StepState* state,
+          float lr_scale, float weight_decay, bool is_aligned) {
+  const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
+  if (count <= 0 || state->halt) return;
+  const bool whole = is_aligned && count >= kLanes;
+  const float lr = state->lr * lr_scale;
+  Floats w = load_some(value + at, count, whole);
+  const Floats step = load_some(u + at, count, whole);
+#pragma unroll
+  for (int j = 0; j < kLanes; ++j) w[j] -= lr * (step[j] + weight_decay * w[j]);
+  store_some(value + at, w, count, whole);
+  if (compute) store_some(compute + at, w, count, whole);
+}
+
+}  // namespace
+
+void update(const Device& device, const UpdateRule& rule, std::span<const UpdateTarget> targets) {
+  std::visit([&](const auto& r) { launch(device, r, targets); }, rule);
+}
+
+void momentum(const Device& device, Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) {
+  const int64_t n = u.numel();
+  check(m.numel() == n && grad.numel() == n && u.dtype == DType::f32, "momentum: shapes differ");
+  if (n == 0) return;
+  momentum_of<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(
+      u.as<float>(), m.as<float>(), grad.as<float>(), n, device.state, beta, nesterov,
+      aligned(u.data, m.data, grad.data));
+  check_launch("momentum");
+}
+
+void apply_update(const Device& device, const UpdateTarget& target, Tensor u) {
+  const int64_t n = u.numel();
+  check(target.value.numel() == n, "apply_update: shapes differ");
+  if (n == 0) return;
+  bf16* compute = compute_copy(target);
+  with_storage(u.dtype, [&](auto storage) {
+    using T = decltype(storage);
+    apply<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(
+        target.value.as<float>(), compute, u.as<T>(), n, device.state, target.lr_scale,
+        target.weight_decay, aligned(target.value.data, compute, u.data));
+  });
+  check_launch("apply_update");
+}
+
+}  // namespace strobe::cuda

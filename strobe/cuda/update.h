@@ -1,0 +1,21 @@
+// The gradient norm and parameter updates on CUDA, as ops/backend.h defines them, over all tensors
+// in one launch for every few hundred. Tables of tensors travel as kernel parameters, so that a
+// captured launch carries its own.
+//
+// Scratch: 8 bytes for each 16384 elements and each tensor (grad_norm, normalize), 8 bytes
+// (update).
+#pragma once
+
+#include <span>
+
+#include "strobe/cuda/device.h"
+
+namespace strobe::cuda {
+
+void grad_norm(const Device& device, std::span<const Tensor> grads, float max_norm);
+void update(const Device& device, const UpdateRule& rule, std::span<const UpdateTarget> targets);
+void momentum(const Device& device, Tensor u, Tensor m, Tensor grad, float beta, bool nesterov);
+void normalize(const Device& device, Tensor y, Tensor x, float eps);
+void apply_update(const Device& device, const UpdateTarget& target, Tensor u);
+
+}  // namespace strobe::cuda
