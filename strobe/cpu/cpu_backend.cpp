@@ -76,6 +76,23 @@ void CpuBackend::download(void* dst, Tensor src) {
   std::memcpy(dst, src.data, src.bytes());
 }
 
+int64_t CpuBackend::start_download(Tensor src) {
+  Download& download = downloads_[++tickets_];
+  download.state = state_;
+  download.bytes.resize(static_cast<size_t>(src.bytes()));
+  CpuBackend::download(download.bytes.data(), src);
+  return tickets_;
+}
+
+StepState CpuBackend::finish_download(int64_t ticket, void* dst) {
+  const auto found = downloads_.find(ticket);
+  check(found != downloads_.end(), "cpu: no download of this ticket");
+  std::memcpy(dst, found->second.bytes.data(), found->second.bytes.size());
+  const StepState state = found->second.state;
+  downloads_.erase(found);
+  return state;
+}
+
 std::string CpuBackend::attention_unsupported(AttentionAlgorithm algorithm,
                                               const AttentionShape& shape, DType dtype) const {
   return cpu::attention_unsupported(algorithm, shape, dtype);

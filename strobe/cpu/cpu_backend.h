@@ -2,6 +2,7 @@
 // threads by OpenMP. Every op gives the same bits whatever the number of threads.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -16,7 +17,10 @@ class CpuBackend final : public Backend {
   void release(void* memory) override;
   void upload(Tensor dst, const void* src) override;
   void download(void* dst, Tensor src) override;
+  int64_t start_download(Tensor src) override;
+  StepState finish_download(int64_t ticket, void* dst) override;
   void set_step_state(const StepState& state) override { state_ = state; }
+  void set_step_input(const StepInput& input) override { static_cast<StepInput&>(state_) = input; }
   StepState step_state() override { return state_; }
 
   void fill(Tensor y, float value) override;
@@ -84,8 +88,15 @@ class CpuBackend final : public Backend {
   void add_partial_sums(float* total, const float* partial, int64_t pieces, int64_t columns,
                         int64_t stride);
 
+  struct Download {
+    StepState state;
+    std::vector<char> bytes;
+  };
+
   StepState state_;
   std::vector<float> partial_;
+  std::map<int64_t, Download> downloads_;  // by ticket
+  int64_t tickets_ = 0;
 };
 
 }  // namespace strobe

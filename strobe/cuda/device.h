@@ -13,6 +13,8 @@
 
 namespace strobe::cuda {
 
+class Gemm;  // gemm.h
+
 struct Device {
   cudaStream_t stream = nullptr;
   StepState* state = nullptr;  // in device memory; kernels read lr, seed, halt ... from here
@@ -20,6 +22,7 @@ struct Device {
   int64_t scratch_bytes = 0;
   int multiprocessors = 1;
   int compute_capability = 80;  // 10 * major + minor
+  Gemm* gemm = nullptr;         // products by the library
 };
 
 /// Throws Error, beginning with `what`, unless `result` is cudaSuccess.

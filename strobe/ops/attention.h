@@ -46,6 +46,9 @@ struct AttentionOp {
   bool causal = true;
   float scale = 1;
   Dropout dropout;
+  /// The backward's sums run in a fixed order. Switched off, a GPU may add in any order, which can
+  /// be faster; the bits then change from run to run.
+  bool deterministic = true;
   Tensor cu_q, cu_k;             // i32 (S + 1), in the backend's memory
   int64_t max_q = 0, max_k = 0;  // no sequence is longer
 };

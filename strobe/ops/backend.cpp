@@ -2,10 +2,19 @@
 #include "strobe/ops/backend.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "strobe/core/error.h"
 
 namespace strobe {
+
+void Backend::replay(std::string_view, const std::function<void()>& body) { body(); }
+
+double Backend::seconds(std::string_view, const std::function<void()>& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
 void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
   matmul(y, x, w);
@@ -60,23 +69,16 @@ AttentionAlgorithm Backend::choose_attention(AttentionAlgorithm asked, const Att
   return naive;
 }
 
-namespace {
-
-// Rows of logits that exist at a time: large enough for full-speed products, small enough that
-// memory does not notice.
-constexpr int64_t kLogitRows = 256;
-
-}  // namespace
-
 int64_t Backend::linear_cross_entropy_workspace_bytes(int64_t rows, int64_t, int64_t vocab,
                                                       DType dtype) const {
-  return std::min(rows, kLogitRows) * vocab * size_of(dtype);
+  return std::min(rows, logit_rows()) * vocab * size_of(dtype);
 }
 
 void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
                                    Tensor targets, const CrossEntropy& op, Tensor workspace) {
-  for (int64_t begin = 0; begin < x.dim(0); begin += kLogitRows) {
-    const int64_t end = std::min(begin + kLogitRows, x.dim(0));
+  const int64_t rows = logit_rows();
+  for (int64_t begin = 0; begin < x.dim(0); begin += rows) {
+    const int64_t end = std::min(begin + rows, x.dim(0));
     const Tensor logits(workspace.data, x.dtype, {end - begin, w.dim(0)});
     matmul(logits, x.rows(begin, end), w.transposed());
     cross_entropy(losses.rows(begin, end), dx ? logits : Tensor{}, logits, targets.rows(begin, end),

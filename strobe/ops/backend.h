@@ -9,17 +9,20 @@
 // Memory   every operand lives in the backend's memory and is contiguous unless said otherwise.
 //          An op allocates nothing: what it keeps (saved) and needs (workspace) is stated as a
 //          function of shape and passed in.
-// Host     nothing here waits for the device but download() and step_state(). What changes from
-//          step to step sits in the StepState, in the backend's own memory.
+// Host     nothing here waits for the device but download(), finish_download(), step_state(),
+//          seconds() and synchronize(). What changes from step to step sits in the StepState, in
+//          the backend's own memory, so that the same ops can be replayed with other values.
 //
 // Basic ops are pure virtual. A fused op has a default body that composes the basic ones; a backend
 // overrides it where a measured gain earns it, and the op test compares it with the composition.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,14 +32,17 @@
 
 namespace strobe {
 
-/// What changes from step to step. Written by the host before a step, read after it.
-struct StepState {
+/// What the host decides about a step, written before it.
+struct StepInput {
   uint64_t seed = 0;
   int64_t step = 0;        // optimizer updates done before this one
   int32_t micro_step = 0;  // within gradient accumulation
   float lr = 0;            // the schedule's value
   float loss_scale = 1;    // what d(loss)/d(row loss) is: 1 / scored tokens of the global batch
-  // Results of the step:
+};
+
+/// What changes from step to step: the host's decisions, and the results of the step.
+struct StepState : StepInput {
   float grad_norm = 0;   // before clipping
   float grad_scale = 1;  // what updates multiply gradients by: the clipping factor
   int32_t halt = 0;      // set when grad_norm is not finite, and sticky: updates do nothing
@@ -65,7 +71,19 @@ struct DeviceInfo {
   std::string kind;        // "cpu" or "cuda"
   bool fast_bf16 = false;  // bf16 products run faster than f32
   double peak_flops = 0;   // of the dtype in use, measured or published; 0 if unknown
+  /// Ops run after they return: to keep the device busy, issue a step before the results of the one
+  /// before it are read.
+  bool asynchronous = false;
+  int64_t memory_bytes = 0, free_bytes = 0;  // of the device's own memory; 0: the machine's is used
+  int64_t fixed_bytes = 0;                   // of it, taken by the backend beside allocate()
   std::vector<std::pair<std::string, std::string>> details;  // for people: features, libraries
+};
+
+/// Choices that are the user's.
+struct BackendOptions {
+  bool tf32 = false;       // f32 products may round their operands to 10 bits of mantissa
+  bool tune_gemm = false;  // time the library's algorithms for each product, and keep the choice
+  bool graphs = true;      // what replay() runs may be recorded; the bits are the same
 };
 
 class Backend {
@@ -77,10 +95,34 @@ class Backend {
   /// Memory of the device, aligned to 256 bytes; throws Error when there is not enough.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* memory) = 0;
+  /// dst = src, before any op issued later; `src` may be reused when it returns.
   virtual void upload(Tensor dst, const void* src) = 0;
   virtual void download(void* dst, Tensor src) = 0;  // waits
+  /// A download a step late: begins to copy `src` and the StepState as the ops issued so far will
+  /// leave them, and returns a ticket. finish_download() waits for that, and returns the StepState.
+  /// Every ticket is finished once, the oldest first.
+  virtual int64_t start_download(Tensor src) = 0;
+  virtual StepState finish_download(int64_t ticket, void* dst) = 0;
+  /// Writes all of the state: at the start of a run.
   virtual void set_step_state(const StepState& state) = 0;
+  /// Writes the host's part and leaves the results, `halt` among them, as they are.
+  virtual void set_step_input(const StepInput& input) = 0;
   virtual StepState step_state() = 0;  // waits
+
+  // ---- running -------------------------------------------------------------------------------
+  /// Runs `body`, which issues the same ops on the same operands whenever it comes with this key,
+  /// and nothing else: a device may record it once and repeat the record. release() forgets all
+  /// records.
+  virtual void replay(std::string_view key, const std::function<void()>& body);
+  /// Seconds that the device spent in what `body` issues; `name` is for the tools that show a
+  /// timeline. Waits.
+  virtual double seconds(std::string_view name, const std::function<void()>& body);
+  /// Returns when all ops issued so far have run.
+  virtual void synchronize() {}
+  /// The algorithms that were chosen for products by timing them, as text; "" where none were.
+  /// Given to a backend on the same kind of device, they make its products the same to the bit.
+  virtual std::string gemm_plans() const { return ""; }
+  virtual void set_gemm_plans(const std::string&) {}
 
   // ---- elementwise ---------------------------------------------------------------------------
   virtual void fill(Tensor y, float value) = 0;
@@ -172,6 +214,9 @@ class Backend {
                                     Tensor targets, const CrossEntropy& op, Tensor workspace);
   virtual int64_t linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels,
                                                        int64_t vocab, DType dtype) const;
+  /// Rows of logits that exist at a time: enough for full-speed products, few enough that memory
+  /// does not notice.
+  virtual int64_t logit_rows() const { return 256; }
   /// out (1) f32 = sum of x (f32), in a fixed order, accumulated in double.
   virtual void sum(Tensor out, Tensor x) = 0;
 

@@ -53,7 +53,7 @@ void CountingBackend::count(const std::string& name, OpCost cost,
   ++total.calls;
   total.flops += cost.flops;
   total.bytes += cost.bytes;
-  run(total, execute);
+  run(name, total, execute);
 }
 
 void CountingBackend::fill(Tensor y, float value) {

@@ -36,6 +36,10 @@ class CountingBackend : public Backend {
   void reset() { totals_.clear(); }
 
   DeviceInfo info() const override { return real_.info(); }
+  void synchronize() override { real_.synchronize(); }
+  std::string gemm_plans() const override { return real_.gemm_plans(); }
+  void set_gemm_plans(const std::string& plans) override { real_.set_gemm_plans(plans); }
+  int64_t logit_rows() const override { return real_.logit_rows(); }
 
   void fill(Tensor y, float value) override;
   void copy(Tensor y, Tensor x) override;
@@ -91,7 +95,8 @@ class CountingBackend : public Backend {
 
  protected:
   /// Does what the decorator is for: execute() runs the op on the real backend.
-  virtual void run(OpTotal& total, const std::function<void()>& execute) = 0;
+  virtual void run(const std::string& name, OpTotal& total,
+                   const std::function<void()>& execute) = 0;
 
   Backend& real_;
 

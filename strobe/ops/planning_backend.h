@@ -18,11 +18,14 @@ class PlanningBackend final : public CountingBackend {
   void release(void*) override {}
   void upload(Tensor, const void*) override {}
   void download(void*, Tensor) override {}
+  int64_t start_download(Tensor) override { return 0; }
+  StepState finish_download(int64_t, void*) override { return state_; }
   void set_step_state(const StepState& state) override { state_ = state; }
+  void set_step_input(const StepInput& input) override { static_cast<StepInput&>(state_) = input; }
   StepState step_state() override { return state_; }
 
  protected:
-  void run(OpTotal&, const std::function<void()>&) override {}
+  void run(const std::string&, OpTotal&, const std::function<void()>&) override {}
 
  private:
   StepState state_;

@@ -12,7 +12,8 @@ double rounded(double x, Precision precision) {
   switch (precision) {
     case Precision::exact: return x;
     case Precision::f32: return static_cast<float>(x);
-    case Precision::bf16: return to_float(to_bf16(static_cast<float>(x)));
+    case Precision::bf16:
+    case Precision::bf16_scores: return to_float(to_bf16(static_cast<float>(x)));
   }
   return x;
 }
@@ -69,7 +70,10 @@ void attention(AttentionValues& x, const AttentionShape& shape, const AttentionO
         for (int64_t j = 0; j < seen; ++j) {
           Sum sum{precision};
           for (int64_t c = 0; c < d; ++c) sum.add(row(x.q, i)[c], kv_row(x.k, j)[c]);
-          p[j] = rounded(sum.get() * op.scale, high);
+          const double score = rounded(sum.get(), precision == Precision::bf16_scores
+                                                      ? precision
+                                                      : Precision::exact);
+          p[j] = rounded(score * op.scale, high);
           most = std::max(most, p[j]);
         }
         for (double& y : p) y = rounded(std::exp(y - most), high), l += y;
@@ -87,7 +91,10 @@ void attention(AttentionValues& x, const AttentionShape& shape, const AttentionO
         for (int64_t j = 0; j < seen; ++j) {
           Sum sum{precision};
           for (int64_t c = 0; c < d; ++c) sum.add(row(x.d_o, i)[c], kv_row(x.v, j)[c]);
-          dp[j] = dropped(sum.get(), shape, op, key, s, head, i, j);
+          const double g = rounded(sum.get(), precision == Precision::bf16_scores
+                                                  ? precision
+                                                  : Precision::exact);
+          dp[j] = dropped(g, shape, op, key, s, head, i, j);
           delta += p[j] * dp[j];
           x.largest_dp = std::max(x.largest_dp, std::abs(dp[j]));
         }

@@ -17,8 +17,9 @@ struct AttentionValues {
   double largest_dp = 0;  // of dP = dO V^T: what dS = P (dP - delta) may cancel from
 };
 
-/// What results of products and P are rounded to on the way.
-enum class Precision { exact, f32, bf16 };
+/// What results of products and P are rounded to on the way; bf16 keeps scores in f32, bf16_scores
+/// rounds S and dP too.
+enum class Precision { exact, f32, bf16, bf16_scores };
 
 /// Forward and backward from q, k, v, d_o, one row of scores at a time.
 void attention(AttentionValues& x, const AttentionShape& shape, const AttentionOp& op,

@@ -1,0 +1,192 @@
+#include "strobe/cuda/attention.h"
+
+#include <utility>
+
+#include "strobe/core/error.h"
+#include "strobe/cuda/attention_flash.h"
+#include "strobe/cuda/attention_naive.h"
+#include "strobe/cuda/attention_pack.h"
+
+namespace strobe::cuda {
+
+namespace {
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/// Mistakes of the caller: shapes and types that ops/attention.h rules out.
+void check_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
+                    const Tensor& lse, const AttentionOp& op) {
+  check(q.rank == 3 && k.rank == 3 && v.rank == 3 && o.rank == 3, "attention: q, k, v, o are 3-d");
+  check(q.dtype == k.dtype && q.dtype == v.dtype && q.dtype == o.dtype &&
+            (q.dtype == DType::f32 || q.dtype == DType::bf16),
+        "attention: q, k, v, o are all f32 or all bf16");
+  check(k.dim(0) == v.dim(0) && k.dim(1) == v.dim(1) && q.dim(2) == k.dim(2) &&
+            q.dim(2) == v.dim(2) && q.dim(1) % k.dim(1) == 0 && q.shape == o.shape,
+        "attention: shapes of q, k, v, o do not match");
+  check(q.strides[2] == 1 && k.strides[2] == 1 && v.strides[2] == 1 && o.strides[2] == 1,
+        "attention: the last dimension is contiguous");
+  check(lse.dtype == DType::f32 && lse.dim(0) == q.dim(1) && lse.dim(1) == q.dim(0),
+        "attention: lse is f32 (H, Nq)");
+  check(op.scale > 0, "attention: scale is positive");
+}
+
+void check_alignment(std::initializer_list<const Tensor*> operands) {
+  for (const Tensor* x : operands)
+    check(reinterpret_cast<uintptr_t>(x->data) % 16 == 0 && x->strides[0] % 8 == 0 &&
+              x->strides[1] % 8 == 0,
+          "attention: rows of bf16 heads begin at multiples of 16 bytes");
+}
+
+/// Shared memory that a thread block can have, by the GPU's generation.
+int shared_bytes(int compute_capability) {
+  switch (compute_capability) {
+    case 80:
+    case 87: return 163 << 10;
+    case 86:
+    case 89: return 99 << 10;
+    case 90:
+    case 100:
+    case 103: return 227 << 10;
+    default: return 99 << 10;
+  }
+}
+
+AttentionCall call_of(const Device& device, const Tensor& o, const Tensor& lse, const Tensor& q,
+                      const Tensor& k, const Tensor& v, const AttentionOp& op) {
+  AttentionCall c;
+  c.q = HeadRows(q), c.k = HeadRows(k), c.v = HeadRows(v), c.o = HeadRows(o);
+  c.lse = lse.as<float>(), c.lse_stride = lse.strides[0];
+  c.cu_q = op.cu_q.as<int>(), c.cu_k = op.cu_k.as<int>();
+  c.sequences = static_cast<int>(op.cu_q.dim(0) - 1);
+  c.heads = static_cast<int>(q.dim(1)), c.group = static_cast<int>(q.dim(1) / k.dim(1));
+  c.head_dim = static_cast<int>(q.dim(2));
+  c.max_q = static_cast<int>(op.max_q), c.max_k = static_cast<int>(op.max_k);
+  c.total_q = q.dim(0);
+  c.causal = op.causal, c.scale = op.scale;
+  c.state = device.state, c.site = op.dropout.site;
+  c.keep = op.dropout.keep_of_256(), c.keep_scale = op.dropout.scale();
+  return c;
+}
+
+/// The flash kernels read 16 bytes at a time. Heads of another size are copied to the next multiple
+/// of 8 elements; the workspace begins with the copies.
+class Padding {
+ public:
+  Padding(const Device& device, char* workspace) : device_(device), free_(workspace) {}
+
+  static int64_t bytes(const AttentionShape& s, bool backward) {
+    if (s.head_dim % 8 == 0) return 0;
+    const int64_t row = round_up(s.head_dim, 8) * 2;
+    const int64_t queries = round_up(s.total_q * s.heads * row, 256);
+    const int64_t keys = round_up(s.total_k * s.kv_heads * row, 256);
+    return backward ? 4 * queries + 4 * keys : 2 * queries + 2 * keys;
+  }
+  /// Room for `x`, and with its elements.
+  Tensor room(const Tensor& x) {
+    if (x.dim(2) % 8 == 0) return x;
+    Tensor y(free_, x.dtype, {x.dim(0), x.dim(1), round_up(x.dim(2), 8)});
+    free_ += round_up(y.bytes(), 256);
+    return y;
+  }
+  Tensor copy(const Tensor& x) {
+    const Tensor y = room(x);
+    if (y.data != x.data) copy_heads(device_, y, x);
+    return y;
+  }
+  void back(const Tensor& x, const Tensor& padded) const {
+    if (x.data != padded.data) copy_heads(device_, x, padded);
+  }
+  char* rest() const { return free_; }
+
+ private:
+  const Device& device_;
+  char* free_;
+};
+
+int64_t padded_flash_bytes(const AttentionShape& shape, bool backward) {
+  AttentionShape padded = shape;
+  padded.head_dim = round_up(shape.head_dim, 8);
+  return backward ? flash_backward_workspace_bytes(padded) : flash1_forward_workspace_bytes(padded);
+}
+
+}  // namespace
+
+std::string attention_unsupported(const Device& device, AttentionAlgorithm algorithm,
+                                  const AttentionShape& shape, DType dtype) {
+  if (shape.kv_heads <= 0 || shape.heads % shape.kv_heads != 0)
+    return fmt::format("{} heads cannot share {} key-value heads evenly", shape.heads,
+                       shape.kv_heads);
+  if (algorithm == AttentionAlgorithm::flash3)
+    return "flash3 is not there yet; there are naive, flash1 and flash2";
+  if (algorithm == AttentionAlgorithm::naive) return "";
+  if (dtype != DType::bf16)
+    return fmt::format("{} takes bf16 on a GPU; {} runs naive", name_of(algorithm),
+                       name_of(dtype));
+  if (shape.head_dim > 256)
+    return fmt::format("{} takes heads of at most 256 elements, these have {}", name_of(algorithm),
+                       shape.head_dim);
+  if (device.compute_capability < 80)
+    return fmt::format("{} needs a GPU of compute capability 8.0, this one has {}.{}",
+                       name_of(algorithm), device.compute_capability / 10,
+                       device.compute_capability % 10);
+  const int needed = flash_shared_bytes(static_cast<int>(shape.head_dim)),
+            there = shared_bytes(device.compute_capability);
+  if (needed > there)
+    return fmt::format("{} needs {} KiB of shared memory for heads of {} elements, this GPU has {}",
+                       name_of(algorithm), needed >> 10, shape.head_dim, there >> 10);
+  return "";
+}
+
+int64_t attention_saved_bytes(const Device&, AttentionAlgorithm algorithm,
+                              const AttentionShape& shape, DType dtype) {
+  return algorithm == AttentionAlgorithm::naive ? naive_saved_bytes(shape, dtype) : 0;
+}
+
+int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
+                                  const AttentionShape& shape, DType dtype, bool backward) {
+  if (algorithm == AttentionAlgorithm::naive) return naive_workspace_bytes(shape, dtype, backward);
+  const bool needed = backward || algorithm == AttentionAlgorithm::flash1;
+  return Padding::bytes(shape, backward) + (needed ? padded_flash_bytes(shape, backward) : 0);
+}
+
+void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
+                       Tensor v, const AttentionOp& op, Tensor workspace) {
+  check_operands(q, k, v, o, lse, op);
+  if (op.algorithm == AttentionAlgorithm::naive)
+    return naive_forward(device, o, lse, saved, q, k, v, op, workspace);
+  Padding padding(device, workspace.as<char>());
+  const Tensor qp = padding.copy(q), kp = padding.copy(k), vp = padding.copy(v);
+  const Tensor op_ = padding.room(o);
+  check_alignment({&qp, &kp, &vp, &op_});
+  const AttentionCall call = call_of(device, op_, lse, qp, kp, vp, op);
+  if (op.algorithm == AttentionAlgorithm::flash1)
+    flash1_forward(device, call, padding.rest());
+  else
+    flash2_forward(device, call);
+  padding.back(o, op_);
+}
+
+void attention_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q,
+                        Tensor k, Tensor v, Tensor o, Tensor lse, Tensor saved,
+                        const AttentionOp& op, Tensor workspace) {
+  check_operands(q, k, v, o, lse, op);
+  check_operands(dq, dk, dv, d_o, lse, op);
+  if (op.algorithm == AttentionAlgorithm::naive)
+    return naive_backward(device, dq, dk, dv, d_o, q, k, v, saved, op, workspace);
+  Padding padding(device, workspace.as<char>());
+  const Tensor qp = padding.copy(q), kp = padding.copy(k), vp = padding.copy(v);
+  const Tensor op_ = padding.copy(o), dop = padding.copy(d_o);
+  const Tensor dqp = padding.room(dq), dkp = padding.room(dk), dvp = padding.room(dv);
+  check_alignment({&qp, &kp, &vp, &op_, &dop, &dqp, &dkp, &dvp});
+  AttentionBackwardCall call;
+  static_cast<AttentionCall&>(call) = call_of(device, op_, lse, qp, kp, vp, op);
+  call.d_o = HeadRows(dop), call.dq = HeadRows(dqp), call.dk = HeadRows(dkp);
+  call.dv = HeadRows(dvp);
+  call.order = op.algorithm == AttentionAlgorithm::flash1 ? SumOrder::alone
+               : op.deterministic                         ? SumOrder::fixed
+                                                          : SumOrder::free;
+  flash_backward(device, call, padding.rest());
+  padding.back(dq, dqp), padding.back(dk, dkp), padding.back(dv, dvp);
+}
+
+}  // namespace strobe::cuda

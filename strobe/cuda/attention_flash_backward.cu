@@ -1,0 +1,435 @@
+// FlashAttention, backward, of flash1 and flash2. Dao 2023, Algorithm 2; Dao et al. 2022,
+// Algorithm 4.
+//
+// A thread block owns a block of keys of one key-value head and walks over the queries that see
+// them. It computes S^T and dP^T, keys down and queries across: rounded, P^T and dS^T are then A
+// fragments of dV += P^T dO and dK += dS^T Q, and never leave the registers. Only dQ = dS K sums
+// over keys of all warps: dS goes through shared memory, and dQ is summed over thread blocks in f32
+// in device memory:
+//
+//   flash2, fixed  each warp adds to its part of a dQ block when its turn comes. Key blocks visit
+//                  query blocks in an order in which turns come by themselves (BackwardOrder). The
+//                  first one writes without reading, the last one writes dq itself.
+//   flash2, free   atomic additions, between a pass that clears the sum and one that rounds it.
+//   flash1         one thread block does all key blocks of a head (no split over the sequence).
+//
+// Block   128 keys by 4 warps (head size 64), by 8 (128); 64 by 4 at head size 256, where two
+//         thread blocks share the columns of dK, dV and dQ; queries 64 (256: 32) at a time
+// HBM     K, V, dK, dV once; per key block Q, dO and twice dQ in f32, from L2 where a head fits
+// Shared  K, V, dS and 2 (Q + dO): 82 KiB at head size 64, 146 at 128, 134 at 256
+// Grid    key blocks x heads x sequences
+#include <cmath>
+
+#include "strobe/cuda/attention_backward.cuh"
+#include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/attention_flash.h"
+#include "strobe/cuda/attention_forward.cuh"
+
+namespace strobe::cuda {
+
+template <int D>
+void prepare_backward(const Device& device, const AttentionBackwardCall& c);
+template <int D>
+void finish_backward(const Device& device, const AttentionBackwardCall& c);
+
+namespace {
+
+template <int Pieces, int Columns>
+__device__ inline void clear(float (&x)[Pieces][Columns][4]) {
+#pragma unroll
+  for (int p = 0; p < Pieces; ++p)
+#pragma unroll
+    for (int n = 0; n < Columns; ++n)
+      for (int e = 0; e < 4; ++e) x[p][n][e] = 0;
+}
+
+/// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b.
+template <int D, int Pieces, int Columns>
+__device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const TileReader<D>& a,
+                                           const TileReader<D>& b, int first) {
+#pragma unroll
+  for (int d = 0; d < D / 16; ++d) {
+    uint32_t left[Pieces][4];
+#pragma unroll
+    for (int p = 0; p < Pieces; ++p) ptx::ldmatrix_x4(left[p], a.at(p, d));
+#pragma unroll
+    for (int j = 0; j < Columns / 2; ++j) {
+      uint32_t right[4];
+      ptx::ldmatrix_x4(right, b.at(first + j, d));
+#pragma unroll
+      for (int p = 0; p < Pieces; ++p) {
+        ptx::mma_m16n8k16_bf16(x[p][2 * j], left[p], right[0], right[1]);
+        ptx::mma_m16n8k16_bf16(x[p][2 * j + 1], left[p], right[2], right[3]);
+      }
+    }
+  }
+}
+
+/// x += a b: a in A fragments; 16-row pieces of tile b from `first`, its columns from 16 `column`.
+template <int D, int Pieces, int Pairs, int Columns>
+__device__ inline void multiply(float (&x)[Pieces][Columns][4],
+                                const uint32_t (&a)[Pieces][Pairs][4], const TileReader<D>& b,
+                                int first, int column) {
+#pragma unroll
+  for (int j = 0; j < Pairs; ++j)
+#pragma unroll
+    for (int d = 0; d < Columns / 2; ++d) {
+      uint32_t right[4];
+      ptx::ldmatrix_x4_trans(right, b.at(first + j, column + d));
+#pragma unroll
+      for (int p = 0; p < Pieces; ++p) {
+        ptx::mma_m16n8k16_bf16(x[p][2 * d], a[p][j], right[0], right[1]);
+        ptx::mma_m16n8k16_bf16(x[p][2 * d + 1], a[p][j], right[2], right[3]);
+      }
+    }
+}
+
+template <int D, int Columns>
+__device__ inline void store_keys(const float (&x)[BackwardSizes<D>::kPieces][Columns][4],
+                                  const HeadRows& view, bf16* to, int row, int keys, int column,
+                                  int head_dim, float scale, const Lane& lane) {
+#pragma unroll
+  for (int p = 0; p < BackwardSizes<D>::kPieces; ++p)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = row + 16 * p + 8 * half + lane.g;
+      if (r >= keys) continue;
+#pragma unroll
+      for (int n = 0; n < Columns; ++n) {
+        const int d = column + 8 * n + 2 * lane.t;
+        if (d < head_dim)
+          *reinterpret_cast<uint32_t*>(to + r * view.row + d) =
+              ptx::cvt_rn_bf16x2(x[p][n][2 * half + 1] * scale, x[p][n][2 * half] * scale);
+      }
+    }
+}
+
+template <int D, bool Drop>
+__global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
+    flash_backward_kernel(const AttentionBackwardCall c) {
+  using Sizes = BackwardSizes<D>;
+  constexpr int kPieces = Sizes::kPieces, kQueries = Sizes::kQueries, kKeys = Sizes::kKeys;
+  constexpr int kColumns = Sizes::kColumns / 8;  // accumulators across
+  extern __shared__ __align__(1024) char shared[];
+  __shared__ int item;
+
+  // A block waits only for those that took a ticket before it.
+  if (threadIdx.x == 0)
+    item = c.order == SumOrder::fixed ? atomicAdd(c.ticket, 1) : static_cast<int>(blockIdx.x);
+  __syncthreads();
+  const bool alone = c.order == SumOrder::alone;
+  const int blocks = alone ? 1 : ceil_div(c.max_k, kKeys);
+  const int part = item % Sizes::kParts, block = blocks - 1 - item / Sizes::kParts % blocks;
+  const int pair = item / Sizes::kParts / blocks, kv_heads = c.heads / c.group;
+  const int sequence = pair / kv_heads, kv_head = pair % kv_heads;
+  const int64_t first_q = c.cu_q[sequence], first_k = c.cu_k[sequence];
+  const AttentionMask mask{static_cast<int>(c.cu_q[sequence + 1] - first_q),
+                           static_cast<int>(c.cu_k[sequence + 1] - first_k), c.causal};
+  const BackwardOrder order{mask, kQueries, kKeys, c.cyclic && !alone};
+
+  const Lane lane;
+  const int warp = threadIdx.x / 32;
+  const uint32_t tile_k = ptx::shared_address(shared), tile_v = tile_k + Sizes::kKeyBytes;
+  const uint32_t tile_ds = tile_v + Sizes::kKeyBytes, stages = tile_ds + kKeys * kQueries * 2;
+  const int stages_at = 2 * Sizes::kKeyBytes + kKeys * kQueries * 2;
+
+  const TileReader<D> k_rows(tile_k + warp * 16 * kPieces * D * 2, lane, TileReader<D>::rows_first);
+  const TileReader<D> v_rows(tile_v + warp * 16 * kPieces * D * 2, lane, TileReader<D>::rows_first);
+  const TileReader<D> k_all(tile_k, lane, TileReader<D>::rows_first);
+  const TileReader<kQueries> ds_all(tile_ds, lane, TileReader<kQueries>::columns_first);
+  const int dq_row = warp % Sizes::kQueryWarps * 32;  // this warp's 32 x 32 of dQ
+  const int dq_column = part * Sizes::kPart + warp / Sizes::kQueryWarps * 32;
+  const float scale2 = c.scale * kLog2e;
+
+  const int begin = alone ? 0 : block, end = alone ? order.key_blocks() : block + 1;
+  for (int j = begin; j < end; ++j) {
+    const int block_key = j * kKeys;
+    if (block_key >= mask.keys) return;
+    const int key = block_key + warp * 16 * kPieces;  // the warp's first
+    const int visits = mask.queries > 0 ? order.visits(j) : 0, steps = visits * c.group;
+
+    const auto load = [&](int step, int stage) {
+      const int head = kv_head * c.group + step / visits, i = order.visited(j, step % visits);
+      const uint32_t to = stages + stage * Sizes::kStageBytes;
+      const int row = i * kQueries;
+      const TileLoader<kQueries, D, Sizes::kThreads, true> q(c.q.at(first_q, head), c.q.row,
+                                                             c.head_dim, threadIdx.x);
+      q(to, row, mask.queries - row);
+      const TileLoader<kQueries, D, Sizes::kThreads, true> d_o(c.d_o.at(first_q, head), c.d_o.row,
+                                                               c.head_dim, threadIdx.x);
+      d_o(to + Sizes::kQueryBytes, row, mask.queries - row);
+      if (threadIdx.x < kQueries / 2) {
+        const BackwardBlocks<D> at(c, sequence, head, i);
+        const bool second = threadIdx.x >= kQueries / 4;
+        const int chunk = threadIdx.x % (kQueries / 4);
+        ptx::cp_async_cg_16(to + 2 * Sizes::kQueryBytes + second * 512 + chunk * 16,
+                            (second ? c.delta : c.lse2) + at.row() + chunk * 4, 16);
+      }
+    };
+    __syncthreads();
+    {
+      const TileLoader<kKeys, D, Sizes::kThreads, false> k(c.k.at(first_k, kv_head), c.k.row,
+                                                           c.head_dim, threadIdx.x);
+      k(tile_k, block_key, mask.keys - block_key);
+      const TileLoader<kKeys, D, Sizes::kThreads, false> v(c.v.at(first_k, kv_head), c.v.row,
+                                                           c.head_dim, threadIdx.x);
+      v(tile_v, block_key, mask.keys - block_key);
+    }
+    if (steps > 0) load(0, 0);
+    ptx::cp_async_commit_group();
+
+    float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
+    clear(dk), clear(dv);
+    for (int step = 0; step < steps; ++step) {
+      const int head = kv_head * c.group + step / visits, i = order.visited(j, step % visits);
+      const int row = i * kQueries, stage = step % 2;
+      ptx::cp_async_wait_group<0>();
+      __syncthreads();
+      if (step + 1 < steps) load(step + 1, stage ^ 1);
+      ptx::cp_async_commit_group();
+
+      const uint32_t tile_q = stages + stage * Sizes::kStageBytes;
+      const float* statistics = reinterpret_cast<const float*>(
+          shared + stages_at + stage * Sizes::kStageBytes + 2 * Sizes::kQueryBytes);
+      const TileReader<D> q_rows(tile_q, lane, TileReader<D>::rows_first);
+      const TileReader<D> q_columns(tile_q, lane, TileReader<D>::columns_first);
+      const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, lane, TileReader<D>::rows_first);
+      const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, lane,
+                                     TileReader<D>::columns_first);
+
+#pragma unroll
+      for (int half = 0; half < kQueries / Sizes::kColumns; ++half) {
+        const int query = row + half * Sizes::kColumns;
+        uint32_t ds[kPieces][kColumns / 2][4];
+        if (mask.keys_seen(query + Sizes::kColumns - 1) > key) {
+          float s[kPieces][kColumns][4];
+          clear(s);
+          multiply_transposed<D>(s, k_rows, q_columns, half * kColumns / 2);
+
+          const bool masked = mask.keys_seen(query) < key + 16 * kPieces;
+          if (masked) {
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+              for (int upper = 0; upper < 2; ++upper) {
+                const int this_key = key + 16 * p + 8 * upper + lane.g;
+                const int first = this_key >= mask.keys ? 1 << 30 : mask.first_query(this_key);
+                const int hidden = first - query - 4 * lane.t;
+#pragma unroll
+                for (int n = 0; n < kColumns; ++n)
+#pragma unroll
+                  for (int e = 0; e < 2; ++e)
+                    if (16 * (n / 2) + 2 * (n % 2) + e < hidden) s[p][n][2 * upper + e] = -INFINITY;
+              }
+          }
+#pragma unroll
+          for (int n = 0; n < kColumns; n += 2) {
+            const float4 lse = *reinterpret_cast<const float4*>(
+                statistics + half * Sizes::kColumns + 8 * n + 4 * lane.t);
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+              for (int e = 0; e < 4; ++e) {
+                s[p][n][e] =
+                    ptx::ex2_approx_ftz(fmaf(s[p][n][e], scale2, e % 2 ? -lse.y : -lse.x));
+                s[p][n + 1][e] =
+                    ptx::ex2_approx_ftz(fmaf(s[p][n + 1][e], scale2, e % 2 ? -lse.w : -lse.z));
+              }
+          }
+
+          if constexpr (Drop) {  // a dropped P gets a sign: at 0 it makes no difference
+            const DropoutPatches dropout(c.state, c.site, sequence * c.heads + head, lane);
+            constexpr int kGroups = 2 / kPieces;  // of 16 queries, whose patches are drawn together
+#pragma unroll
+            for (int n = 0; n < kColumns; n += 2 * kGroups) {
+              const int mine = dropout.mine();
+              const int my_key = key + 8 * (mine & 1) + (kPieces == 2 ? 16 * (mine >> 1) : 0);
+              const int my_query = query + 8 * (n + (kPieces == 2 ? 0 : 2 * (mine >> 1)));
+              uint32_t bytes[4];
+              dropout.by_key(bytes, my_query / 4 + lane.t, my_key / 4 + lane.g / 4);
+#pragma unroll
+              for (int b = 0; b < 4; ++b)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                  float& p = s[kPieces == 2 ? b >> 1 : 0]
+                              [n + (kPieces == 2 ? 0 : 2 * (b >> 1)) + e / 2][2 * (b & 1) + e % 2];
+                  if ((bytes[b] >> (8 * e) & 255) >= c.keep) p = -p;
+                }
+            }
+          }
+
+          {
+            uint32_t probabilities[kPieces][kColumns / 2][4];
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+              for (int n = 0; n < kColumns / 2; ++n)
+                if constexpr (Drop)
+                  to_a_relu(probabilities[p][n], s[p][2 * n], s[p][2 * n + 1]);
+                else
+                  to_a(probabilities[p][n], s[p][2 * n], s[p][2 * n + 1]);
+            multiply<D>(dv, probabilities, do_rows, half * kColumns / 2, part * Sizes::kPart / 16);
+          }
+
+          float dp[kPieces][kColumns][4];
+          clear(dp);
+          multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2);
+#pragma unroll
+          for (int n = 0; n < kColumns; n += 2) {
+            const float4 delta4 = *reinterpret_cast<const float4*>(
+                statistics + 128 + half * Sizes::kColumns + 8 * n + 4 * lane.t);
+            const float delta[4] = {delta4.x, delta4.y, delta4.z, delta4.w};
+#pragma unroll
+            for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+              for (int e = 0; e < 8; ++e) {
+                const float x = s[p][n + e / 4][e % 4], d = delta[e / 4 * 2 + e % 2];
+                float& y = dp[p][n + e / 4][e % 4];
+                y = Drop ? fmaf(fmaxf(x, 0.0f), y, -fabsf(x) * d) : x * (y - d);
+              }
+          }
+#pragma unroll
+          for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+            for (int n = 0; n < kColumns / 2; ++n) to_a(ds[p][n], dp[p][2 * n], dp[p][2 * n + 1]);
+          multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
+        } else {
+#pragma unroll
+          for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+            for (int n = 0; n < kColumns / 2; ++n)
+              ds[p][n][0] = ds[p][n][1] = ds[p][n][2] = ds[p][n][3] = 0;
+        }
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p)
+#pragma unroll
+          for (int n = 0; n < kColumns / 2; ++n)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              const int r = warp * 16 * kPieces + 16 * p + 8 * (e % 2) + lane.g;
+              const int chunk = half * kColumns + 2 * n + e / 2;
+              *reinterpret_cast<uint32_t*>(shared + 2 * Sizes::kKeyBytes +
+                                           16 * swizzled_chunk(r, chunk, kQueries / 8) +
+                                           4 * lane.t) = ds[p][n][e];
+            }
+      }
+
+      const BackwardBlocks<D> at(c, sequence, head, i);
+      const int rank = c.order == SumOrder::fixed ? order.rank(i, j) : j;
+      float* sum = c.dq_sum + at.sum(part, warp);
+      int* turn = c.turns + at.turn(part, warp);
+      QueryGradient dq;
+      if (c.order == SumOrder::free || rank == 0) {
+        dq.clear();
+      } else {
+        if (c.order == SumOrder::fixed) {
+          while (ptx::ld_acquire_gpu(turn) < rank) {
+          }
+          __syncwarp();
+        }
+        dq.load(sum, lane);
+      }
+      __syncthreads();
+#pragma unroll
+      for (int n = 0; n < kKeys / 16; ++n) {
+        uint32_t left[2][4];
+#pragma unroll
+        for (int m = 0; m < 2; ++m) ptx::ldmatrix_x4_trans(left[m], ds_all.at(n, dq_row / 16 + m));
+#pragma unroll
+        for (int d = 0; d < 2; ++d) {
+          uint32_t right[4];
+          ptx::ldmatrix_x4_trans(right, k_all.at(n, dq_column / 16 + d));
+#pragma unroll
+          for (int m = 0; m < 2; ++m) {
+            ptx::mma_m16n8k16_bf16(dq.sum[m][2 * d], left[m], right[0], right[1]);
+            ptx::mma_m16n8k16_bf16(dq.sum[m][2 * d + 1], left[m], right[2], right[3]);
+          }
+        }
+      }
+      if (c.order == SumOrder::free) {
+        dq.add(sum, lane);
+      } else if (rank + 1 == order.contributions(i)) {
+        dq.finish(c.dq, c.dq.at(first_q, head), row + dq_row, mask.queries, dq_column, c.head_dim,
+                  c.scale * c.keep_scale, lane);
+      } else {
+        dq.store(sum, lane);
+        if (c.order == SumOrder::fixed) {
+          __syncwarp();
+          if (lane.id == 0) ptx::st_release_gpu(turn, rank + 1);
+        }
+      }
+    }
+    ptx::cp_async_wait_group<0>();
+
+    store_keys<D>(dk, c.dk, c.dk.at(first_k, kv_head), key, mask.keys, part * Sizes::kPart,
+                  c.head_dim, c.scale * c.keep_scale, lane);
+    store_keys<D>(dv, c.dv, c.dv.at(first_k, kv_head), key, mask.keys, part * Sizes::kPart,
+                  c.head_dim, c.keep_scale, lane);
+  }
+}
+
+struct Workspace {
+  template <int D>
+  static Workspace of(const AttentionShape& shape) {
+    using Sizes = BackwardSizes<D>;
+    const int64_t blocks =
+        shape.heads * block_capacity(shape.total_q, shape.sequences, Sizes::kQueries);
+    const auto rounded = [](int64_t bytes) { return ceil_div(bytes, int64_t{256}) * 256; };
+    return {rounded(blocks * Sizes::kQueries * 4), rounded(blocks * Sizes::kQueries * D * 4),
+            rounded(blocks * Sizes::kParts * Sizes::kWarps * 4)};
+  }
+  int64_t statistics, sum, turns;
+  int64_t bytes() const { return 2 * statistics + sum + turns + 256; }
+};
+
+template <int D, bool Drop>
+void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
+  using Sizes = BackwardSizes<D>;
+  const AttentionShape shape{.sequences = c.sequences, .total_q = c.total_q, .heads = c.heads};
+  const Workspace sizes = Workspace::of<D>(shape);
+  c.lse2 = reinterpret_cast<float*>(workspace);
+  c.delta = reinterpret_cast<float*>(workspace + sizes.statistics);
+  c.dq_sum = reinterpret_cast<float*>(workspace + 2 * sizes.statistics);
+  c.turns = reinterpret_cast<int*>(workspace + 2 * sizes.statistics + sizes.sum);
+  c.ticket = reinterpret_cast<int*>(workspace + sizes.bytes() - 256);
+
+  const auto kernel = flash_backward_kernel<D, Drop>;
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  Sizes::kShared),
+             "attention backward");
+  const int key_blocks = ceil_div(c.max_k, Sizes::kKeys);
+  c.cyclic = key_blocks * Sizes::kParts <= device.multiprocessors;
+  if (c.max_q > 0) prepare_backward<D>(device, c);
+  const int blocks = (c.order == SumOrder::alone ? 1 : key_blocks) * Sizes::kParts * c.sequences *
+                     (c.heads / c.group);
+  if (blocks > 0) {
+    kernel<<<blocks, Sizes::kThreads, Sizes::kShared, device.stream>>>(c);
+    check_launch("attention backward");
+  }
+  if (c.order == SumOrder::free && c.max_q > 0) finish_backward<D>(device, c);
+}
+
+}  // namespace
+
+int flash_shared_bytes(int head_dim) {
+  return head_dim <= 64    ? most(96 << 10, BackwardSizes<64>::kShared)
+         : head_dim <= 128 ? most(96 << 10, BackwardSizes<128>::kShared)
+                           : most(160 << 10, BackwardSizes<256>::kShared);
+}
+
+int64_t flash_backward_workspace_bytes(const AttentionShape& shape) {
+  if (shape.head_dim <= 64) return Workspace::of<64>(shape).bytes();
+  return (shape.head_dim <= 128 ? Workspace::of<128>(shape) : Workspace::of<256>(shape)).bytes();
+}
+
+void flash_backward(const Device& device, AttentionBackwardCall c, char* workspace) {
+  const bool drop = c.keep < 256;
+  if (c.head_dim <= 64)
+    drop ? launch<64, true>(device, c, workspace) : launch<64, false>(device, c, workspace);
+  else if (c.head_dim <= 128)
+    drop ? launch<128, true>(device, c, workspace) : launch<128, false>(device, c, workspace);
+  else
+    drop ? launch<256, true>(device, c, workspace) : launch<256, false>(device, c, workspace);
+}
+
+}  // namespace strobe::cuda

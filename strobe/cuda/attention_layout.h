@@ -1,0 +1,118 @@
+// Index arithmetic of the attention kernels: where elements lie in shared memory, which keys a row
+// sees, in which order blocks run. No CUDA here, so that a machine without a GPU can test it
+// (tests/cuda_attention_layout_test.cpp).
+#pragma once
+
+#include <cstdint>
+
+#include "strobe/core/dtype.h"
+
+namespace strobe::cuda {
+
+STROBE_HD constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+STROBE_HD constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+STROBE_HD constexpr int least(int a, int b) { return a < b ? a : b; }
+STROBE_HD constexpr int most(int a, int b) { return a > b ? a : b; }
+
+// ---- shared memory -----------------------------------------------------------------------------
+
+/// The 16-byte chunk of shared memory that holds chunk `chunk` of row `row`, for rows of `chunks`
+/// chunks (a power of two, at least 4). Exclusive-or by the row, so that 8 rows' equal chunks lie
+/// in 8 different groups of banks.
+STROBE_HD constexpr int swizzled_chunk(int row, int chunk, int chunks) {
+  return row * chunks + (chunks == 4 ? chunk ^ (row >> 1 & 3) : chunk ^ (row & 7));
+}
+
+/// Where row i of a tile lies, for tiles whose rows become columns of an accumulator. In mma's
+/// accumulators a thread holds columns 2 t, 2 t + 1 of every 8; with rows placed so, those of two
+/// neighbouring 8s are four consecutive ones, 4 t ... 4 t + 3: a side of dropout's 4 x 4 patch.
+STROBE_HD constexpr int slot_of_row(int i) {
+  return (i & ~15) | (i >> 1 & 1) << 3 | (i >> 2 & 3) << 1 | (i & 1);
+}
+STROBE_HD constexpr int row_of_slot(int slot) {
+  return (slot & ~15) | (slot >> 1 & 3) << 2 | (slot >> 3 & 1) << 1 | (slot & 1);
+}
+
+// ---- masks -------------------------------------------------------------------------------------
+
+/// Which keys a query sees, in one sequence. Causal aligns bottom-right.
+struct AttentionMask {
+  int queries, keys;
+  bool causal;
+
+  /// Query i sees keys [0, keys_seen(i)). Never decreases with i.
+  STROBE_HD constexpr int keys_seen(int i) const {
+    return causal ? most(0, least(keys, i + 1 + keys - queries)) : keys;
+  }
+  /// The first query that sees key j.
+  STROBE_HD constexpr int first_query(int j) const {
+    return causal ? most(0, j - (keys - queries)) : 0;
+  }
+};
+
+// ---- schedules ---------------------------------------------------------------------------------
+
+struct AttentionItem {
+  int pair, block;  // sequence * heads + head; a block of its queries or keys
+};
+
+/// The forward's order of work. Pairs go in chunks, whose keys and values stay in L2 together; in a
+/// chunk the last query blocks of all pairs come first, since under a causal mask they are the
+/// longest and the short ones then fill the gaps at the end.
+STROBE_HD constexpr AttentionItem forward_item(int index, int pairs, int blocks, int chunk) {
+  const int first = index / (chunk * blocks) * chunk;
+  const int size = least(chunk, pairs - first), rest = index - first * blocks;
+  return {first + rest % size, blocks - 1 - rest / size};
+}
+
+/// The backward's blocks over one sequence: blocks of `key_rows` keys, each of which visits blocks
+/// of `query_rows` queries and adds to their dQ. The order of the additions is fixed by rank().
+///
+/// It is chosen so that blocks that start together never wait. Causal: a key block starts at its
+/// diagonal and goes up, so block j meets a query block one step after block j + 1: the order is
+/// descending. Otherwise (cyclic) key blocks start evenly spread and wrap around, and again meet a
+/// query block in descending order, counted from the one that starts there.
+struct BackwardOrder {
+  AttentionMask mask;
+  int query_rows, key_rows;
+  bool cyclic;  // all key blocks of a sequence run at once; else each waits for the next one only
+
+  STROBE_HD constexpr int query_blocks() const { return ceil_div(mask.queries, query_rows); }
+  STROBE_HD constexpr int key_blocks() const { return ceil_div(mask.keys, key_rows); }
+
+  /// Query blocks that key block j visits: [first_visited(j), query_blocks()).
+  STROBE_HD constexpr int first_visited(int j) const {
+    return mask.first_query(j * key_rows) / query_rows;
+  }
+  STROBE_HD constexpr int visits(int j) const { return query_blocks() - first_visited(j); }
+  /// The t-th of them.
+  STROBE_HD constexpr int visited(int j, int t) const {
+    if (mask.causal || !cyclic) return first_visited(j) + t;
+    const int n = query_blocks();
+    const int i = static_cast<int>(int64_t{j} * n / key_blocks()) + t;
+    return i < n ? i : i - n;
+  }
+  /// How many key blocks add to query block i's dQ: the first ones, [0, contributions(i)).
+  STROBE_HD constexpr int contributions(int i) const {
+    const int last = least((i + 1) * query_rows, mask.queries) - 1;
+    return ceil_div(mask.keys_seen(last), key_rows);
+  }
+  /// How many of them come before key block j.
+  STROBE_HD constexpr int rank(int i, int j) const {
+    const int n = contributions(i);
+    if (mask.causal || !cyclic) return n - 1 - j;
+    const int latest = static_cast<int>((int64_t{i + 1} * n - 1) / query_blocks());
+    return latest >= j ? latest - j : latest - j + n;
+  }
+};
+
+/// Rows of all sequences in blocks of `rows`: those of sequence s, which begins at row `first`, are
+/// numbered from here. No two sequences share a block.
+STROBE_HD constexpr int64_t first_block(int64_t first, int64_t s, int rows) {
+  return first / rows + s;
+}
+STROBE_HD constexpr int64_t block_capacity(int64_t total, int64_t sequences, int rows) {
+  return total / rows + sequences;
+}
+
+}  // namespace strobe::cuda

@@ -1,0 +1,166 @@
+// Attention on a GPU, by the cases of the CPU's test and more: every algorithm, features crossed,
+// the same bits again and again. Skipped, loudly, where there is no GPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/core/rng.h"
+#include "strobe/ops/make_backend.h"
+#include "tests/reference/attention_trial.h"
+
+namespace strobe {
+namespace {
+
+using reference::AttentionCase;
+using reference::AttentionResult;
+using reference::AttentionTrial;
+using reference::broken_rule;
+using reference::broken_rules;
+
+const std::vector<AttentionAlgorithm> kAll = {
+    AttentionAlgorithm::naive, AttentionAlgorithm::flash1, AttentionAlgorithm::flash2};
+const std::vector<AttentionAlgorithm> kFlash = {AttentionAlgorithm::flash1,
+                                                AttentionAlgorithm::flash2};
+
+class CudaAttention : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    try {
+      backend_ = make_backend("cuda").release();
+    } catch (const Error& error) {
+      reason_ = error.what();
+    }
+  }
+  static void TearDownTestSuite() { delete std::exchange(backend_, nullptr); }
+  void SetUp() override {
+    if (!backend_) GTEST_SKIP() << "NOT TESTED: " << reason_;
+  }
+  static void check(AttentionCase c) {
+    c.dtype = DType::bf16;
+    EXPECT_EQ(broken_rules(*backend_, c, kAll), "");
+    c.deterministic = false;
+    EXPECT_EQ(broken_rules(*backend_, c, {AttentionAlgorithm::flash2}), "");
+  }
+  static void check_f32(AttentionCase c) {
+    c.dtype = DType::f32;
+    EXPECT_EQ(broken_rules(*backend_, c, {AttentionAlgorithm::naive}), "");
+  }
+
+  static Backend* backend_;
+  static std::string reason_;
+};
+Backend* CudaAttention::backend_ = nullptr;
+std::string CudaAttention::reason_;
+
+TEST_F(CudaAttention, OddLengths) {
+  for (int t : {1, 2, 3, 7, 31, 63, 64, 65, 127, 129, 193, 257, 400})
+    for (bool causal : {true, false}) {
+      check({.queries = {t}, .causal = causal});
+      check_f32({.queries = {t}, .causal = causal});
+    }
+}
+
+TEST_F(CudaAttention, HeadSizes) {
+  for (int dim : {1, 7, 8, 40, 64, 72, 80, 96, 111, 128, 136, 192, 256})
+    for (bool causal : {true, false})
+      check({.queries = {97, 130}, .heads = 1, .kv_heads = 1, .dim = dim, .causal = causal});
+}
+
+TEST_F(CudaAttention, FeaturesPairwise) {
+  for (bool causal : {true, false})
+    for (float dropout : {0.0f, 0.3f}) {
+      for (int dim : {40, 64, 128, 200})
+        check({.queries = {70, 1, 129}, .dim = dim, .causal = causal, .dropout = dropout});
+      const AttentionCase cases[] = {
+          {.queries = {100}, .heads = 4, .kv_heads = 2, .dim = 32, .strided = true},
+          {.queries = {33, 80}, .keys = {130, 17}, .heads = 3, .kv_heads = 1, .dim = 24},
+          {.queries = {5}, .keys = {200}, .strided = true},
+          {.queries = {300}, .keys = {450}, .heads = 4, .kv_heads = 1},
+          {.queries = {300, 64}, .keys = {200, 511}, .dim = 128, .strided = true},
+          {.queries = {300}, .keys = {260}, .heads = 4, .kv_heads = 1, .dim = 256}};
+      for (AttentionCase c : cases) {
+        c.causal = causal, c.dropout = dropout;
+        check(c);
+        check_f32(c);
+      }
+    }
+}
+
+TEST_F(CudaAttention, RandomCrossings) {
+  RandomSequence random(23, RandomUse::init, 0);
+  for (int i = 0; i < 24; ++i) {
+    AttentionCase c;
+    const bool own_keys = random.below(2) == 0;
+    for (uint64_t s = 0; s <= random.below(4); ++s) {
+      c.queries.push_back(static_cast<int>(random.below(300)));
+      if (own_keys) c.keys.push_back(static_cast<int>(random.below(300)));
+    }
+    c.queries.push_back(1 + static_cast<int>(random.below(200)));
+    if (own_keys) c.keys.push_back(1 + static_cast<int>(random.below(200)));
+    c.kv_heads = 1 + static_cast<int64_t>(random.below(2));
+    c.heads = c.kv_heads * (1 + static_cast<int64_t>(random.below(3)));
+    const int64_t dims[] = {16, 33, 64, 64, 88, 128, 160, 256};
+    c.dim = dims[random.below(8)];
+    c.causal = random.below(2) == 0;
+    c.dropout = random.below(2) == 0 ? 0.1f : 0;
+    c.strided = c.dim % 8 == 0 && random.below(2) == 0;
+    check(c);
+  }
+}
+
+TEST_F(CudaAttention, QueriesWithoutKeys) {
+  check({.queries = {40, 9, 0, 70}, .keys = {10, 0, 5, 70}});
+  check_f32({.queries = {40, 9, 0, 70}, .keys = {10, 0, 5, 70}});
+  AttentionTrial trial({.queries = {40, 9}, .keys = {10, 0}, .dtype = DType::bf16});
+  for (AttentionAlgorithm algorithm : kAll) {
+    const AttentionResult r = trial(*backend_, algorithm);
+    for (int64_t i = 0; i < 30; ++i) EXPECT_EQ(r.lse[i], -INFINITY);
+    for (int64_t i = 0; i < 30 * 2 * 64; ++i) EXPECT_TRUE(r.o[i] == 0 && r.dq[i] == 0);
+    for (int64_t i = 40 * 128; i < 49 * 128; ++i) EXPECT_TRUE(r.o[i] == 0 && r.dq[i] == 0);
+  }
+}
+
+TEST_F(CudaAttention, LargeScoresDoNotOverflow) {
+  AttentionTrial trial({.queries = {130}, .dtype = DType::bf16});
+  for (double& y : trial.values.q) y *= 256;
+  const auto exact = trial.reference(reference::Precision::exact);
+  const auto plain = trial.reference(reference::Precision::bf16);
+  for (AttentionAlgorithm algorithm : kFlash)
+    EXPECT_EQ(broken_rule("o", trial(*backend_, algorithm).o, exact.o, plain.o, 3, 0x1p-8), "");
+}
+
+TEST_F(CudaAttention, NotANumberStaysOne) {
+  AttentionTrial trial({.queries = {130}, .heads = 1, .kv_heads = 1, .dtype = DType::bf16});
+  trial.values.k[20 * 64 + 3] = NAN;  // key 20
+  for (AttentionAlgorithm algorithm : kFlash) {
+    const AttentionResult r = trial(*backend_, algorithm);
+    for (int i : {20, 63, 64, 129}) EXPECT_TRUE(std::isnan(r.o[i * 64]));
+  }
+}
+
+TEST_F(CudaAttention, SameBitsAThousandTimes) {
+  for (AttentionAlgorithm algorithm : kAll)
+    for (bool causal : {true, false}) {
+      AttentionTrial trial({.queries = {700, 300},
+                            .heads = 6,
+                            .kv_heads = 3,
+                            .causal = causal,
+                            .dropout = 0.1f,
+                            .dtype = DType::bf16});
+      EXPECT_EQ(trial.differing(*backend_, algorithm, 500), 0) << name_of(algorithm);
+    }
+}
+
+TEST_F(CudaAttention, SaysWhyAnAlgorithmCannotRun) {
+  const AttentionShape wide{1, 8, 8, 8, 8, 1, 1, 300, true};
+  EXPECT_NE(backend_->attention_unsupported(AttentionAlgorithm::flash2, wide, DType::bf16), "");
+  EXPECT_EQ(backend_->attention_unsupported(AttentionAlgorithm::naive, wide, DType::bf16), "");
+  AttentionShape head = wide;
+  head.head_dim = 64;
+  EXPECT_NE(backend_->attention_unsupported(AttentionAlgorithm::flash2, head, DType::f32), "");
+  EXPECT_EQ(backend_->attention_unsupported(AttentionAlgorithm::flash2, head, DType::bf16), "");
+}
+
+}  // namespace
+}  // namespace strobe
