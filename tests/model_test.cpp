@@ -277,6 +277,14 @@ TEST_P(Gpt2, RecomputingChangesNoBit) {
     const std::vector<float> kept = train(config, tiny_shape(), batches);
     config.model.recompute = "block";
     EXPECT_TRUE(same_bits(kept, train(config, tiny_shape(), batches))) << precision;
+    // On CUDA the product that applies the GELU does so before it rounds.
+    config.model.recompute = "gelu";
+    const std::vector<float> gelu = train(config, tiny_shape(), batches);
+    if (GetParam() == "cpu") {
+      EXPECT_TRUE(same_bits(kept, gelu)) << precision;
+    }
+    ASSERT_EQ(gelu.size(), kept.size());
+    for (size_t i = 0; i < kept.size(); ++i) EXPECT_NEAR(gelu[i], kept[i], 0.01) << precision;
   }
 }
 
@@ -284,9 +292,12 @@ TEST_P(Gpt2, RecomputingTakesLessMemory) {
   Config config = tiny_config();
   config.model.layers = 8;
   const Engine kept(config, kVocab, tiny_shape());
+  config.model.recompute = "gelu";
+  const Engine some(config, kVocab, tiny_shape());
   config.model.recompute = "block";
-  const Engine recomputed(config, kVocab, tiny_shape());
-  EXPECT_LT(recomputed.plan().bytes, kept.plan().bytes);
+  const Engine most(config, kVocab, tiny_shape());
+  EXPECT_LT(some.plan().bytes, kept.plan().bytes);
+  EXPECT_LT(most.plan().bytes, some.plan().bytes);
 }
 
 TEST_P(Gpt2, AccumulationEqualsOneLargeBatch) {
