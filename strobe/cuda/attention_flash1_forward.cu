@@ -93,13 +93,13 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, 2)
   const uint32_t tile_k = ptx::shared_address(shared), tile_v = tile_k + Sizes::kBlockBytes;
   char* const tiles_q =
       shared + 2 * Sizes::kBlockBytes + warp * Sizes::kStages * Sizes::kWarpQueryBytes;
-  const TileLoader<Sizes::kBlockKeys, D, Sizes::kThreads, true> load_k(
+  const TileLoader<Sizes::kBlockKeys, D, Sizes::kThreads, Placing::columns> load_k(
       c.k.at(first_k, kv_head), c.k.row, c.head_dim, threadIdx.x);
-  const TileLoader<Sizes::kBlockKeys, D, Sizes::kThreads, true> load_v(
+  const TileLoader<Sizes::kBlockKeys, D, Sizes::kThreads, Placing::columns> load_v(
       c.v.at(first_k, kv_head), c.v.row, c.head_dim, threadIdx.x);
-  const TileLoader<Sizes::kRows, D, 32, false> load_q(c.q.at(first_q, head), c.q.row, c.head_dim,
+  const TileLoader<Sizes::kRows, D, 32, Sizes::kRowPlacing> load_q(c.q.at(first_q, head), c.q.row, c.head_dim,
                                                       lane.id);
-  const DropoutPatches dropout(c.state, c.site, blockIdx.x, lane);
+  DropoutPatches<Sizes::kPieces> dropout(c.state, c.site, blockIdx.x, c.keep, lane);
 
   const int blocks = most(1, ceil_div(mask.keys, Sizes::kBlockKeys));
   for (int block = 0; block < blocks; ++block) {
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, 2)
                                 TileReader<D>::rows_first);
           forward_step<D, Sizes::kPieces, Drop>(rows, q, k, v, mask, row, key,
                                                 key + Sizes::kKeys > seen_by_all,
-                                                c.scale * kLog2e, dropout, c.keep, lane);
+                                                c.scale * kLog2e, dropout, lane);
         }
         if (block_key + Sizes::kBlockKeys >= seen)
           store_rows<D, Sizes::kPieces>(rows, tile_q, c, c.o.at(first_q, head),

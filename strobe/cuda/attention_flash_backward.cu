@@ -92,7 +92,8 @@ __device__ inline void store_keys(const float (&x)[BackwardSizes<D>::kPieces][Co
   for (int p = 0; p < BackwardSizes<D>::kPieces; ++p)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int r = row + 16 * p + 8 * half + lane.g;
+      const int r =
+          row + row_of_row_slot(16 * p + 8 * half + lane.g, BackwardSizes<D>::kPieces);
       if (r >= keys) continue;
 #pragma unroll
       for (int n = 0; n < Columns; ++n) {
@@ -152,10 +153,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
       const int head = kv_head * c.group + step / visits, i = order.visited(j, step % visits);
       const uint32_t to = stages + stage * Sizes::kStageBytes;
       const int row = i * kQueries;
-      const TileLoader<kQueries, D, Sizes::kThreads, true> q(c.q.at(first_q, head), c.q.row,
+      const TileLoader<kQueries, D, Sizes::kThreads, Placing::columns> q(c.q.at(first_q, head), c.q.row,
                                                              c.head_dim, threadIdx.x);
       q(to, row, mask.queries - row);
-      const TileLoader<kQueries, D, Sizes::kThreads, true> d_o(c.d_o.at(first_q, head), c.d_o.row,
+      const TileLoader<kQueries, D, Sizes::kThreads, Placing::columns> d_o(c.d_o.at(first_q, head), c.d_o.row,
                                                                c.head_dim, threadIdx.x);
       d_o(to + Sizes::kQueryBytes, row, mask.queries - row);
       if (threadIdx.x < kQueries / 2) {
@@ -168,10 +169,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     };
     __syncthreads();
     {
-      const TileLoader<kKeys, D, Sizes::kThreads, false> k(c.k.at(first_k, kv_head), c.k.row,
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> k(c.k.at(first_k, kv_head), c.k.row,
                                                            c.head_dim, threadIdx.x);
       k(tile_k, block_key, mask.keys - block_key);
-      const TileLoader<kKeys, D, Sizes::kThreads, false> v(c.v.at(first_k, kv_head), c.v.row,
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> v(c.v.at(first_k, kv_head), c.v.row,
                                                            c.head_dim, threadIdx.x);
       v(tile_v, block_key, mask.keys - block_key);
     }
@@ -212,7 +213,8 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             for (int p = 0; p < kPieces; ++p)
 #pragma unroll
               for (int upper = 0; upper < 2; ++upper) {
-                const int this_key = key + 16 * p + 8 * upper + lane.g;
+                const int this_key =
+                    key + row_of_row_slot(16 * p + 8 * upper + lane.g, kPieces);
                 const int first = this_key >= mask.keys ? 1 << 30 : mask.first_query(this_key);
                 const int hidden = first - query - 4 * lane.t;
 #pragma unroll
@@ -238,23 +240,21 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
           }
 
           if constexpr (Drop) {  // a dropped P gets a sign: at 0 it makes no difference
-            const DropoutPatches dropout(c.state, c.site, sequence * c.heads + head, lane);
-            constexpr int kGroups = 2 / kPieces;  // of 16 queries, whose patches are drawn together
+            DropoutPatches<kPieces> dropout(c.state, c.site, sequence * c.heads + head, c.keep,
+                                            lane);
+            constexpr int kEights = 2 * DropoutPatches<kPieces>::kGroups;
 #pragma unroll
-            for (int n = 0; n < kColumns; n += 2 * kGroups) {
-              const int mine = dropout.mine();
-              const int my_key = key + 8 * (mine & 1) + (kPieces == 2 ? 16 * (mine >> 1) : 0);
-              const int my_query = query + 8 * (n + (kPieces == 2 ? 0 : 2 * (mine >> 1)));
-              uint32_t bytes[4];
-              dropout.by_key(bytes, my_query / 4 + lane.t, my_key / 4 + lane.g / 4);
+            for (int n = 0; n < kColumns; n += kEights) {
+              dropout.draw_by_key(key, query + 8 * n);
 #pragma unroll
-              for (int b = 0; b < 4; ++b)
+              for (int p = 0; p < kPieces; ++p)
 #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                  float& p = s[kPieces == 2 ? b >> 1 : 0]
-                              [n + (kPieces == 2 ? 0 : 2 * (b >> 1)) + e / 2][2 * (b & 1) + e % 2];
-                  if ((bytes[b] >> (8 * e) & 255) >= c.keep) p = -p;
-                }
+                for (int eight = 0; eight < kEights; ++eight)
+#pragma unroll
+                  for (int e = 0; e < 4; ++e) {
+                    float& x = s[p][n + eight][e];
+                    x = __uint_as_float(__float_as_uint(x) | dropout.sign(p, e / 2, eight, e % 2));
+                  }
             }
           }
 

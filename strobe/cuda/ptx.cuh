@@ -67,6 +67,12 @@ __device__ inline uint32_t prmt(uint32_t a, uint32_t b, uint32_t s) {
   asm("prmt.b32 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(s));
   return y;
 }
+/// 0xffff in each half where that of `a`, an f16, is less than that of `b`.
+__device__ inline uint32_t set_lt_u32_f16x2(uint32_t a, uint32_t b) {
+  uint32_t y;
+  asm("set.lt.u32.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
 /// Two floats rounded to bf16, `low` in the lower half.
 __device__ inline uint32_t cvt_rn_bf16x2(float high, float low) {
   uint32_t y;

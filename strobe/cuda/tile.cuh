@@ -38,39 +38,57 @@ struct TileReader {
   __device__ uint32_t at(int i, int j) const { return (base ^ (j * 32)) + i * 16 * D * 2; }
 };
 
+/// How the rows of a tile are placed (attention_layout.h): in order, as columns of accumulators, or
+/// as rows of accumulators two pieces or one piece high.
+enum class Placing { in_order, columns, rows_of_2, rows_of_1 };
+
+template <Placing P>
+STROBE_HD constexpr int placed(int row) {
+  return P == Placing::in_order    ? row
+         : P == Placing::columns   ? column_slot(row)
+         : P == Placing::rows_of_2 ? row_slot(row, 2)
+                                   : row_slot(row, 1);
+}
+
 /// Copies R rows of D elements into a tile by cp.async, with Threads threads. Rows at or beyond
 /// `valid` and elements at or beyond head_dim become zero.
-template <int R, int D, int Threads, bool Slotted>
+template <int R, int D, int Threads, Placing P>
 struct TileLoader {
   static constexpr int kChunks = D / 8, kStep = Threads / kChunks, kPasses = R / kStep;
-  // The swizzle repeats every 8 rows, the slots every 16.
-  static constexpr int kPeriod = kStep >= 16 ? 1 : 16 / kStep;
+  // Rows are placed alike every 32.
+  static constexpr int kPeriod = kStep >= 32 ? 1 : 32 / kStep < kPasses ? 32 / kStep : kPasses;
   static_assert(R % kStep == 0 && Threads % kChunks == 0);
 
   const char* source;
-  int64_t row_bytes;
-  int row, chunk, chunk_bytes;
+  int64_t step_bytes;
+  int row, chunk_bytes;
+  uint32_t to[kPeriod];
 
   /// `origin` is row 0 of the sequence's operand for one head; `thread` is one of Threads.
   __device__ TileLoader(const void* origin, int64_t row_elements, int head_dim, int thread)
-      : row_bytes(row_elements * 2), row(thread / kChunks), chunk(thread % kChunks) {
+      : step_bytes(row_elements * 2 * kStep), row(thread / kChunks) {
+    const int chunk = thread % kChunks;
     chunk_bytes = chunk * 8 < head_dim ? 16 : 0;
-    source = static_cast<const char*>(origin) + row * row_bytes + (chunk_bytes ? chunk * 16 : 0);
+    source = static_cast<const char*>(origin) + row * row_elements * 2 +
+             (chunk_bytes ? chunk * 16 : 0);
+#pragma unroll
+    for (int i = 0; i < kPeriod; ++i)
+      to[i] = 16 * swizzled_chunk(placed<P>(row + i * kStep), chunk, kChunks);
   }
+  /// Rows from `first` on, a multiple of kStep.
   __device__ void operator()(uint32_t tile, int first, int valid) const {
-    const char* from = source + first * row_bytes;
-    uint32_t to[kPeriod];
+    const char* from = source + first / kStep * step_bytes;
+    if (valid >= R) {
 #pragma unroll
-    for (int i = 0; i < kPeriod; ++i) {
-      const int r = row + i * kStep;
-      to[i] = tile + 16 * swizzled_chunk(Slotted ? slot_of_row(r) : r, chunk, kChunks);
-    }
+      for (int i = 0; i < kPasses; ++i, from += step_bytes)
+        ptx::cp_async_cg_16(tile + to[i % kPeriod] + i / kPeriod * 32 * D * 2, from, chunk_bytes);
+    } else {
 #pragma unroll
-    for (int i = 0; i < kPasses; ++i) {
-      const bool inside = row + i * kStep < valid;
-      ptx::cp_async_cg_16(to[i % kPeriod] + i / kPeriod * kPeriod * kStep * D * 2,
-                          inside ? from + i * kStep * row_bytes : source,
-                          inside ? chunk_bytes : 0);
+      for (int i = 0; i < kPasses; ++i, from += step_bytes) {
+        const bool inside = row + i * kStep < valid;
+        ptx::cp_async_cg_16(tile + to[i % kPeriod] + i / kPeriod * 32 * D * 2,
+                            inside ? from : source, inside ? chunk_bytes : 0);
+      }
     }
   }
 };
