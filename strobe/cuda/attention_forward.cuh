@@ -41,10 +41,11 @@ struct ForwardRows {
   }
 };
 
-/// S = Q K^T for a warp's queries and 64 keys.
-template <int D, int Pieces>
+/// S = Q K^T for a warp's queries and 64 keys. Between the products of one 16 of D and the next,
+/// `meanwhile(i)` does other work, which the tensor cores leave room for.
+template <int D, int Pieces, class Meanwhile>
 __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
-                              const TileReader<D>& k) {
+                              const TileReader<D>& k, const Meanwhile& meanwhile) {
 #pragma unroll
   for (int p = 0; p < Pieces; ++p)
 #pragma unroll
@@ -65,6 +66,7 @@ __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
         ptx::mma_m16n8k16_bf16(s[p][2 * j + 1], a[p], b[2], b[3]);
       }
     }
+    meanwhile(d);
   }
 }
 
@@ -74,10 +76,14 @@ template <int D, int Pieces, bool Drop>
 __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileReader<D>& q,
                                     const TileReader<D>& k, const TileReader<D>& v,
                                     const AttentionMask& mask, int row, int key, bool masked,
-                                    float scale2, DropoutPatches<Pieces>& dropout,
+                                    float scale2, const DropoutPatches<Pieces>& dropout,
                                     const Lane& lane) {
   float s[Pieces][8][4];
-  scores<D, Pieces>(s, q, k);
+  constexpr int kGroups = DropoutPatches<Pieces>::kGroups;
+  uint32_t bytes[4 / kGroups][4];  // of dropout
+  scores<D, Pieces>(s, q, k, [&](int i) {
+    if (Drop && i < 4 / kGroups) dropout.draw_by_query(bytes[i], row, key + 16 * kGroups * i);
+  });
 
   if (masked) {
 #pragma unroll
@@ -139,19 +145,14 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
   }
 
   if constexpr (Drop) {
-    constexpr int kGroups = DropoutPatches<Pieces>::kGroups;
 #pragma unroll
-    for (int j = 0; j < 4; j += kGroups) {
-      dropout.draw_by_query(row, key + 16 * j);
+    for (int p = 0; p < Pieces; ++p)
 #pragma unroll
-      for (int p = 0; p < Pieces; ++p)
+      for (int n = 0; n < 8; ++n)
 #pragma unroll
-        for (int eight = 0; eight < 2 * kGroups; ++eight)
-#pragma unroll
-          for (int half = 0; half < 2; ++half)
-            probabilities[p][j + eight / 2][2 * (eight % 2) + half] &=
-                dropout.mask(p, half, eight);
-    }
+        for (int half = 0; half < 2; ++half)
+          probabilities[p][n / 2][2 * (n % 2) + half] &=
+              dropout.mask(bytes[n / 2 / kGroups], p, half, n % (2 * kGroups));
   }
 
 #pragma unroll
@@ -173,6 +174,7 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
 template <int D, int Pieces>
 __device__ inline void store_rows(ForwardRows<D, Pieces>& rows, char* tile, const AttentionCall& c,
                                   bf16* o, float* lse, int row, int queries, const Lane& lane) {
+  const PairWriter<D> writer(ptx::shared_address(tile), lane);
 #pragma unroll
   for (int p = 0; p < Pieces; ++p) {
 #pragma unroll
@@ -186,8 +188,7 @@ __device__ inline void store_rows(ForwardRows<D, Pieces>& rows, char* tile, cons
       for (int n = 0; n < D / 8; ++n) {
         const uint32_t pair = ptx::cvt_rn_bf16x2(rows.o[p][n][2 * half + 1] * inverse,
                                                  rows.o[p][n][2 * half] * inverse);
-        const int at = 16 * swizzled_chunk(slot, n, D / 8) + 4 * lane.t;
-        *reinterpret_cast<uint32_t*>(tile + at) = pair;
+        writer.write(p, half, n, pair);
       }
     }
   }

@@ -22,20 +22,38 @@ struct Lane {
 
 /// How a lane addresses 16x16 pieces of a tile by ldmatrix. The four 8x8 matrices of a piece come
 /// in one of two orders: down the rows first, or along the columns first.
+enum class Order { rows_first, columns_first };
+
+/// The lane's address for the first piece of a tile that begins at 0.
+template <int D>
+__device__ inline uint32_t lane_offset(const Lane& lane, Order order) {
+  const int low = lane.id >> 3 & 1, high = lane.id >> 4;
+  const int row = (lane.id & 7) + 8 * (order == Order::rows_first ? low : high);
+  return 16 * swizzled_chunk(row, order == Order::rows_first ? high : low, D / 8);
+}
+
 template <int D>
 struct TileReader {
   uint32_t base;
 
-  enum Order { rows_first, columns_first };
-  __device__ TileReader(uint32_t tile, const Lane& lane, Order order) {
-    const int low = lane.id >> 3 & 1, high = lane.id >> 4;
-    const int row = (lane.id & 7) + 8 * (order == rows_first ? low : high);
-    const int chunk = order == rows_first ? high : low;
-    base = tile + 16 * swizzled_chunk(row, chunk, D / 8);
-  }
+  /// `tile` is a multiple of 1024.
+  __device__ TileReader(uint32_t tile, uint32_t offset) : base(tile + offset) {}
   /// The address for the piece at (16 i, 16 j), i and j known at compile time after unrolling. Rows
   /// 16 apart are swizzled alike, and the column is an exclusive-or.
   __device__ uint32_t at(int i, int j) const { return (base ^ (j * 32)) + i * 16 * D * 2; }
+};
+
+/// How a lane addresses its pairs of elements of accumulators 16x8 in a tile.
+template <int D>
+struct PairWriter {
+  uint32_t base;
+
+  __device__ PairWriter(uint32_t tile, const Lane& lane)
+      : base(tile + 16 * swizzled_chunk(lane.g, 0, D / 8) + 4 * lane.t) {}
+  /// Row 16 i + 8 half + g, columns 8 n + 2 t and the next.
+  __device__ void write(int i, int half, int n, uint32_t pair) const {
+    ptx::st_shared_u32((base ^ (n * 16)) + (16 * i + 8 * half) * D * 2, pair);
+  }
 };
 
 /// How the rows of a tile are placed (attention_layout.h): in order, as columns of accumulators, or
@@ -75,9 +93,9 @@ struct TileLoader {
     for (int i = 0; i < kPeriod; ++i)
       to[i] = 16 * swizzled_chunk(placed<P>(row + i * kStep), chunk, kChunks);
   }
-  /// Rows from `first` on, a multiple of kStep.
-  __device__ void operator()(uint32_t tile, int first, int valid) const {
-    const char* from = source + first / kStep * step_bytes;
+  /// Rows from `first` on, a multiple of kStep, of an operand `offset` elements further on.
+  __device__ void operator()(uint32_t tile, int first, int valid, int64_t offset = 0) const {
+    const char* from = source + first / kStep * step_bytes + 2 * offset;
     if (valid >= R) {
 #pragma unroll
       for (int i = 0; i < kPasses; ++i, from += step_bytes)

@@ -84,11 +84,16 @@ struct Operand {
   Tensor tensor;
 };
 
+struct ChosenOp : AttentionOp {
+  ChosenOp(const AttentionOp& op, AttentionAlgorithm chosen) : AttentionOp(op) {
+    algorithm = chosen;
+  }
+};
+
 /// All operands of a trial in a backend's memory.
 struct Operands {
   Operands(Backend& backend, const AttentionTrial& t, AttentionAlgorithm algorithm)
-      : backend(backend), c(t.c), shape(t.shape), op(t.op) {
-    op.algorithm = algorithm;
+      : backend(backend), c(t.c), shape(t.shape), op(t.op, algorithm) {
     q.set(t.values.q), k.set(t.values.k), v.set(t.values.v), d_o.set(t.values.d_o);
     const int64_t n = static_cast<int64_t>(t.cu_q.size());
     op.cu_q = Tensor(cu_q.data, DType::i32, {n}), op.cu_k = Tensor(cu_k.data, DType::i32, {n});
@@ -114,7 +119,7 @@ struct Operands {
   Backend& backend;
   const AttentionCase& c;
   const AttentionShape& shape;
-  AttentionOp op;
+  ChosenOp op;
   Operand q = queries(), d_o = queries(), o = queries(), dq = queries();
   Operand k = keys(), v = keys(), dk = keys(), dv = keys();
   Memory cu_q{backend, (shape.sequences + 1) * 4}, cu_k{backend, (shape.sequences + 1) * 4};
