@@ -12,6 +12,7 @@
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/planning_backend.h"
 #include "strobe/ops/profiling_backend.h"
+#include "tests/reference/backends.h"
 #include "tests/reference/op_table.h"
 
 namespace strobe {
@@ -74,16 +75,30 @@ class Call {
   }
 
   /// Makes `output` the same memory as `input`, with the input's values.
-  void alias(const std::string& output, const std::string& input) {
-    operands_.of[output] = operands_.of[input];
-  }
+  void alias(const std::string& output, const std::string& input) { aliases_[output] = input; }
 
   void run(Backend& ops, bool composed = false) {
     ops.set_step_state(test_state());
-    (composed ? row_.composed : row_.run)(ops, operands_);
-    for (const auto& [name, memory] : memory_)
+    std::map<std::string, Tensor> places;  // memory with its guard, as bytes
+    Operands operands = operands_;
+    for (auto& [name, memory] : memory_) {
+      const auto bytes = static_cast<int64_t>(memory.size());
+      const Tensor place(ops.allocate(bytes), DType::u8, {bytes});
+      ops.upload(place, memory.data());
+      operands.of[name].data = place.data;
+      places[name] = place;
+    }
+    for (const auto& [output, input] : aliases_) {
+      operands.of[output] = operands.of[input];
+      operands_.of[output] = operands_.of[input];
+    }
+    (composed ? row_.composed : row_.run)(ops, operands);
+    for (auto& [name, memory] : memory_) {
+      ops.download(memory.data(), places[name]);
+      ops.release(places[name].data);
       for (size_t i = memory.size() - kGuard; i < memory.size(); ++i)
         ASSERT_EQ(memory[i], kGuardByte) << row_.name << " writes past the end of " << name;
+    }
   }
 
   /// Compares the outputs with the row's meaning.
@@ -133,7 +148,8 @@ class Call {
 
   const OpRow& row_;
   std::map<std::string, std::vector<uint8_t>> memory_;
-  Operands operands_;
+  std::map<std::string, std::string> aliases_;
+  Operands operands_;  // over memory_, which a run copies to the device and back
   Arrays arrays_;
   std::vector<std::string> outputs_;
 };
@@ -150,14 +166,27 @@ std::vector<cpu::Isa> instruction_sets() {
   return all;
 }
 
-class Ops : public testing::TestWithParam<OpRow> {
+struct OnBackend {
+  std::string backend;
+  OpRow row;
+};
+
+void PrintTo(const OnBackend& test, std::ostream* stream) {
+  *stream << test.row.name << " on " << test.backend;
+}
+
+class Ops : public testing::TestWithParam<OnBackend> {
  protected:
+  void SetUp() override {
+    STROBE_NEEDS_BACKEND(GetParam().backend);
+    ops_ = shared_backend(GetParam().backend);
+  }
   ~Ops() override {
     set_threads(0);
     cpu::set_isa(isa_);
   }
   const cpu::Isa isa_ = cpu::isa();
-  std::unique_ptr<Backend> ops_ = make_backend("auto");
+  Backend* ops_ = nullptr;
 };
 
 class OpsInPlace : public Ops {};   // where an output may be an input
@@ -165,8 +194,10 @@ class FusedOps : public Ops {};     // where a default composition exists
 class BackwardOps : public Ops {};  // where the row has the forward that it differentiates
 
 TEST_P(Ops, MeanWhatTheReferenceSays) {
-  const OpRow& row = GetParam();
-  for (const cpu::Isa isa : instruction_sets()) {
+  const OpRow& row = GetParam().row;
+  std::vector<cpu::Isa> sets = instruction_sets();
+  if (ops_->info().kind != "cpu") sets.resize(1);
+  for (const cpu::Isa isa : sets) {
     cpu::set_isa(isa);
     SCOPED_TRACE(cpu::name_of(isa));
     for (const DType dtype : types_of(row))
@@ -179,8 +210,9 @@ TEST_P(Ops, MeanWhatTheReferenceSays) {
   }
 }
 
+// On a GPU: at any repetition.
 TEST_P(Ops, GiveTheSameBitsForAnyNumberOfThreads) {
-  const OpRow& row = GetParam();
+  const OpRow& row = GetParam().row;
   for (const DType dtype : types_of(row)) {
     std::vector<uint8_t> first;
     for (const int count : {1, 2, 3}) {
@@ -196,7 +228,7 @@ TEST_P(Ops, GiveTheSameBitsForAnyNumberOfThreads) {
 }
 
 TEST_P(OpsInPlace, GiveTheSameBits) {
-  const OpRow& row = GetParam();
+  const OpRow& row = GetParam().row;
   for (const DType dtype : types_of(row))
     for (const auto& [output, input] : row.may_alias) {
       Call apart(row, kSizes[2], dtype), together(row, kSizes[2], dtype);
@@ -208,7 +240,7 @@ TEST_P(OpsInPlace, GiveTheSameBits) {
 }
 
 TEST_P(FusedOps, AgreeWithTheirComposition) {
-  const OpRow& row = GetParam();
+  const OpRow& row = GetParam().row;
   for (const DType dtype : types_of(row)) {
     Call call(row, kSizes[2], dtype);
     ASSERT_NO_FATAL_FAILURE(call.run(*ops_, /*composed=*/true));
@@ -217,7 +249,7 @@ TEST_P(FusedOps, AgreeWithTheirComposition) {
 }
 
 TEST_P(BackwardOps, DifferentiateTheirForward) {
-  const OpRow& row = GetParam();
+  const OpRow& row = GetParam().row;
   Call call(row, {3, 17}, DType::f32);
   Arrays backward = call.arrays();
   const StepState state = test_state();
@@ -241,35 +273,51 @@ TEST_P(BackwardOps, DifferentiateTheirForward) {
     }
 }
 
-std::string name_of_row(const testing::TestParamInfo<OpRow>& info) { return info.param.name; }
-
-template <class Wanted>
-std::vector<OpRow> rows_with(Wanted wanted) {
-  std::vector<OpRow> rows;
-  for (const OpRow& row : op_table())
-    if (wanted(row)) rows.push_back(row);
-  return rows;
+std::string name_of_row(const testing::TestParamInfo<OnBackend>& info) {
+  return info.param.row.name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, Ops, testing::ValuesIn(op_table()), name_of_row);
-INSTANTIATE_TEST_SUITE_P(Table, OpsInPlace, testing::ValuesIn(rows_with([](const OpRow& row) {
-                           return !row.may_alias.empty();
-                         })),
-                         name_of_row);
-INSTANTIATE_TEST_SUITE_P(Table, FusedOps, testing::ValuesIn(rows_with([](const OpRow& row) {
-                           return row.composed != nullptr;
-                         })),
-                         name_of_row);
-INSTANTIATE_TEST_SUITE_P(Table, BackwardOps, testing::ValuesIn(rows_with([](const OpRow& row) {
-                           return row.forward != nullptr;
-                         })),
-                         name_of_row);
+template <class Wanted>
+auto rows_on(const std::string& backend, Wanted wanted) {
+  std::vector<OnBackend> rows;
+  for (const OpRow& row : op_table())
+    if (wanted(row)) rows.push_back({backend, row});
+  return testing::ValuesIn(rows);
+}
+
+bool any(const OpRow&) { return true; }
+bool aliases(const OpRow& row) { return !row.may_alias.empty(); }
+bool composes(const OpRow& row) { return row.composed != nullptr; }
+bool differentiates(const OpRow& row) { return row.forward != nullptr; }
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Ops, rows_on("cpu", any), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Cuda, Ops, rows_on("cuda", any), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Cpu, OpsInPlace, rows_on("cpu", aliases), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Cuda, OpsInPlace, rows_on("cuda", aliases), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Cpu, FusedOps, rows_on("cpu", composes), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Cuda, FusedOps, rows_on("cuda", composes), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Reference, BackwardOps, rows_on("cpu", differentiates), name_of_row);
 
 // ---- what a row cannot say ----------------------------------------------------------------------
 
+class OnEachBackend : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    STROBE_NEEDS_BACKEND(GetParam());
+    ops_ = shared_backend(GetParam());
+    ops_->set_step_state({});
+  }
+  Backend* ops_ = nullptr;
+};
+
+class Matmul : public OnEachBackend {};
+class GradNorm : public OnEachBackend {};
+class Halt : public OnEachBackend {};
+class CrossEntropyOp : public OnEachBackend {};
+class Running : public OnEachBackend {};
+
 // Rows of the table have a short inner dimension; this one spans several chunks of k, and tiles.
-TEST(Matmul, SumsLongProducts) {
-  const auto ops = make_backend("cpu");
+TEST_P(Matmul, SumsLongProducts) {
   constexpr int64_t kM = 70, kN = 51, kK = 1001;
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
@@ -278,12 +326,13 @@ TEST(Matmul, SumsLongProducts) {
   for (bf16& x : b) x = to_bf16(normal(random));
   for (const bool ta : {false, true})
     for (const bool tb : {false, true}) {
-      Tensor left(a.data(), DType::bf16, {ta ? kK : kM, ta ? kM : kK});
-      Tensor right(b.data(), DType::bf16, {tb ? kN : kK, tb ? kK : kN});
-      if (ta) left = left.transposed();
-      if (tb) right = right.transposed();
-      std::vector<float> c(kM * kN, 2.0f);
-      ops->matmul(Tensor(c.data(), DType::f32, {kM, kN}), left, right, /*accumulate=*/true);
+      Placed<bf16> left_memory(*ops_, a, {ta ? kK : kM, ta ? kM : kK});
+      Placed<bf16> right_memory(*ops_, b, {tb ? kN : kK, tb ? kK : kN});
+      Placed<float> c_memory(*ops_, std::vector<float>(kM * kN, 2.0f), {kM, kN});
+      const Tensor left = ta ? left_memory.tensor().transposed() : left_memory.tensor();
+      const Tensor right = tb ? right_memory.tensor().transposed() : right_memory.tensor();
+      ops_->matmul(c_memory, left, right, /*accumulate=*/true);
+      const std::vector<float>& c = c_memory.values();
       for (int64_t i = 0; i < kM; ++i)
         for (int64_t j = 0; j < kN; ++j) {
           double sum = 2;
@@ -296,70 +345,145 @@ TEST(Matmul, SumsLongProducts) {
     }
 }
 
-TEST(GradNorm, ClipsAndStopsAtTheFirstNonFinite) {
-  const auto ops = make_backend("cpu");
-  std::vector<float> a(100000, 0.01f), b(3, 2.0f);
-  const Tensor grads[] = {Tensor(a.data(), DType::f32, {100000}),
-                          Tensor(b.data(), DType::f32, {3})};
-  const double norm = std::sqrt(100000 * double{0.01f} * double{0.01f} + 12);
-  ops->grad_norm(grads, 0.5f);
-  EXPECT_FLOAT_EQ(ops->step_state().grad_norm, norm);
-  EXPECT_FLOAT_EQ(ops->step_state().grad_scale, 0.5 / (norm + 1e-6));
-  EXPECT_EQ(ops->step_state().halt, 0);
-  ops->grad_norm(grads, 0);
-  EXPECT_EQ(ops->step_state().grad_scale, 1.0f);
-
-  for (const float bad :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    ops->set_step_state({});
-    a[77777] = bad;
-    ops->grad_norm(grads, 1);
-    EXPECT_EQ(ops->step_state().halt, 1);
-    a[77777] = 0;
-    ops->grad_norm(grads, 1);
-    EXPECT_EQ(ops->step_state().halt, 1) << "halt is sticky";
+TEST_P(Matmul, TakesEverySizeAndStride) {
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal;
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{1, 1, 1},
+                                {1, 7, 1},
+                                {5, 1, 33},
+                                {1, 130, 64},
+                                {129, 3, 1},
+                                {64, 257, 17}}) {
+    // Views of wider matrices: leading dimensions that are no multiple of anything.
+    const int64_t wide_a = k + 3, wide_b = n + 5;
+    std::vector<bf16> a(static_cast<size_t>(m * wide_a)), b(static_cast<size_t>(k * wide_b));
+    for (bf16& x : a) x = to_bf16(normal(random));
+    for (bf16& x : b) x = to_bf16(normal(random));
+    Placed<bf16> a_memory(*ops_, a, {m, wide_a}), b_memory(*ops_, b, {k, wide_b});
+    Placed<bf16> c_memory(*ops_, std::vector<bf16>(static_cast<size_t>(m * n)), {m, n});
+    ops_->matmul(c_memory, a_memory.tensor().narrow(1, 1, k), b_memory.tensor().narrow(1, 3, n));
+    const std::vector<bf16>& c = c_memory.values();
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        double sum = 0, size = 0;
+        for (int64_t l = 0; l < k; ++l) {
+          const double term =
+              double{to_float(a[i * wide_a + 1 + l])} * to_float(b[l * wide_b + 3 + j]);
+          sum += term, size += std::abs(term);
+        }
+        ASSERT_TRUE(std::abs(to_float(c[i * n + j]) - sum) <= 0x1p-8 * std::abs(sum) + 1e-5 * size)
+            << m << " " << n << " " << k << " at " << i << ", " << j;
+      }
   }
 }
 
-TEST(Halt, LeavesParametersAlone) {
-  const auto ops = make_backend("cpu");
+TEST_P(GradNorm, ClipsAndStopsAtTheFirstNonFinite) {
+  Placed<float> a(*ops_, std::vector<float>(100000, 0.01f)), b(*ops_, std::vector<float>(3, 2.0f));
+  const Tensor grads[] = {a, b};
+  const double norm = std::sqrt(100000 * double{0.01f} * double{0.01f} + 12);
+  ops_->grad_norm(grads, 0.5f);
+  EXPECT_FLOAT_EQ(ops_->step_state().grad_norm, norm);
+  EXPECT_FLOAT_EQ(ops_->step_state().grad_scale, 0.5 / (norm + 1e-6));
+  EXPECT_EQ(ops_->step_state().halt, 0);
+  ops_->grad_norm(grads, 0);
+  EXPECT_EQ(ops_->step_state().grad_scale, 1.0f);
+
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    ops_->set_step_state({});
+    a.set(77777, bad);
+    ops_->grad_norm(grads, 1);
+    EXPECT_EQ(ops_->step_state().halt, 1);
+    a.set(77777, 0);
+    ops_->set_step_input({.step = 9});
+    ops_->grad_norm(grads, 1);
+    EXPECT_EQ(ops_->step_state().halt, 1) << "halt is sticky";
+    EXPECT_EQ(ops_->step_state().step, 9);
+  }
+}
+
+TEST_P(Halt, LeavesParametersAlone) {
   StepState state;
   state.lr = 1, state.halt = 1;
-  ops->set_step_state(state);
-  float value = 3, grad = 1, m = 2, v = 5, u = 7;
-  const auto one = [](float& x) { return Tensor(&x, DType::f32, {1}); };
+  ops_->set_step_state(state);
+  Placed<float> value(*ops_, {3}), grad(*ops_, {1}), m(*ops_, {2}), v(*ops_, {5}), u(*ops_, {7});
   UpdateTarget target;
-  target.value = target.compute = one(value);
-  target.grad = one(grad), target.state0 = one(m), target.state1 = one(v);
-  ops->update(AdamWRule{}, {&target, 1});
-  ops->apply_update(target, one(u));
-  ops->momentum(one(u), one(m), one(grad), 0.9f, true);
-  EXPECT_EQ(value, 3);
-  EXPECT_EQ(m, 2);
-  EXPECT_EQ(v, 5);
-  EXPECT_EQ(u, 0);
+  target.value = target.compute = value;
+  target.grad = grad, target.state0 = m, target.state1 = v;
+  ops_->update(AdamWRule{}, {&target, 1});
+  ops_->apply_update(target, u);
+  ops_->momentum(u, m, grad, 0.9f, true);
+  EXPECT_EQ(value.values()[0], 3);
+  EXPECT_EQ(m.values()[0], 2);
+  EXPECT_EQ(v.values()[0], 5);
+  EXPECT_EQ(u.values()[0], 0);
 }
 
-TEST(CrossEntropy, CarriesNanToTheLoss) {
-  const auto ops = make_backend("cpu");
-  std::vector<float> logits(40, 1.0f);
-  logits[21] = std::numeric_limits<float>::quiet_NaN();
-  float loss = 0;
-  int32_t target = 3;
-  ops->cross_entropy(Tensor(&loss, DType::f32, {1}), {}, Tensor(logits.data(), DType::f32, {1, 40}),
-                     Tensor(&target, DType::i32, {1}), {.vocab = 40});
-  EXPECT_TRUE(std::isnan(loss));
+TEST_P(CrossEntropyOp, CarriesNanToTheLoss) {
+  std::vector<float> values(40, 1.0f);
+  values[21] = std::numeric_limits<float>::quiet_NaN();
+  Placed<float> logits(*ops_, values, {1, 40}), loss(*ops_, {0.0f});
+  Placed<int32_t> target(*ops_, {3});
+  ops_->cross_entropy(loss, {}, logits, target, {.vocab = 40});
+  EXPECT_TRUE(std::isnan(loss.values()[0]));
 }
 
-TEST(CrossEntropy, SurvivesExtremeLogits) {
-  const auto ops = make_backend("cpu");
-  std::vector<float> logits = {-1000, -1001, -1e30f};
-  float loss = 0;
-  int32_t target = 1;
-  ops->cross_entropy(Tensor(&loss, DType::f32, {1}), {}, Tensor(logits.data(), DType::f32, {1, 3}),
-                     Tensor(&target, DType::i32, {1}), {.vocab = 3});
-  EXPECT_NEAR(loss, 1 + std::log1p(std::exp(-1.0)), 1e-6);
+TEST_P(CrossEntropyOp, SurvivesExtremeLogits) {
+  Placed<float> logits(*ops_, {-1000, -1001, -1e30f}, {1, 3}), loss(*ops_, {0.0f});
+  Placed<int32_t> target(*ops_, {1});
+  ops_->cross_entropy(loss, {}, logits, target, {.vocab = 3});
+  EXPECT_NEAR(loss.values()[0], 1 + std::log1p(std::exp(-1.0)), 1e-6);
 }
+
+TEST_P(Running, BringsResultsLateAndInOrder) {
+  Placed<float> x(*ops_, std::vector<float>(1000));
+  std::vector<int64_t> tickets;
+  for (int i = 0; i < 3; ++i) {
+    ops_->set_step_input({.step = i});
+    ops_->fill(x, static_cast<float>(i));
+    tickets.push_back(ops_->start_download(x));
+  }
+  std::vector<float> got(1000);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(ops_->finish_download(tickets[static_cast<size_t>(i)], got.data()).step, i);
+    EXPECT_EQ(got[999], static_cast<float>(i));
+  }
+}
+
+TEST_P(Running, ReplaysWithTheStateOfTheMoment) {
+  Placed<float> value(*ops_, {1}), zero(*ops_, {0});
+  UpdateTarget target;
+  target.value = target.compute = value;
+  for (int i = 0; i < 5; ++i) {
+    ops_->set_step_input({.lr = 1});
+    ops_->replay("subtract", [&] {
+      ops_->fill(zero, 1);
+      ops_->apply_update(target, zero);
+    });
+  }
+  EXPECT_EQ(value.values()[0], -4);
+}
+
+TEST_P(Running, TransfersWholeTensors) {
+  std::vector<float> values((3 << 20) + 17);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 8191);
+  Placed<float> x(*ops_, values);
+  EXPECT_EQ(x.values(), values);
+  EXPECT_GT(ops_->seconds("fill", [&] { ops_->fill(x, 1); }), 0);
+}
+
+std::string name_of_backend(const testing::TestParamInfo<std::string>& info) { return info.param; }
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Matmul, testing::Values("cpu"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cuda, Matmul, testing::Values("cuda"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cpu, GradNorm, testing::Values("cpu"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cuda, GradNorm, testing::Values("cuda"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cpu, Halt, testing::Values("cpu"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cuda, Halt, testing::Values("cuda"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cpu, CrossEntropyOp, testing::Values("cpu"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cuda, CrossEntropyOp, testing::Values("cuda"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cpu, Running, testing::Values("cpu"), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Cuda, Running, testing::Values("cuda"), name_of_backend);
 
 TEST(Embedding, RefusesAnIdOutsideTheTable) {
   const auto ops = make_backend("cpu");

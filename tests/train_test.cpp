@@ -8,6 +8,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/train/trainer.h"
+#include "tests/reference/backends.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
@@ -22,12 +23,16 @@ std::string slurp(const std::string& file) {
   return out.str();
 }
 
-class Train : public testing::Test {
+class Train : public testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override { reference::write_tiny_dataset(folder_.file("data")); }
+  void SetUp() override {
+    STROBE_NEEDS_BACKEND(GetParam());
+    reference::write_tiny_dataset(folder_.file("data"));
+  }
 
   Config config(int64_t steps) const {
     Config config;
+    config.backend = GetParam();
     config.data.path = folder_.file("data");
     config.model.layers = 2, config.model.channels = 32, config.model.heads = 2;
     config.model.context = 24, config.model.dropout = 0.1;
@@ -76,7 +81,7 @@ class Train : public testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(Train, LowersTheLoss) {
+TEST_P(Train, LowersTheLoss) {
   ASSERT_EQ(train(config(200), "run"), RunState::finished);
   const std::string log = events("run");
   const auto loss_at = [&](int step) {
@@ -87,7 +92,7 @@ TEST_F(Train, LowersTheLoss) {
   EXPECT_LT(loss_at(200), loss_at(1) - 1);
 }
 
-TEST_F(Train, SameSeedSameBitsAndAnotherSeedOthers) {
+TEST_P(Train, SameSeedSameBitsAndAnotherSeedOthers) {
   train(config(5), "a"), train(config(5), "b");
   Config other = config(5);
   other.seed = 2;
@@ -97,7 +102,7 @@ TEST_F(Train, SameSeedSameBitsAndAnotherSeedOthers) {
   EXPECT_NE(weights("a", 5), weights("c", 5));
 }
 
-TEST_F(Train, ResumesAtEveryStepToTheBit) {
+TEST_P(Train, ResumesAtEveryStepToTheBit) {
   constexpr int64_t kSteps = 30;
   for (const char* optimizer : {"adamw", "muon"}) {
     Config c = config(kSteps);
@@ -117,7 +122,7 @@ TEST_F(Train, ResumesAtEveryStepToTheBit) {
   }
 }
 
-TEST_F(Train, AFinishedRunGoesOnToALongerLength) {
+TEST_P(Train, AFinishedRunGoesOnToALongerLength) {
   Config c = config(6);
   c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
   train(c, "longer");
@@ -127,7 +132,7 @@ TEST_F(Train, AFinishedRunGoesOnToALongerLength) {
   EXPECT_EQ(weights("longer", 10), weights("at-once", 10));
 }
 
-TEST_F(Train, ARunByTheClockRepeatsByItsRecord) {
+TEST_P(Train, ARunByTheClockRepeatsByItsRecord) {
   Config c = config(1);
   c.train.steps.reset(), c.train.seconds = 0.3;
   ASSERT_EQ(train(c, "clock"), RunState::finished);
@@ -139,7 +144,7 @@ TEST_F(Train, ARunByTheClockRepeatsByItsRecord) {
   EXPECT_EQ(weights("clock", steps), weights("again", steps));
 }
 
-TEST_F(Train, KeepsTheNewestCheckpointsAndTheBest) {
+TEST_P(Train, KeepsTheNewestCheckpointsAndTheBest) {
   Config c = config(12);
   c.checkpoint.every = {2, Length::Unit::steps}, c.checkpoint.keep = 2;
   train(c, "run");
@@ -150,7 +155,7 @@ TEST_F(Train, KeepsTheNewestCheckpointsAndTheBest) {
   EXPECT_EQ(names, (std::vector<std::string>{"step_00000010", "step_00000012"}));
 }
 
-TEST_F(Train, ADamagedCheckpointFallsBackToTheOneBefore) {
+TEST_P(Train, ADamagedCheckpointFallsBackToTheOneBefore) {
   Config c = config(8);
   c.checkpoint.every = {4, Length::Unit::steps};
   train(c, "run");
@@ -163,7 +168,7 @@ TEST_F(Train, ADamagedCheckpointFallsBackToTheOneBefore) {
   EXPECT_EQ(weights("run", 8), whole);
 }
 
-TEST_F(Train, TokensEpochsAndStepsMeasureTheSame) {
+TEST_P(Train, TokensEpochsAndStepsMeasureTheSame) {
   Config c = config(1);
   c.train.steps.reset();
   c.train.tokens = 24 * 2 * 9;
@@ -175,7 +180,7 @@ TEST_F(Train, TokensEpochsAndStepsMeasureTheSame) {
   EXPECT_TRUE(fs::exists(folder_.file("epochs/checkpoints/step_00000021")));
 }
 
-TEST_F(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
+TEST_P(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
   Config c = config(400);
   c.optimizer.lr = 9e5, c.optimizer.clip = 0, c.model.dropout = 0;
   c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
@@ -184,7 +189,24 @@ TEST_F(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
   EXPECT_FALSE(fs::is_empty(folder_.file("run/checkpoints")));
 }
 
-TEST_F(Train, StartsFromAnotherRunsWeights) {
+TEST_P(Train, GoesOnOnAnotherBackend) {
+  if (GetParam() == "cpu") GTEST_SKIP() << "needs two backends";
+  Config c = config(12);
+  c.precision = "f32", c.model.dropout = 0;
+  for (const std::string first : {"cpu", "cuda"}) {
+    c.backend = first;
+    ASSERT_EQ(train(c, first, 6), RunState::stopped);
+    c.backend = first == "cpu" ? "cuda" : "cpu";
+    ASSERT_EQ(train(c, first), RunState::finished);
+  }
+  const auto last_loss = [&](const std::string& name) {
+    const std::string log = events(name);
+    return std::stod(log.substr(log.rfind("\"train/loss\": ") + 14));
+  };
+  EXPECT_NEAR(last_loss("cpu"), last_loss("cuda"), 1e-3);
+}
+
+TEST_P(Train, StartsFromAnotherRunsWeights) {
   train(config(6), "first");
   Config c = config(1);
   c.init_from = folder_.file("first");
@@ -193,14 +215,14 @@ TEST_F(Train, StartsFromAnotherRunsWeights) {
             slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")).size());
 }
 
-TEST_F(Train, PlansWhatItSays) {
+TEST_P(Train, PlansWhatItSays) {
   const std::string text = Trainer(config(5), {}).describe();
   for (const char* part :
        {"parameters", "gradients", "optimizer state", "checkpoint", "tokens a step"})
     EXPECT_NE(text.find(part), std::string::npos) << part;
 }
 
-TEST_F(Train, RefusesWhatCannotRun) {
+TEST_P(Train, RefusesWhatCannotRun) {
   const auto changed = [&](const std::function<void(Config&)>& change) {
     Config c = config(5);
     change(c);
@@ -225,7 +247,7 @@ TEST_F(Train, RefusesWhatCannotRun) {
   expect_error(changed([](Config& c) { c.schedule.record = "/nowhere"; }), "events.jsonl");
 }
 
-TEST_F(Train, OneProcessTrainsInARunFolder) {
+TEST_P(Train, OneProcessTrainsInARunFolder) {
   Trainer trainer(config(2), {});
   const RunFolder first = RunFolder::create(folder_.file("run"), trainer.config());
   EXPECT_THROW(RunFolder::open(folder_.file("run")), Error);
@@ -233,7 +255,7 @@ TEST_F(Train, OneProcessTrainsInARunFolder) {
   EXPECT_THROW(RunFolder::open(folder_.file("data")), Error);
 }
 
-TEST_F(Train, TornEventsAreWrittenAgain) {
+TEST_P(Train, TornEventsAreWrittenAgain) {
   Config c = config(8);
   c.checkpoint.every = {4, Length::Unit::steps};
   train(c, "whole");
@@ -242,6 +264,9 @@ TEST_F(Train, TornEventsAreWrittenAgain) {
   ASSERT_EQ(train(c, "torn"), RunState::finished);
   EXPECT_EQ(events("torn"), events("whole"));
 }
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));
+INSTANTIATE_TEST_SUITE_P(Cuda, Train, testing::Values("cuda"));
 
 }  // namespace
 }  // namespace strobe

@@ -50,6 +50,16 @@ struct AttentionConfig {
   }
 };
 
+struct GemmConfig {
+  bool tf32 = false, tune = false;
+  template <class V>
+  void fields(V&& v) {
+    v("tf32", tf32, "GPU: f32 products may round their operands to 10 bits of mantissa");
+    v("tune", tune,
+      "GPU: time the library's algorithms once for each product, and keep the choice");
+  }
+};
+
 struct OptimizerConfig {
   std::string name = "adamw";
   double lr = 6e-4, weight_decay = 0.1, clip = 1.0;
@@ -139,6 +149,7 @@ struct Config {
   DataConfig data;
   ModelConfig model;
   AttentionConfig attention;
+  GemmConfig gemm;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainConfig train;
@@ -150,12 +161,13 @@ struct Config {
     v("name", name, "name of the run; its folder is runs/<name>");
     v("seed", seed, "seed of every random number");
     v("threads", threads, "CPU threads; 0: one a core. Results do not depend on it");
-    v("backend", backend, "auto or cpu");
+    v("backend", backend, "auto, cpu or cuda; auto: a GPU where there is one");
     v("precision", precision, "auto, f32 or bf16; auto: bf16 where it is fast");
     v("init_from", init_from, "run folder whose weights to start from");
     v("data", data, "");
     v("model", model, "");
     v("attention", attention, "");
+    v("gemm", gemm, "");
     v("optimizer", optimizer, "");
     v("schedule", schedule, "");
     v("train", train, "");

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   partial[blockIdx.y * columns + mine] = sum;
 }
 
-constexpr int kAdders = 16;  // warps that share the pieces of 32 columns
+constexpr int kAdders = 32;  // warps that share the pieces of 32 columns
 
 __global__ void __launch_bounds__(kAdders* kWarp)
     add_pieces(float* first, float* second, const float* partial, int64_t pieces, int64_t columns) {

@@ -97,10 +97,7 @@ __global__ void __launch_bounds__(kThreads, 2) cross_entropy_rows(Loss<T> op) {
     for (int k = 0; k < kAhead; ++k) {
       const int i = first + k * kThreads;
       if (i >= vectors) continue;
-      if (op.whole)
-        raw[k] = load(logits + i * kLanes);
-      else
-        raw[k] = pack<T>(load_some(logits + i * kLanes, op.width - i * kLanes, false));
+      raw[k] = load_packed(logits + i * kLanes, op.width - i * kLanes, op.whole);
     }
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
@@ -113,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 2) cross_entropy_rows(Loss<T> op) {
     }
   }
   softmax = merge_block(softmax);
-  if (threadIdx.x == 0) op.losses[row] = logf(softmax.sum) + softmax.largest - aimed;
+  if (threadIdx.x == 0) op.losses[row] = logf(softmax.sum) - (aimed - softmax.largest);
   if (!dlogits) return;
 
   const float scale = op.state->loss_scale, factor = known ? scale / softmax.sum : aimed;

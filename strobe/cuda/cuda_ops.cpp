@@ -1,7 +1,11 @@
 // The ops: each forwards to its family's function.
+#include "strobe/cuda/attention.h"
 #include "strobe/cuda/cuda_backend.h"
-#include "strobe/cuda/pending.h"
+#include "strobe/cuda/elementwise.h"
+#include "strobe/cuda/embedding_loss.h"
+#include "strobe/cuda/normalisation.h"
 #include "strobe/cuda/products.h"
+#include "strobe/cuda/update.h"
 
 namespace strobe {
 
@@ -90,18 +94,18 @@ void CudaBackend::embedding_backward(Tensor dtable, Tensor dy, Tensor ids) {
 
 std::string CudaBackend::attention_unsupported(AttentionAlgorithm algorithm,
                                                const AttentionShape& shape, DType dtype) const {
-  return "not yet";
+  return cuda::attention_unsupported(device_, algorithm, shape, dtype);
 }
 
 int64_t CudaBackend::attention_saved_bytes(AttentionAlgorithm algorithm,
                                            const AttentionShape& shape, DType dtype) const {
-  return 0;
+  return cuda::attention_saved_bytes(device_, algorithm, shape, dtype);
 }
 
 int64_t CudaBackend::attention_workspace_bytes(AttentionAlgorithm algorithm,
                                                const AttentionShape& shape, DType dtype,
                                                bool backward) const {
-  return 0;
+  return cuda::attention_workspace_bytes(device_, algorithm, shape, dtype, backward);
 }
 
 void CudaBackend::attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,

@@ -36,17 +36,22 @@ class DropoutMask {
     key_ = key;
   }
 
-  /// Elements [8 i, 8 i + 8): half of a patch.
-  __device__ Floats apply(const Floats& x, int64_t i) const {
-    if (keep_ == 256) return x;
+  __device__ bool drops() const { return keep_ < 256; }
+  /// The bytes of elements [8 i, 8 i + 8): half of a patch.
+  __device__ uint2 bytes(int64_t i) const {
+    if (keep_ == 256) return {0, 0};
     const Philox::Block patch = dropout_patch(key_, static_cast<uint64_t>(i) / 2);
-    const bool second = i % 2 != 0;
-    const uint32_t words[2] = {second ? patch[2] : patch[0], second ? patch[3] : patch[1]};
+    return i % 2 != 0 ? uint2{patch[2], patch[3]} : uint2{patch[0], patch[1]};
+  }
+  __device__ Floats apply(const Floats& x, uint2 bytes) const {
     Floats y;
 #pragma unroll
     for (int j = 0; j < kLanes; ++j)
-      y[j] = kept(words[j / 4] >> 8 * (j % 4)) ? x[j] * scale_ : 0.0f;
+      y[j] = kept((j < 4 ? bytes.x : bytes.y) >> 8 * (j % 4)) ? x[j] * scale_ : 0.0f;
     return y;
+  }
+  __device__ Floats apply(const Floats& x, int64_t i) const {
+    return keep_ == 256 ? x : apply(x, bytes(i));
   }
   /// Element i alone.
   __device__ float apply_one(float x, int64_t i) const {

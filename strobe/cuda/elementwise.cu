@@ -225,6 +225,8 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void fill(const Device& device, Tensor y, float value) {
+  if (y.numel() == 0) return;
+  if (value == 0) return check_cuda(cudaMemsetAsync(y.data, 0, y.bytes(), device.stream), "fill");
   launch_map(device, y, Tensor{}, Tensor{}, Constant{value}, "fill");
 }
 

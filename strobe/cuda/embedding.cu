@@ -1,6 +1,6 @@
 // Embedding forward and its deterministic backward.
 //
-// Forward: a thread adds one vector of eight columns from each table.
+// Forward: a thread adds four vectors of eight columns from each table.
 // Backward: the rows of dy in the order of their ids (sort_ids.h), cut into slices of equal length.
 // A block adds up the rows of each run of equal ids in its slice, in order, and adds the sum to the
 // table; a run that crosses slices leaves partial sums, which a second kernel adds in order. So a
@@ -27,27 +27,44 @@ struct Tables {
   int32_t rows[kTables];
 };
 
+constexpr int kVectors = 4;  // of a thread, whose loads are under way together
+
 template <class T, int kTables>
 __global__ void __launch_bounds__(kThreads)
     look_up(T* y, Tables<T, kTables> tables, int64_t rows, int columns, bool whole) {
-  const auto [row, column] = vector_place(blockIdx.x * kThreads + threadIdx.x, columns);
-  if (row >= rows) return;
-  Floats part[kTables];
+  const uint32_t first = blockIdx.x * (kThreads * kVectors) + threadIdx.x;
+  VectorPlace place[kVectors];
+  int32_t id[kVectors][kTables];
 #pragma unroll
-  for (int k = 0; k < kTables; ++k) {
-    const int32_t id = tables.ids[k][row];
-    if (id >= 0 && id < tables.rows[k])
-      part[k] =
-          load_some(tables.table[k] + id * int64_t{columns} + column, columns - column, whole);
-    else
-      for (int j = 0; j < kLanes; ++j) part[k][j] = __int_as_float(0x7fffffff);
+  for (int u = 0; u < kVectors; ++u) {
+    place[u] = vector_place(first + u * kThreads, columns);
+#pragma unroll
+    for (int k = 0; k < kTables; ++k)
+      id[u][k] = place[u].row < rows ? tables.ids[k][place[u].row] : 0;
   }
-  Floats sum = part[0];
+  Packed<T> part[kVectors][kTables];
 #pragma unroll
-  for (int k = 1; k < kTables; ++k)
+  for (int u = 0; u < kVectors; ++u)
 #pragma unroll
-    for (int j = 0; j < kLanes; ++j) sum[j] += part[k][j];
-  store_some(y + row * columns + column, sum, columns - column, whole);
+    for (int k = 0; k < kTables; ++k) {
+      const int column = place[u].column;
+      if (id[u][k] < 0 || id[u][k] >= tables.rows[k]) id[u][k] = -1;
+      const T* row = tables.table[k] + max(id[u][k], 0) * int64_t{columns};
+      part[u][k] = load_packed(row + column, columns - column, whole);
+    }
+#pragma unroll
+  for (int u = 0; u < kVectors; ++u) {
+    if (place[u].row >= rows) return;
+    Floats sum{};
+#pragma unroll
+    for (int k = 0; k < kTables; ++k) {
+      const Floats x = unpack(part[u][k]);
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) sum[j] += id[u][k] < 0 ? __int_as_float(0x7fffffff) : x[j];
+    }
+    const int column = place[u].column;
+    store_some(y + place[u].row * columns + column, sum, columns - column, whole);
+  }
 }
 
 template <class T, int kTables>
@@ -63,7 +80,7 @@ void launch_look_up(const Device& device, Tensor y, std::span<const EmbeddingTab
     all.rows[k] = static_cast<int32_t>(tables[k].table.dim(0));
     whole = whole && aligned(all.table[k]);
   }
-  const int64_t blocks = ceil_div(count_vectors(y.dim(0), columns), kThreads);
+  const int64_t blocks = ceil_div(count_vectors(y.dim(0), columns), kThreads * kVectors);
   look_up<<<blocks, kThreads, 0, device.stream>>>(y.as<T>(), all, y.dim(0),
                                                   static_cast<int>(columns), whole);
 }
@@ -71,6 +88,7 @@ void launch_look_up(const Device& device, Tensor y, std::span<const EmbeddingTab
 // ---- backward ------------------------------------------------------------------------------
 
 constexpr int kSlice = 32;  // entries that a block holds at a time
+constexpr int kAhead = 4;   // rows whose loads are under way together
 
 // Adds the rows of one slice. Partial sums: [slice][0] of the run that began in an earlier slice,
 // [slice][1] of the one that goes on in the next and began here.
@@ -78,53 +96,55 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     add_slices(float* dtable, float* partial, const T* dy, const int2* sorted, int64_t n,
                int table_rows, int columns, int64_t slice, bool whole) {
-  __shared__ int2 entries[kSlice];
+  __shared__ int2 entries[kSlice + 1];
   const int64_t begin = blockIdx.x * slice, end = min(n, begin + slice);
   const int column = (blockIdx.y * kThreads + static_cast<int>(threadIdx.x)) * kLanes;
   const int count = columns - column;
   const int32_t before = begin > 0 ? sorted[begin - 1].x : -1;
   const int32_t after = end < n ? sorted[end].x : -1;
-
-  const auto flush = [&](int32_t id, const Floats& sum) {
-    if (id == table_rows || count <= 0) return;
-    if (id == before || id == after) {
-      float* to = partial + ((blockIdx.x * int64_t{2} + (id != before)) * columns + column);
-      return store_some(to, sum, count, whole);
-    }
-    float* to = dtable + id * int64_t{columns} + column;
-    Floats total = load_some(to, count, whole);
-#pragma unroll
-    for (int j = 0; j < kLanes; ++j) total[j] += sum[j];
-    store_some(to, total, count, whole);
-  };
-
   Floats sum{};
-  int32_t id = -1;
   for (int64_t from = begin; from < end; from += kSlice) {
     const int here = static_cast<int>(min(int64_t{kSlice}, end - from));
     __syncthreads();
-    if (threadIdx.x < here) entries[threadIdx.x] = sorted[from + threadIdx.x];
+    // One entry more, to see where runs end; they all end with the slice.
+    for (int i = threadIdx.x; i <= kSlice; i += blockDim.x)
+      entries[i] = from + i < end ? sorted[from + i] : int2{-1, 0};
     __syncthreads();
-    constexpr int kAhead = 4;  // rows whose loads are under way together
+    if (count <= 0) continue;
     for (int i = 0; i < here; i += kAhead) {
-      Floats rows[kAhead];
+      Packed<T> rows[kAhead];
+      Floats old[kAhead];
+      bool ends[kAhead], local[kAhead];
 #pragma unroll
-      for (int k = 0; k < kAhead; ++k)
-        if (i + k < here && count > 0)
-          rows[k] = load_some(dy + entries[i + k].y * int64_t{columns} + column, count, whole);
+      for (int k = 0; k < kAhead; ++k) {
+        ends[k] = local[k] = false;
+        if (i + k >= here) continue;
+        const int2 entry = entries[i + k];
+        rows[k] = load_packed(dy + entry.y * int64_t{columns} + column, count, whole);
+        ends[k] = entries[i + k + 1].x != entry.x && entry.x != table_rows;
+        local[k] = ends[k] && entry.x != before && entry.x != after;
+        if (local[k])
+          old[k] = load_some(dtable + entry.x * int64_t{columns} + column, count, whole);
+      }
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
         if (i + k >= here) continue;
-        if (entries[i + k].x != id) {
-          if (id >= 0) flush(id, sum);
-          id = entries[i + k].x, sum = Floats{};
-        }
+        const int32_t id = entries[i + k].x;
+        const Floats row = unpack(rows[k]);
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) sum[j] += rows[k][j];
+        for (int j = 0; j < kLanes; ++j) sum[j] += row[j];
+        if (local[k]) {
+#pragma unroll
+          for (int j = 0; j < kLanes; ++j) sum[j] += old[k][j];
+          store_some(dtable + id * int64_t{columns} + column, sum, count, whole);
+        } else if (ends[k]) {
+          const int64_t part = blockIdx.x * int64_t{2} + (id == before ? 0 : 1);
+          store_some(partial + part * columns + column, sum, count, whole);
+        }
+        if (entries[i + k + 1].x != id) sum = Floats{};
       }
     }
   }
-  flush(id, sum);
 }
 
 // For each slice in which a run begins that goes on in the next: the run's partial sums, in order.

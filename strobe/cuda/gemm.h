@@ -28,11 +28,11 @@ enum class Epilogue {
 /// c = a b, or c += a b.  c (M, N), a (M, K), b (K, N); each with one stride of 1. With batch > 1,
 /// the same product of matrices that lie `*_stride` elements apart.
 struct Product {
-  Tensor c, a, b;
+  Tensor c = {}, a = {}, b = {};
   bool accumulate = false;
   float alpha = 1;
   Epilogue epilogue = Epilogue::none;
-  Tensor bias, aux;
+  Tensor bias = {}, aux = {};
   int64_t batch = 1, c_stride = 0, a_stride = 0, b_stride = 0;
 };
 

@@ -40,26 +40,28 @@ __global__ void __launch_bounds__(kRows* kWarp) forward_rows(Forward<T> op, Drop
   const int vectors = op.columns / kLanes;
   const auto here = [&](int k) { return k * kWarp + lane_id() < vectors; };
   const auto column = [&](int k) { return (k * kWarp + lane_id()) * kLanes; };
-  const T* x = op.x + row * op.columns;
+  const int64_t begin = row * op.columns;
+  const T* const x = op.x + begin;
 
   Packed<T> raw[kVectors], branch[kVectors];
 #pragma unroll
   for (int k = 0; k < kVectors; ++k) {
     if (!here(k)) continue;
     raw[k] = load(x + column(k));
-    if constexpr (kAdds) branch[k] = load(op.branch + row * op.columns + column(k));
+    if constexpr (kAdds) branch[k] = load(op.branch + begin + column(k));
   }
   if constexpr (kAdds) {
+    T* const to = op.sum + begin;
+    const int64_t first = row * vectors + lane_id();
 #pragma unroll
     for (int k = 0; k < kVectors; ++k) {
       if (!here(k)) continue;
       Floats sum = unpack(raw[k]);
-      const int64_t at = row * op.columns + column(k);
-      const Floats dropped = mask.apply(unpack(branch[k]), at / kLanes);
+      const Floats dropped = mask.apply(unpack(branch[k]), first + k * kWarp);
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) sum[j] += dropped[j];
       raw[k] = pack<T>(sum);
-      store(op.sum + at, raw[k]);
+      store(to + column(k), raw[k]);
     }
   }
 
@@ -89,7 +91,7 @@ __global__ void __launch_bounds__(kRows* kWarp) forward_rows(Forward<T> op, Drop
     Floats at = unpack(raw[k]);
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) at[j] = (at[j] - mean) * rstd * w[j] + b[j];
-    store(op.y + row * op.columns + column(k), pack<T>(at));
+    store(op.y + begin + column(k), pack<T>(at));
   }
 }
 

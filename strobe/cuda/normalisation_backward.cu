@@ -29,8 +29,7 @@ struct Backward {
   const T *dy, *x, *weight;
   const float *mean, *rstd;
   const T* dresidual;  // may be null
-  int64_t rows;
-  int columns;
+  int rows, columns;
 };
 
 // What a thread needs of a row.
@@ -39,74 +38,77 @@ struct RowPart {
   Packed<T> dy, x, dresidual;
   float mean, rstd;
 
-  __device__ void load_row(const Backward<T>& op, int64_t row, int column, bool active) {
+  __device__ void load_row(const Backward<T>& op, int row, int column, bool active) {
     mean = op.mean[row], rstd = op.rstd[row];
     if (!active) return;
-    const int64_t at = row * op.columns + column;
+    const int64_t at = int64_t{row} * op.columns + column;
     dy = load(op.dy + at), x = load(op.x + at);
     if (op.dresidual) dresidual = load(op.dresidual + at);
   }
 };
 
-template <class T>
-__global__ void __launch_bounds__(kNormThreads, sizeof(T) == 2 ? 2 : 1)
+// kBranch: whether dbranch is written.
+template <class T, bool kBranch>
+__global__ void __launch_bounds__(kNormThreads,
+                                  sizeof(T) == 2 ? kResidentThreads / kNormThreads : 1)
     backward_rows(Backward<T> op, DropoutSite dropout, int lanes, int groups) {
   constexpr int kWarps = kNormThreads / kWarp;
-  __shared__ float2 sums[2][kWarps];
+  __shared__ float sums[2][kWarps][2];
   __shared__ float columns_of[kNormThreads * kLanes];
   const DropoutMask mask(dropout);
   const int group = threadIdx.x / lanes, lane = threadIdx.x % lanes, column = lane * kLanes;
   const bool active = column < op.columns;
-  const int64_t stride = int64_t{gridDim.x} * groups;
-  const int64_t first = int64_t{blockIdx.x} * groups + group;
-  const int64_t steps = (op.rows - int64_t{blockIdx.x} * groups + stride - 1) / stride;
+  const int stride = gridDim.x * groups;
+  const int steps = (op.rows - static_cast<int>(blockIdx.x) * groups + stride - 1) / stride;
   const float each = 1.0f / static_cast<float>(op.columns);
-  const int group_warp = group * (lanes / kWarp);
+  const int group_warps = lanes / kWarp, first_warp = group * group_warps;
 
-  Floats weight{}, dweight{}, dbias{};
-  if (active) weight = unpack(load(op.weight + column));
+  Packed<T> weight{};
+  Floats dweight{}, dbias{};
+  if (active) weight = load(op.weight + column);
   RowPart<T> next{};
-  if (first < op.rows) next.load_row(op, first, column, active);
-  for (int64_t step = 0; step < steps; ++step) {
-    const int64_t row = first + step * stride;
+  int row = blockIdx.x * groups + group;
+  if (row < op.rows) next.load_row(op, row, column, active);
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step, row += stride) {
     const RowPart<T> part = next;
     if (row + stride < op.rows) next.load_row(op, row + stride, column, active);
+    const int64_t at = int64_t{row} * op.columns + column;
+    uint2 bytes{};
+    if constexpr (kBranch) bytes = mask.bytes(at / kLanes);
     const bool here = active && row < op.rows;
     Floats g{}, xhat{};
-    float2 sum = {0, 0};
+    float sum_g = 0, sum_gx = 0;
     if (here) {
       g = unpack(part.dy), xhat = unpack(part.x);
+      const Floats w = unpack(weight);
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) {
         xhat[j] = (xhat[j] - part.mean) * part.rstd;
         dbias[j] += g[j];
         dweight[j] += g[j] * xhat[j];
-        g[j] *= weight[j];
-        sum.x += g[j], sum.y += g[j] * xhat[j];
+        g[j] *= w[j];
+        sum_g += g[j], sum_gx += g[j] * xhat[j];
       }
     }
-    sum.x = warp_sum(sum.x), sum.y = warp_sum(sum.y);
-    if (lane_id() == 0) sums[step % 2][warp_id()] = sum;
+    const float sum = warp_sum_pair(sum_g, sum_gx);
+    if (lane_id() % (kWarp / 2) == 0) sums[step & 1][warp_id()][lane_id() / (kWarp / 2)] = sum;
     __syncthreads();  // one a step is enough: the next step writes to the other half
-    float2 means = {0, 0};
-    for (int i = 0; i < lanes / kWarp; ++i) {
-      means.x += sums[step % 2][group_warp + i].x;
-      means.y += sums[step % 2][group_warp + i].y;
-    }
+    float mean_g = 0, mean_gx = 0;
+    for (int i = first_warp; i < first_warp + group_warps; ++i)
+      mean_g += sums[step & 1][i][0], mean_gx += sums[step & 1][i][1];
     if (!here) continue;
-    means.x *= each, means.y *= each;
-    Floats dx;
+    const float shift = part.rstd * each * mean_g, slope = part.rstd * each * mean_gx;
+    Floats dx{};
+    if (op.dresidual) dx = unpack(part.dresidual);
 #pragma unroll
-    for (int j = 0; j < kLanes; ++j) dx[j] = part.rstd * (g[j] - means.x - xhat[j] * means.y);
-    if (op.dresidual) {
-      const Floats more = unpack(part.dresidual);
-#pragma unroll
-      for (int j = 0; j < kLanes; ++j) dx[j] += more[j];
-    }
-    const int64_t at = row * op.columns + column;
+    for (int j = 0; j < kLanes; ++j) dx[j] += part.rstd * g[j] - shift - xhat[j] * slope;
     const Packed<T> stored = pack<T>(dx);
     store(op.dx + at, stored);
-    if (op.dbranch) store(op.dbranch + at, pack<T>(mask.apply(unpack(stored), at / kLanes)));
+    if constexpr (kBranch) {
+      const Floats branch = unpack(stored);
+      store(op.dbranch + at, mask.drops() ? pack<T>(mask.apply(branch, bytes)) : stored);
+    }
   }
 
   // The groups' sums, in order, first of dweight and then of dbias.
@@ -134,8 +136,8 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
   float* dbias = dweight + op.columns;
   for (int i = threadIdx.x; i < op.columns; i += kWideThreads) dweight[i] = dbias[i] = 0;
   const float each = 1.0f / static_cast<float>(op.columns);
-  for (int64_t row = blockIdx.x; row < op.rows; row += gridDim.x) {
-    const int64_t begin = row * op.columns;
+  for (int row = blockIdx.x; row < op.rows; row += gridDim.x) {
+    const int64_t begin = int64_t{row} * op.columns;
     const float mean = op.mean[row], rstd = op.rstd[row];
     const auto xhat_at = [&](int i) { return (to_float(op.x[begin + i]) - mean) * rstd; };
     const auto g_at = [&](int i) { return to_float(op.dy[begin + i]) * to_float(op.weight[i]); };
@@ -170,11 +172,13 @@ void launch(const Device& device, Backward<T> op, const DropoutSite& dropout, fl
   check(plan.blocks * int64_t{op.columns} * 8 <= device.scratch_bytes,
         "layernorm_backward: scratch is too small");
   op.partial = reinterpret_cast<float*>(device.scratch);
-  if (whole)
-    backward_rows<T><<<plan.blocks, plan.lanes * plan.groups, 0, device.stream>>>(
-        op, dropout, plan.lanes, plan.groups);
-  else
+  if (whole) {
+    const auto kernel = op.dbranch ? backward_rows<T, true> : backward_rows<T, false>;
+    kernel<<<plan.blocks, plan.lanes * plan.groups, 0, device.stream>>>(op, dropout, plan.lanes,
+                                                                        plan.groups);
+  } else {
     backward_wide<T><<<plan.blocks, plan.lanes, 0, device.stream>>>(op, dropout);
+  }
   check_launch("layernorm_backward");
   add_column_sums(device, dweight, dbias, op.partial, plan.blocks, op.columns);
 }
@@ -188,7 +192,7 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
   check(sum.numel() == dy.numel() && weight.numel() == columns && dweight.numel() == columns &&
             dbias.numel() == columns,
         "layernorm_backward: shapes differ");
-  check(columns <= INT32_MAX, "layernorm_backward: rows are too long");
+  check(columns <= INT32_MAX && rows <= INT32_MAX / 2, "layernorm_backward: too many rows");
   if (rows == 0) return;
   if (dbranch.data == dresidual.data) {
     check(dropout.p <= 0, "add_layernorm_backward: dropout needs a dbranch of its own");
@@ -196,10 +200,17 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
   }
   with_storage(dy.dtype, [&](auto storage) {
     using T = decltype(storage);
-    const Backward<T> op = {
-        dresidual.as<T>(),        dbranch.as<T>(),  nullptr,          dy.as<T>(),   sum.as<T>(),
-        weight.as<T>(),           mean.as<float>(), rstd.as<float>(), dsum.as<T>(), rows,
-        static_cast<int>(columns)};
+    const Backward<T> op = {dresidual.as<T>(),
+                            dbranch.as<T>(),
+                            nullptr,
+                            dy.as<T>(),
+                            sum.as<T>(),
+                            weight.as<T>(),
+                            mean.as<float>(),
+                            rstd.as<float>(),
+                            dsum.as<T>(),
+                            static_cast<int>(rows),
+                            static_cast<int>(columns)};
     launch<T>(device, op, DropoutSite(device, dropout), dweight.as<float>(), dbias.as<float>());
   });
 }

@@ -48,7 +48,14 @@ constexpr ColumnSumPlan column_sum_plan(int64_t rows, int64_t columns) {
 
 // ---- norms' backward -----------------------------------------------------------------------
 
-inline constexpr int kNormThreads = 384;  // of a block, at most
+#ifndef NORM_T
+#define NORM_T 384
+#endif
+inline constexpr int kNormThreads = NORM_T;  // of a block, at most
+#ifndef NORM_R
+#define NORM_R 768
+#endif
+inline constexpr int kResidentThreads = NORM_R;  // of a multiprocessor
 
 /// A block holds `groups` of `lanes` threads; a group takes a row at a time, a thread eight of its
 /// columns. Row r belongs to group r % (blocks * groups).
@@ -59,12 +66,11 @@ struct NormPlan {
 constexpr bool norm_plan_fits(int64_t columns) {
   return columns % 8 == 0 && columns <= 8 * kNormThreads;
 }
-/// Two full blocks, or as many threads in smaller ones, for each multiprocessor.
 constexpr NormPlan norm_plan(int64_t rows, int64_t columns, int multiprocessors) {
   const int lanes = static_cast<int>(ceil_div(columns / 8, 32) * 32);
   const int groups = kNormThreads / lanes;
   const int64_t most = std::max<int64_t>(1, ceil_div(rows, groups));
-  const int64_t blocks = multiprocessors * (2 * kNormThreads / (lanes * groups));
+  const int64_t blocks = multiprocessors * (kResidentThreads / (lanes * groups));
   return {lanes, groups, static_cast<int>(std::min(blocks, most))};
 }
 

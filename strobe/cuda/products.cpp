@@ -1,8 +1,8 @@
 #include "strobe/cuda/products.h"
 
 #include "strobe/core/error.h"
+#include "strobe/cuda/elementwise.h"
 #include "strobe/cuda/gemm.h"
-#include "strobe/cuda/pending.h"
 
 namespace strobe::cuda {
 

@@ -20,6 +20,17 @@ __device__ F warp_sum(F x) {
   return x;
 }
 
+/// The sum of x in the first half of the lanes, of y in the second: half the shuffles of two sums.
+__device__ inline float warp_sum_pair(float x, float y) {
+  const bool second = lane_id() >= kWarp / 2;
+  float sum = second ? y : x;
+  sum += __shfl_xor_sync(kFullWarp, second ? x : y, kWarp / 2);
+#pragma unroll
+  for (int distance = kWarp / 4; distance > 0; distance /= 2)
+    sum += __shfl_xor_sync(kFullWarp, sum, distance);
+  return sum;
+}
+
 /// The sum over a block of kThreads (a multiple of 32), in every thread. Ends without a barrier:
 /// a second call needs one in between.
 template <int kThreads, class F>

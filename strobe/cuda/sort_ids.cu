@@ -60,11 +60,14 @@ __device__ int32_t prefix_of_block(int32_t x) {
   return before + inclusive - x;
 }
 
+// kEach: digits of a thread, bins / kThreads but 1 at least.
+template <int kEach>
 __global__ void __launch_bounds__(kThreads)
     scatter(int2* sorted, const int32_t* counts, Entries entries, int64_t n, int shift, int bins) {
   // First the number of entries of each digit that a warp has met; then where its entries begin.
   __shared__ int32_t places[kWarps][kBins];
-  for (int i = threadIdx.x; i < kWarps * kBins; i += kThreads) places[i / kBins][i % kBins] = 0;
+  for (int w = 0; w < kWarps; ++w)
+    for (int d = threadIdx.x; d < bins; d += kThreads) places[w][d] = 0;
   __syncthreads();
 
   constexpr int kRounds = kWarpEntries / kWarp;
@@ -88,27 +91,35 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
 
-  // A thread owns `each` digits that follow one another.
-  const int each = max(1, bins / kThreads), low = threadIdx.x * each;
-  int32_t mine = 0;
-  if (low < bins)
-    for (int64_t tile = 0; tile < gridDim.x; ++tile)
-      for (int d = low; d < low + each; ++d) mine += counts[tile * bins + d];
-  int32_t base = prefix_of_block(mine);
-  if (low < bins)
-    for (int d = low; d < low + each; ++d) {
-      int32_t place = base;
-      for (int64_t tile = 0; tile < gridDim.x; ++tile) {
-        const int32_t count = counts[tile * bins + d];
-        base += count;
-        if (tile < blockIdx.x) place += count;
+  // A thread owns kEach digits that follow one another.
+  const int low = threadIdx.x * kEach;
+  int32_t total[kEach] = {}, before[kEach] = {};
+  if (low < bins) {
+#pragma unroll 8
+    for (int tile = 0; tile < gridDim.x; ++tile)
+#pragma unroll
+      for (int d = 0; d < kEach; ++d) {
+        const int32_t count = counts[int64_t{tile} * bins + low + d];
+        total[d] += count;
+        before[d] += tile < blockIdx.x ? count : 0;
       }
+  }
+  int32_t all = 0;
+#pragma unroll
+  for (int d = 0; d < kEach; ++d) all += total[d];
+  int32_t base = prefix_of_block(all);
+  if (low < bins) {
+#pragma unroll
+    for (int d = 0; d < kEach; ++d) {
+      int32_t place = base + before[d];
+      base += total[d];
       for (int w = 0; w < kWarps; ++w) {
-        const int32_t count = places[w][d];
-        places[w][d] = place;
+        const int32_t count = places[w][low + d];
+        places[w][low + d] = place;
         place += count;
       }
     }
+  }
   __syncthreads();
 #pragma unroll
   for (int k = 0; k < kRounds; ++k)
@@ -135,7 +146,10 @@ const int2* sort_ids(const Device& device, const int32_t* ids, int64_t count, in
     const int shift = pass * plan.digit_bits, bins = 1 << plan.digit_bits;
     int2* const to = (plan.passes - pass) % 2 ? result : other;
     count_digits<<<plan.tiles, kThreads, 0, device.stream>>>(counts, entries, count, shift, bins);
-    scatter<<<plan.tiles, kThreads, 0, device.stream>>>(to, counts, entries, count, shift, bins);
+    const auto kernel = bins <= kThreads       ? scatter<1>
+                        : bins <= 2 * kThreads ? scatter<2>
+                                               : scatter<4>;
+    kernel<<<plan.tiles, kThreads, 0, device.stream>>>(to, counts, entries, count, shift, bins);
     entries.pairs = to;
   }
   check_launch("sort_ids");

@@ -88,12 +88,16 @@ __device__ inline bf16 round_to<bf16>(float x) {
 
 /// The first `count` elements; the others are 0. `whole`: all of them, and `from` is aligned.
 template <class T>
-__device__ Floats load_some(const T* from, int64_t count, bool whole) {
-  if (whole) return unpack(load(from));
+__device__ Packed<T> load_packed(const T* from, int64_t count, bool whole) {
+  if (whole) return load(from);
   Floats x;
 #pragma unroll
   for (int j = 0; j < kLanes; ++j) x[j] = j < count ? to_float(from[j]) : 0.0f;
-  return x;
+  return pack<T>(x);
+}
+template <class T>
+__device__ Floats load_some(const T* from, int64_t count, bool whole) {
+  return unpack(load_packed(from, count, whole));
 }
 template <class T>
 __device__ void store_some(T* to, const Floats& x, int64_t count, bool whole) {

@@ -235,9 +235,10 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
-      "\"best_step\": {},\n  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
+      "\"best_step\": {},\n{}  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
+      s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
       kModel, model_sum, kOptimizer, optimizer_sum));
   write_whole(path + "/state.json", state);
   sync_folder(path);
@@ -309,6 +310,8 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         state.best_step = json["best_step"].get<int64_t>();
         state.best_loss = json["best_loss"].get<double>();
       }
+      if (json.contains("gemm_plans") && json["gemm_plans"].is_string())
+        state.gemm_plans = json["gemm_plans"].get<std::string>();
       return state;
     } catch (const Error& error) {
       if (note) note(fmt::format("{}; trying the checkpoint before it", error.what()));

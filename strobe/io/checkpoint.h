@@ -27,6 +27,7 @@ struct TrainState {
   double tokens = 0, seconds = 0;
   double best_loss = std::numeric_limits<double>::infinity();  // lowest validation loss so far
   int64_t best_step = -1;                                      // -1: never evaluated
+  std::string gemm_plans;                                      // Backend::gemm_plans()
 };
 
 /// Writes checkpoints from a snapshot, in the background.

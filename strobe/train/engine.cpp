@@ -32,6 +32,21 @@ std::vector<EnginePlan::Part> merge_by_name(const std::vector<Arena::Entry>& ent
   return parts;
 }
 
+// Throws Error naming what of the plan is the first not to fit.
+void check_fits(const EnginePlan& plan, int64_t free) {
+  int64_t sum = 0;
+  for (const EnginePlan::Part& part : plan.parts) {
+    if (sum + part.bytes > free)
+      fail(
+          "memory: {} are planned, {} of the device are free: '{}' ({}) does not fit beside the "
+          "{} before it; a smaller train.micro_batch (with train.grad_accum) or "
+          "model.recompute=block takes less",
+          format_bytes(plan.bytes), format_bytes(free), part.name, format_bytes(part.bytes),
+          format_bytes(sum));
+    sum += part.bytes;
+  }
+}
+
 }  // namespace
 
 void check_shape(const EngineShape& shape, int64_t context) {
@@ -54,7 +69,8 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
     fail("threads: {} is not a number of threads; it takes 0 (one a core) to {}", config.threads,
          kMostThreads);
   set_threads(static_cast<int>(config.threads));
-  if (!ops_) ops_ = make_backend(config.backend);
+  if (!ops_)
+    ops_ = make_backend(config.backend, {.tf32 = config.gemm.tf32, .tune_gemm = config.gemm.tune});
   dtype_ = resolve_precision(config.precision, ops_->info());
   clip_ = config.optimizer.clip;
   model_ = make_model(config, vocab);
@@ -98,10 +114,13 @@ Engine::~Engine() {
 }
 
 void Engine::allocate() {
+  const DeviceInfo device = ops_->info();
+  if (device.memory_bytes > 0) check_fits(plan_, device.free_bytes);
   memory_ = ops_->allocate(plan_.bytes);
   arena_ = Arena(memory_, plan_.bytes);
   lay_out(arena_);
   decode_mark_ = arena_.mark();
+  ops_->set_step_state({});
   for (const Param* param : params_)
     for (const Tensor& state : param->state) ops_->fill(state, 0);
   if (shape_.length == 0) return;
@@ -137,25 +156,31 @@ void Engine::lay_out(Arena& arena) {
   batch_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.sequences + 1});
   batch_.longest = shape_.length;
   losses_ = arena.allocate("losses", DType::f32, {rows});
+  loss_sum_ = arena.allocate("losses", DType::f32, {1});
   loss_sums_ = arena.allocate("losses", DType::f32, {shape_.micro_batches});
 }
 
 void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
                       const std::function<void(int64_t)>& load) {
-  Context ctx{ops, arena, dtype_, /*training=*/true};
   ops.fill(grads_, 0);
   for (int64_t i = 0; i < micro_batches; ++i) {
     load(i);
-    model_->forward_backward(ctx, losses_, batch_);
-    ops.sum(loss_sums_.rows(i, i + 1), losses_);
+    ops.replay("micro-step", [&] {
+      Context ctx{ops, arena, dtype_, /*training=*/true};
+      model_->forward_backward(ctx, losses_, batch_);
+      ops.sum(loss_sum_, losses_);
+    });
+    ops.copy(loss_sums_.rows(i, i + 1), loss_sum_);
   }
-  const Tensor all_grads[] = {grads_};
-  ops.grad_norm(all_grads, static_cast<float>(clip_));
-  ArenaScope scope(arena);
-  const int64_t bytes = optimizer_->workspace_bytes(params_);
-  const Tensor workspace =
-      bytes > 0 ? arena.allocate("optimizer workspace", DType::u8, {bytes}) : Tensor{};
-  optimizer_->step(ops, params_, workspace);
+  ops.replay("update", [&] {
+    const Tensor all_grads[] = {grads_};
+    ops.grad_norm(all_grads, static_cast<float>(clip_));
+    ArenaScope scope(arena);
+    const int64_t bytes = optimizer_->workspace_bytes(params_);
+    const Tensor workspace =
+        bytes > 0 ? arena.allocate("optimizer workspace", DType::u8, {bytes}) : Tensor{};
+    optimizer_->step(ops, params_, workspace);
+  });
 }
 
 void Engine::upload(const HostBatch& batch) {
@@ -165,28 +190,54 @@ void Engine::upload(const HostBatch& batch) {
   ops_->upload(batch_.targets, batch.targets.data());
 }
 
-double Engine::step(const StepState& state, std::span<const HostBatch> batches) {
+void Engine::start_step(const StepInput& input, std::span<const HostBatch> batches) {
+  stop_decoding();
   int64_t scored = 0;
   for (const HostBatch& batch : batches) scored += batch.scored;
-  StepState now = state;
+  StepInput now = input;
   now.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(1, scored));
-  run_step(*ops_, arena_, static_cast<int64_t>(batches.size()), [&](int64_t i) {
+  const auto micro_batches = static_cast<int64_t>(batches.size());
+  run_step(*ops_, arena_, micro_batches, [&](int64_t i) {
     now.micro_step = static_cast<int32_t>(i);
-    ops_->set_step_state(now);
+    ops_->set_step_input(now);
     upload(batches[static_cast<size_t>(i)]);
   });
-  std::vector<float> sums(batches.size());
-  ops_->download(sums.data(), loss_sums_.rows(0, static_cast<int64_t>(batches.size())));
-  return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(scored);
+  const int64_t ticket = ops_->start_download(loss_sums_.rows(0, micro_batches));
+  under_way_.push_back({ticket, micro_batches, scored});
+}
+
+Engine::StepResult Engine::finish_step() {
+  check(!under_way_.empty(), "engine: no step is under way");
+  const UnderWay step = under_way_.front();
+  under_way_.pop_front();
+  std::vector<float> sums(static_cast<size_t>(step.micro_batches));
+  StepResult result;
+  result.state = ops_->finish_download(step.ticket, sums.data());
+  result.loss = std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(step.scored);
+  return result;
+}
+
+double Engine::step(const StepInput& input, std::span<const HostBatch> batches) {
+  start_step(input, batches);
+  return finish_step().loss;
 }
 
 double Engine::evaluate(const HostBatch& batch) {
+  stop_decoding();
   upload(batch);
-  Context ctx{*ops_, arena_, dtype_, /*training=*/false};
-  model_->evaluate(ctx, losses_, batch_);
+  ops_->replay("evaluate", [&] {
+    Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+    model_->evaluate(ctx, losses_, batch_);
+  });
   std::vector<float> losses(static_cast<size_t>(batch_.rows()));
   ops_->download(losses.data(), losses_);
   return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+// What is replayed has its operands where they were: the cache lies in their place.
+void Engine::stop_decoding() {
+  cache_.reset();
+  arena_.rewind(decode_mark_);
 }
 
 void Engine::start_decoding() {

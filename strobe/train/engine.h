@@ -1,6 +1,8 @@
 // A model on a device with all the memory it will use, planned before the first step.
 #pragma once
 
+#include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -56,9 +58,17 @@ class Engine {
   DType dtype() const { return dtype_; }
   std::span<Param* const> params() { return params_; }
 
-  /// One optimizer step on `batches`; `state` carries seed, step and learning rate. Returns the
-  /// mean loss in nats; grad_norm and halt are in ops().step_state().
-  double step(const StepState& state, std::span<const HostBatch> batches);
+  struct StepResult {
+    double loss = 0;  // mean, in nats
+    StepState state;  // after the step: grad_norm, halt
+  };
+  /// Issues one optimizer step on `batches`; `input` carries seed, step and learning rate. On a
+  /// device that runs ops after they return, several may be under way.
+  void start_step(const StepInput& input, std::span<const HostBatch> batches);
+  /// Waits for the oldest step that was started.
+  StepResult finish_step();
+  /// Both; returns the mean loss in nats. grad_norm and halt are in ops().step_state().
+  double step(const StepInput& input, std::span<const HostBatch> batches);
   /// Sum of the losses of the scored tokens, in nats.
   double evaluate(const HostBatch& batch);
 
@@ -71,6 +81,7 @@ class Engine {
   void run_step(Backend& ops, Arena& arena, int64_t micro_batches,
                 const std::function<void(int64_t)>& load);
   void upload(const HostBatch& batch);
+  void stop_decoding();
 
   EngineShape shape_;
   std::unique_ptr<Backend> ops_;
@@ -84,7 +95,11 @@ class Engine {
   void* memory_ = nullptr;
   Arena arena_;
   Batch batch_;
-  Tensor grads_, losses_, loss_sums_, optimizer_workspace_;
+  Tensor grads_, losses_, loss_sum_, loss_sums_;
+  struct UnderWay {
+    int64_t ticket, micro_batches, scored;
+  };
+  std::deque<UnderWay> under_way_;  // oldest first
   std::shared_ptr<DecodeCache> cache_;
   int64_t decode_mark_ = 0;
 };

@@ -99,6 +99,7 @@ Trainer::Trainer(Config config, std::function<bool()> stop)
           config_.schedule, length_.in_schedule_unit(config_.schedule.warmup, "schedule.warmup"),
           length_.in_schedule_unit(config_.schedule.length, "schedule.length"),
           length_.in_schedule_unit(config_.schedule.cooldown, "schedule.cooldown"))) {
+  device_ = engine_.ops().info();
   if (!config_.schedule.record.empty())
     recorded_lr_ = recorded_learning_rates(config_.schedule.record);
   if (dataset_.has_split("valid"))
@@ -131,10 +132,9 @@ std::string Trainer::describe() const {
 }
 
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
-  const DeviceInfo device = const_cast<Engine&>(engine_).ops().info();
   return {{"strobe", STROBE_VERSION},
-          {"device", device.name},
-          {"backend", device.kind},
+          {"device", device_.name},
+          {"backend", device_.kind},
           {"threads", fmt::format("{}", threads())},
           {"precision", std::string(name_of(engine_.dtype()))},
           {"attention", config_.attention.algorithm},
@@ -148,42 +148,51 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
 }
 
 float Trainer::learning_rate() const {
-  const auto step = static_cast<size_t>(state_.step);
+  const auto step = static_cast<size_t>(state_.step) + under_way_.size();
   if (!recorded_lr_.empty()) return recorded_lr_[std::min(step, recorded_lr_.size() - 1)];
-  const double position = length_.steps > 0 ? static_cast<double>(state_.step) + 1 : state_.seconds;
+  const double position = length_.steps > 0 ? static_cast<double>(step) + 1 : state_.seconds;
   return static_cast<float>(config_.optimizer.lr * schedule_.factor(position));
 }
 
-StepEvent Trainer::train_step() {
+void Trainer::start_step() {
+  const int64_t step = state_.step + static_cast<int64_t>(under_way_.size());
   std::vector<HostBatch> batches(static_cast<size_t>(config_.train.grad_accum));
   for (size_t i = 0; i < batches.size(); ++i)
-    batches_.fill(batches[i], state_.step * config_.train.grad_accum + static_cast<int64_t>(i));
-
+    batches_.fill(batches[i], step * config_.train.grad_accum + static_cast<int64_t>(i));
+  StepInput input;
+  input.seed = static_cast<uint64_t>(config_.seed);
+  input.step = step;
+  input.lr = learning_rate();
   const double begin = now();
-  StepState step;
-  step.seed = static_cast<uint64_t>(config_.seed);
-  step.step = state_.step;
-  step.lr = learning_rate();
-  StepEvent event;
-  event.loss = engine_.step(step, batches);
-  const StepState after = engine_.ops().step_state();
-  const double seconds = now() - begin;
+  engine_.start_step(input, batches);
+  under_way_.push_back({begin, input.lr});
+}
 
-  if (after.halt || !std::isfinite(event.loss))
+StepEvent Trainer::finish_step() {
+  const Engine::StepResult result = engine_.finish_step();
+  const UnderWay step = under_way_.front();
+  under_way_.pop_front();
+  // From one completion to the next while steps follow each other without a pause.
+  const double end = now(), seconds = end - std::max(step.begin, last_finish_);
+  last_finish_ = end;
+
+  if (result.state.halt || !std::isfinite(result.loss))
     fail("train: the {} is not finite at step {}; the update was not applied",
-         after.halt ? "gradient norm" : "loss", state_.step + 1);
+         result.state.halt ? "gradient norm" : "loss", state_.step + 1);
   state_.step += 1;
   state_.seconds += seconds;
   state_.tokens = static_cast<double>(state_.step) * length_.tokens_per_step;
+  StepEvent event;
   event.step = state_.step;
   event.tokens = state_.tokens;
   event.seconds = state_.seconds;
+  event.loss = result.loss;
   event.lr = step.lr;
-  event.grad_norm = after.grad_norm;
+  event.grad_norm = result.state.grad_norm;
   event.tokens_per_second = length_.tokens_per_step / seconds;
-  const double peak = engine_.ops().info().peak_flops;
-  if (peak > 0)
-    event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
+  if (device_.peak_flops > 0 && engine_.dtype() == DType::bf16)
+    event.mfu =
+        event.tokens_per_second * engine_.model().flops_per_token(sequence_) / device_.peak_flops;
   step_seconds_ += seconds, ++steps_timed_;
   return event;
 }
@@ -211,9 +220,9 @@ void Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   }
 }
 
-void Trainer::save(const StepEvent& event) {
+void Trainer::save() {
   const double begin = now();
-  (void)event;
+  state_.gemm_plans = engine_.ops().gemm_plans();
   checkpoints_->save(engine_.ops(), engine_.params(), state_);
   checkpoint_seconds_ += now() - begin, ++saves_;
 }
@@ -229,7 +238,7 @@ void Trainer::start(RunFolder& folder, bool resume) {
   if (resume) engine_.allocate();
   if (!resume && !initialised_) initialise();
   checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
-  line_ = std::make_unique<ProgressLine>("", engine_.plan().bytes);
+  line_ = std::make_unique<ProgressLine>("", device_bytes());
   folder.write_environment(environment());
   folder.write_tokenizer(dataset_.tokenizer_file());
   folder.write_memory(engine_.plan());
@@ -237,10 +246,11 @@ void Trainer::start(RunFolder& folder, bool resume) {
     state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(),
                                     [&](const std::string& text) { line_->note(text); });
     refresh_compute(engine_.ops(), engine_.model());
+    engine_.ops().set_gemm_plans(state_.gemm_plans);
     folder.truncate_events(state_.step);
     return;
   }
-  save({});
+  save();
 }
 
 RunState Trainer::run(RunFolder& folder, bool resume) {
@@ -252,34 +262,52 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
                             epochs, length_.tokens_per_epoch));
   StepEvent event;
   event.step = state_.step, event.tokens = state_.tokens, event.seconds = state_.seconds;
-  Progress progress = length_.at(state_.step, state_.seconds);
-  while (!length_.finished(progress)) {
-    if (stop_ && stop_()) return end(folder, RunState::stopped, event);
+  // Steps that may be under way while the next is issued, so that a GPU never waits for the host.
+  const size_t ahead = device_.asynchronous ? 1 : 0;
+  const auto finish_steps = [&](size_t left) {
+    for (; under_way_.size() > left; folder.append(event)) event = finish_step();
+  };
+  // What has been issued decides what is due; results follow.
+  const auto issued = [&] {
+    return length_.at(state_.step + static_cast<int64_t>(under_way_.size()), state_.seconds);
+  };
+  Progress progress = issued(), shown = progress;
+  bool stopping = false;
+  while (!length_.finished(progress) && !stopping) {
+    stopping = stop_ && stop_();
     const Progress before = progress;
+    bool evaluates = false, saves = false;
     try {
-      event = train_step();
+      if (!stopping) start_step();
+      finish_steps(stopping ? 0 : ahead);
+      const auto decide = [&] {
+        progress = issued();
+        evaluates =
+            due(config_.eval.every, length_, before, progress) || length_.finished(progress);
+        saves =
+            due(config_.checkpoint.every, length_, before, progress) || length_.finished(progress);
+      };
+      decide();
+      if (evaluates || saves) finish_steps(0), decide();
     } catch (const Error& error) {
       line_->note(error.what());
       return end(folder, RunState::diverged, event);
     }
-    folder.append(event);
-    progress = length_.at(state_.step, state_.seconds);
-    const bool finished = length_.finished(progress);
-    bool best = false;
-    if (due(config_.eval.every, length_, before, progress) || finished) {
-      const int64_t previous = state_.best_step;
-      evaluate_now(folder, event);
-      best = state_.best_step != previous;
-    }
-    if (due(config_.checkpoint.every, length_, before, progress) || best || finished) {
+    if (stopping) break;
+    const int64_t previous = state_.best_step;
+    if (evaluates) evaluate_now(folder, event);
+    if (saves || state_.best_step != previous) {
       folder.sync_events();
-      save(event);
+      save();
     }
-    line_->show(event, last_evaluation_.tokens > 0 ? last_evaluation_.loss : NAN,
-                length_.done(progress), seconds_left(progress),
-                finished || due(config_.train.log_every, length_, before, progress));
+    const Progress done = length_.at(state_.step, state_.seconds);
+    if (done.steps > shown.steps)
+      line_->show(event, last_evaluation_.tokens > 0 ? last_evaluation_.loss : NAN,
+                  length_.done(done), seconds_left(done),
+                  length_.finished(progress) || due(config_.train.log_every, length_, shown, done));
+    shown = done;
   }
-  return end(folder, RunState::finished, event);
+  return end(folder, stopping ? RunState::stopped : RunState::finished, event);
 }
 
 void Trainer::write_sample(RunFolder& folder) {
@@ -295,13 +323,13 @@ void Trainer::write_sample(RunFolder& folder) {
 RunState Trainer::end(RunFolder& folder, RunState state, const StepEvent& event) {
   if (state == RunState::stopped) {
     folder.sync_events();
-    save(event);
+    save();
   }
   checkpoints_->wait();
   line_->finish();
   if (state == RunState::finished && config_.sample.tokens > 0) write_sample(folder);
   folder.write_result(std::string(name_of(state)), event, last_evaluation_, engine_.plan(),
-                      peak_resident_bytes());
+                      device_.memory_bytes > 0 ? device_bytes() : peak_resident_bytes());
   return state;
 }
 

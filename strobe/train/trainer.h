@@ -1,6 +1,7 @@
 // The training loop.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -38,12 +39,16 @@ class Trainer {
 
  private:
   void start(RunFolder& folder, bool resume);
-  StepEvent train_step();
+  /// Issues the next step; its results come by finish_step(), on a GPU a step late.
+  void start_step();
+  StepEvent finish_step();
   void evaluate_now(RunFolder& folder, const StepEvent& event);
-  void save(const StepEvent& event);
+  void save();
   void write_sample(RunFolder& folder);
   RunState end(RunFolder& folder, RunState state, const StepEvent& event);
   float learning_rate() const;
+  /// Memory of the device that the run takes, all of it from the start.
+  int64_t device_bytes() const { return engine_.plan().bytes + device_.fixed_bytes; }
   double seconds_left(const Progress& now) const;
   std::vector<std::pair<std::string, std::string>> environment() const;
 
@@ -58,7 +63,15 @@ class Trainer {
   Schedule schedule_;
   std::vector<float> recorded_lr_;  // of the run that is being repeated
 
-  TrainState state_;
+  struct UnderWay {
+    double begin;  // seconds, by the clock
+    float lr;
+  };
+
+  TrainState state_;  // after the steps whose results are in
+  std::deque<UnderWay> under_way_;
+  double last_finish_ = 0;
+  DeviceInfo device_;
   bool initialised_ = false;
   Evaluation last_evaluation_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
