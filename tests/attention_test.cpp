@@ -17,6 +17,8 @@ using reference::AttentionCase;
 using reference::AttentionResult;
 using reference::AttentionTrial;
 using reference::AttentionValues;
+using reference::broken_rule;
+using reference::broken_rules;
 using reference::Precision;
 
 const std::vector<AttentionAlgorithm> kAll = {

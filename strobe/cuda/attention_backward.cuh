@@ -17,7 +17,7 @@ struct BackwardSizes {
   static constexpr int kPart = D <= 128 ? D : 128, kParts = D / kPart;
   static constexpr Placing kRowPlacing = kPieces == 2 ? Placing::rows_of_2 : Placing::rows_of_1;
   // Queries whose scores a warp holds at once.
-  static constexpr int kColumns = 32;
+  static constexpr int kColumns = D == 128 ? 64 : 32;
   // dQ of a block of queries: a warp sums 32 x 32 of it.
   static constexpr int kQueryWarps = kQueries / 32;
   static_assert(kQueries * kPart == kWarps * 32 * 32);

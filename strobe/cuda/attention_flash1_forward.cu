@@ -154,15 +154,16 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
             }
           }
         }
+        float4 old[kPerPiece];
+#pragma unroll
+        for (int i = 0; i < kPerPiece; ++i)
+          old[i] = block == 0 ? make_float4(0, 0, 0, 0)
+                              : ptx::ld_cg_f32x4(state + 4 * ((accumulator + i) * 32 + lane.id));
 #pragma unroll
         for (int i = 0; i < kPerPiece; ++i) {
           const int at = (accumulator + i) * 32 + lane.id;
-          float x[4] = {};
-          if (block > 0) {
-            const float4 old = ptx::ld_cg_f32x4(state + 4 * at);
-            x[0] = old.x * before[0], x[1] = old.y * before[0];
-            x[2] = old.z * before[1], x[3] = old.w * before[1];
-          }
+          float x[4] = {old[i].x * before[0], old[i].y * before[0], old[i].z * before[1],
+                        old[i].w * before[1]};
 #pragma unroll
           for (int w = 0; w < kWarps; ++w) {
             const float4 y = reinterpret_cast<const float4*>(shares)[w * Sizes::kShareFloats / 4 + at];

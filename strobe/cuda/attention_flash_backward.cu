@@ -189,11 +189,14 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
     float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
     clear(dk), clear(dv);
-    // A turn is given away half a step later, when what it tells of has long been written.
-    int *given_turn = nullptr, given_rank = 0;
+    // A turn is given away half a step late, when what it tells of has long been written, and asked
+    // for at the same time: one fence serves both.
+    int *given = nullptr, given_rank = 0;
     const auto give_turn = [&] {
-      if (given_turn && lane.id == 0) ptx::st_release_gpu(given_turn, given_rank);
-      given_turn = nullptr;
+      ptx::fence_acq_rel_gpu();
+      __syncwarp();
+      if (given && lane.id == 0) ptx::st_relaxed_gpu(given, given_rank);
+      given = nullptr;
     };
     for (int step = 0, g = 0, t = 0; step < steps; ++step) {
       const int head = kv_head * c.group + g, i = order.visited(j, t), row = i * kQueries;
@@ -206,6 +209,14 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
       const float* statistics =
           reinterpret_cast<const float*>(shared + stages_at + stage + 2 * Sizes::kQueryBytes);
+      const BackwardBlocks<D> at(c, sequence, head, i);
+      const bool fixed = c.order == SumOrder::fixed;
+      const int rank = fixed ? order.rank(i, j) : j;
+      float* const sum = c.dq_sum + at.sum(part, warp);
+      int* const turn = c.turns + at.turn(part, warp);
+      int reached = fixed && rank > 0 ? ptx::ld_relaxed_gpu(turn) : rank;
+      QueryGradient dq;
+
       const TileReader<D> q_rows(tile_q, rows_first), q_columns(tile_q, columns_first);
       const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, rows_first);
       const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, columns_first);
@@ -213,9 +224,9 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
       for (int half = 0; half < kQueries / Sizes::kColumns; ++half) {
         const int query = row + half * Sizes::kColumns;
-        if (half + 1 == kQueries / Sizes::kColumns) give_turn();
+        const bool seen = mask.keys_seen(query + Sizes::kColumns - 1) > key;
         uint32_t ds[kPieces][kColumns / 2][4];
-        if (mask.keys_seen(query + Sizes::kColumns - 1) > key) {
+        if (seen) {
           float s[kPieces][kColumns][4];
           clear(s);
           const DropoutPatches<kPieces> dropout(keys, sequence * c.heads + head, c.keep, lane);
@@ -304,7 +315,6 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
           for (int p = 0; p < kPieces; ++p)
 #pragma unroll
             for (int n = 0; n < kColumns / 2; ++n) to_a(ds[p][n], dp[p][2 * n], dp[p][2 * n + 1]);
-          multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
         } else {
 #pragma unroll
           for (int p = 0; p < kPieces; ++p)
@@ -319,22 +329,22 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
             for (int e = 0; e < 4; ++e)
               ds_rows.write(p, e % 2, half * kColumns + 2 * n + e / 2, ds[p][n][e]);
-      }
 
-      const BackwardBlocks<D> at(c, sequence, head, i);
-      const int rank = c.order == SumOrder::fixed ? order.rank(i, j) : j;
-      float* sum = c.dq_sum + at.sum(part, warp);
-      int* turn = c.turns + at.turn(part, warp);
-      QueryGradient dq;
-      if (c.order == SumOrder::free || rank == 0) {
-        dq.clear();
-      } else {
-        if (c.order == SumOrder::fixed) {
-          while (ptx::ld_acquire_gpu(turn) < rank) {
+        if (half + 1 == kQueries / Sizes::kColumns) {  // what there is of dQ comes meanwhile
+          if (fixed) {
+            give_turn();
+            while (reached < rank) {
+              reached = ptx::ld_relaxed_gpu(turn);
+              ptx::fence_acq_rel_gpu();
+            }
+            __syncwarp();
           }
-          __syncwarp();
+          if (rank == 0 || c.order == SumOrder::free)
+            dq.clear();
+          else
+            dq.load(sum, lane);
         }
-        dq.load(sum, lane);
+        if (seen) multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
       }
       __syncthreads();
 #pragma unroll
@@ -360,13 +370,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
                   c.scale * c.keep_scale, lane);
       } else {
         dq.store(sum, lane);
-        if (c.order == SumOrder::fixed) {
-          __syncwarp();
-          given_turn = turn, given_rank = rank + 1;
-        }
+        given = turn, given_rank = rank + 1;
       }
     }
-    give_turn();
+    if (c.order == SumOrder::fixed) give_turn();
     ptx::cp_async_wait_group<0>();
 
     store_keys<D>(dk, c.dk, c.dk.at(first_k, kv_head), key, mask.keys, part * Sizes::kPart,
