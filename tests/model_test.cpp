@@ -7,6 +7,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/io/safetensors.h"
+#include "strobe/ops/comparing_backend.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/train/engine.h"
 #include "tests/reference/backends.h"
@@ -372,6 +373,62 @@ TEST_P(Gpt2, GroupedHeadsTrain) {
   double last = first;
   for (int64_t i = 1; i < 20; ++i) last = engine.step(state_at(i), {&batch, 1});
   EXPECT_LT(last, 0.7 * first);
+}
+
+// Every op of 50 steps on the CPU and on the backend at hand.
+TEST_P(Gpt2, EveryOpOfARunAgreesWithTheCpu) {
+  const auto cpu = make_backend("cpu");
+  for (const char* precision : {"f32", "bf16"})
+    for (const char* algorithm : {"naive", "flash2"}) {
+      if (backend != "cpu" && precision == std::string("f32") && algorithm != std::string("naive"))
+        continue;  // the GPU's flash kernels take bf16
+      const auto other = make_backend(backend);
+      auto comparing = std::make_unique<ComparingBackend>(
+          *cpu, *other, precision == std::string("f32") ? 1e-4 : 1e-2, 0.25);
+      const ComparingBackend& differences = *comparing;
+      Config config = tiny_config();
+      config.precision = precision;
+      config.attention.algorithm = algorithm;
+      config.model.dropout = 0.1;
+      Engine engine(config, kVocab, tiny_shape(), std::move(comparing));
+      engine.allocate();
+      Fixture().load(engine);
+      const HostBatch batch = Fixture().batch();
+      for (int64_t i = 0; i < 50 && differences.first_difference().empty(); ++i)
+        engine.step(state_at(i), {&batch, 1});
+      EXPECT_EQ(differences.first_difference(), "") << precision << " " << algorithm;
+      EXPECT_GT(differences.largest_differences().size(), 8u);
+      // Attention's gradients are differences of larger numbers; all else keeps to its rounding.
+      for (const auto& [op, share] : differences.largest_differences())
+        EXPECT_LT(share, op == "attention_backward" ? 0.25 : 0x1p-5) << op;
+    }
+}
+
+// Without dropout, so that only rounding separates them.
+TEST_P(Gpt2, FiftyStepsStayWithinRoundingOfTheCpu) {
+  const Fixture fixture;
+  const HostBatch batch = fixture.batch();
+  for (const char* precision : {"f32", "bf16"}) {
+    const auto losses = [&](const std::string& name) {
+      Config config = tiny_config();
+      config.backend = name, config.precision = precision;
+      config.attention.algorithm = precision == std::string("f32") ? "naive" : "flash2";
+      Engine engine(config, kVocab, tiny_shape());
+      engine.allocate();
+      fixture.load(engine);
+      std::vector<double> out;
+      for (int64_t i = 0; i < 50; ++i) {
+        StepState state = state_at(i);
+        state.lr = 1e-3f;
+        out.push_back(engine.step(state, {&batch, 1}));
+      }
+      return out;
+    };
+    const std::vector<double> want = losses("cpu"), got = losses(backend);
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], precision == std::string("f32") ? 1e-4 : 2e-2)
+          << precision << " step " << i;
+  }
 }
 
 TEST_P(Gpt2, ImpossibleShapesAreRefused) {

@@ -15,8 +15,9 @@ struct BackwardSizes {
   static constexpr int kThreads = 32 * kWarps, kKeys = 16 * kPieces * kWarps;
   static constexpr int kQueries = D <= 128 ? 64 : 32, kStages = 2;
   static constexpr int kPart = D <= 128 ? D : 128, kParts = D / kPart;
+  static constexpr Placing kRowPlacing = kPieces == 2 ? Placing::rows_of_2 : Placing::rows_of_1;
   // Queries whose scores a warp holds at once.
-  static constexpr int kColumns = kPieces == 2 ? 32 : kQueries;
+  static constexpr int kColumns = D == 128 ? 64 : 32;
   // dQ of a block of queries: a warp sums 32 x 32 of it.
   static constexpr int kQueryWarps = kQueries / 32;
   static_assert(kQueries * kPart == kWarps * 32 * 32);
@@ -82,7 +83,7 @@ struct QueryGradient {
     for (int i = 0; i < 2; ++i)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int r = row + row_of_slot(16 * i + 8 * half + lane.g);
+        const int r = row + row_of_column_slot(16 * i + 8 * half + lane.g);
         if (r >= queries) continue;
 #pragma unroll
         for (int n = 0; n < 4; ++n) {

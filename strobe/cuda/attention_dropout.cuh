@@ -1,7 +1,7 @@
 // Dropout of attention scores held in mma's accumulators. One Philox call decides a patch of 4 x 4
-// scores (ops/dropout_mask.h), which four threads share: a lane group g = 4 r ... 4 r + 3 with one
-// t. Four patches are computed at a time, one by each of the four, and exchanged; so a thread makes
-// one call for 16 of its scores.
+// scores (ops/dropout_mask.h). Rows and columns are placed so that a thread's accumulators are
+// whole patches where a warp's rows are two pieces of 16 high: one call for 16 scores, and no
+// exchange. With one piece, two threads share two patches of neighbouring 16s of columns.
 #pragma once
 
 #include "strobe/cuda/ptx.cuh"
@@ -10,69 +10,103 @@
 
 namespace strobe::cuda {
 
+/// Philox's ten round keys of this op in this step, for all threads of a block.
+struct DropoutKeys {
+  uint4 of_two_rounds[5];
+
+  /// By all threads; a barrier must follow.
+  __device__ void make(const StepState* state, uint32_t site) {
+    if (threadIdx.x >= 5) return;
+    const uint64_t key = dropout_key(state->seed, state->step, state->micro_step, site);
+    const uint32_t a = static_cast<uint32_t>(key) + 2 * threadIdx.x * 0x9E3779B9u;
+    const uint32_t b = static_cast<uint32_t>(key >> 32) + 2 * threadIdx.x * 0xBB67AE85u;
+    of_two_rounds[threadIdx.x] = make_uint4(a, b, a + 0x9E3779B9u, b + 0xBB67AE85u);
+  }
+};
+
+template <int Pieces>
 class DropoutPatches {
  public:
-  __device__ DropoutPatches(const StepState* state, uint32_t site, uint32_t stream,
-                            const Lane& lane)
-      : key_(dropout_key(state->seed, state->step, state->micro_step, site)),
+  /// Sixteens of columns that one draw decides.
+  static constexpr int kGroups = Pieces == 2 ? 1 : 2;
+
+  __device__ DropoutPatches(const DropoutKeys& keys, uint32_t stream, int keep, const Lane& lane)
+      : keys_(keys),
         stream_(stream),
-        bit0_(lane.g & 1),
-        bit1_(lane.g & 2) {}
+        keep_(keep),
+        row_patch_(Pieces == 2 ? lane.g : lane.g / 2),
+        column_patch_(Pieces == 2 ? lane.t : lane.t + 4 * (lane.g & 1)),
+        second_(Pieces == 1 && lane.g & 1) {}
 
-  /// Which of the four patches this lane computes.
-  __device__ int mine() const { return (bit0_ ? 1 : 0) + (bit1_ ? 2 : 0); }
-
-  /// Rows of the accumulators are queries. Given the coordinates of patch mine(), returns for each
-  /// of the four patches this lane's row: byte b is key 4 column_patch + b.
-  __device__ void by_query(uint32_t (&bytes)[4], uint32_t row_patch, uint32_t column_patch) const {
-    draw(bytes, row_patch, column_patch);
-    exchange(bytes);
+  /// Rows are queries, columns keys: a warp's from `query`, kGroups sixteens of keys from `key`.
+  __device__ void draw_by_query(uint32_t (&w)[4], int query, int key) const {
+    draw(w, query / 4 + row_patch_, key / 4 + column_patch_);
+    if constexpr (Pieces == 1) exchange(w[0], w[1], w[2], w[3]);
   }
-  /// Rows of the accumulators are keys: byte b is query 4 row_patch + b.
-  __device__ void by_key(uint32_t (&bytes)[4], uint32_t row_patch, uint32_t column_patch) const {
-    uint32_t w[4];
-    draw(w, row_patch, column_patch);
-    const uint32_t a = ptx::prmt(w[0], w[1], 0x5140), b = ptx::prmt(w[2], w[3], 0x5140);
-    const uint32_t c = ptx::prmt(w[0], w[1], 0x7362), d = ptx::prmt(w[2], w[3], 0x7362);
-    bytes[0] = ptx::prmt(a, b, 0x5410), bytes[1] = ptx::prmt(a, b, 0x7632);
-    bytes[2] = ptx::prmt(c, d, 0x5410), bytes[3] = ptx::prmt(c, d, 0x7632);
-    exchange(bytes);
+  /// 0xffff in the halves that are kept: row 16 piece + 8 half + g, columns 2 t, 2 t + 1 of 8
+  /// `eight` of the draw.
+  __device__ uint32_t mask(const uint32_t (&w)[4], int piece, int half, int eight) const {
+    const uint32_t bytes = w[2 * (Pieces == 2 ? piece : eight / 2) + half];
+    const uint32_t pair = ptx::prmt(bytes, 0, eight % 2 ? 0x4342 : 0x4140);
+    return ptx::set_lt_u32_f16x2(pair, 0x10001u * keep_);  // bytes, as denormal numbers
+  }
+
+  /// Rows are keys, columns queries.
+  __device__ void draw_by_key(uint32_t (&w)[4], int key, int query) const {
+    draw(w, query / 4 + column_patch_, key / 4 + row_patch_);
+    if constexpr (Pieces == 1) {
+      uint32_t low0 = ptx::prmt(w[0], w[1], 0x5410), low1 = ptx::prmt(w[2], w[3], 0x5410);
+      uint32_t high0 = ptx::prmt(w[0], w[1], 0x7632), high1 = ptx::prmt(w[2], w[3], 0x7632);
+      exchange(low0, low1, high0, high1);
+      w[0] = low0, w[1] = low1, w[2] = high0, w[3] = high1;
+    }
+    const uint32_t keep = 0x1010101u * keep_;
+#pragma unroll
+    for (uint32_t& x : w) {  // the highest bit of each byte: whether it is at least `keep`
+      const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
+      x = (x & ~keep) | (~(x ^ keep) & low);
+    }
+  }
+  /// The sign bit where row 16 piece + 8 half + g, column 8 eight + 2 t + odd is dropped.
+  __device__ uint32_t sign(const uint32_t (&w)[4], int piece, int half, int eight, int odd) const {
+    const int query = 2 * (eight % 2) + odd;
+    const uint32_t word = w[Pieces == 2 ? query : 2 * (eight / 2) + query / 2];
+    const int byte = Pieces == 2 ? 2 * piece + half : 2 * (query % 2) + half;
+    return word << (24 - 8 * byte) & 0x80000000u;
   }
 
  private:
   __device__ void draw(uint32_t (&w)[4], uint32_t row_patch, uint32_t column_patch) const {
     uint32_t c0 = column_patch, c1 = row_patch, c2 = stream_;
     uint32_t c3 = static_cast<uint32_t>(RandomUse::dropout);
-    uint32_t key0 = static_cast<uint32_t>(key_), key1 = static_cast<uint32_t>(key_ >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; ++round) {
+    const auto round = [&](uint32_t key0, uint32_t key1) {
       const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
       c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0, c1 = static_cast<uint32_t>(b);
       c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
-      key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
+    };
+#pragma unroll
+    for (int i = 0; i < 5; ++i) {
+      const uint4 key = keys_.of_two_rounds[i];
+      round(key.x, key.y), round(key.z, key.w);
     }
     w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
   }
-  /// Transposes four words of four lanes.
-  __device__ void exchange(uint32_t (&w)[4]) const {
-    exchange(w[0], w[1], 4, bit0_), exchange(w[2], w[3], 4, bit0_);
-    exchange(w[0], w[2], 8, bit1_), exchange(w[1], w[3], 8, bit1_);
-  }
-  __device__ static void exchange(uint32_t& low, uint32_t& high, int lanes, bool second) {
-    const uint32_t got = __shfl_xor_sync(0xffffffffu, second ? low : high, lanes);
-    (second ? low : high) = got;
+  /// A patch as its first two rows a and last two b. Of the patches of two lanes, the first keeps
+  /// the first rows of both, the second the last rows.
+  __device__ void exchange(uint32_t& a0, uint32_t& a1, uint32_t& b0, uint32_t& b1) const {
+    const uint32_t got0 = __shfl_xor_sync(0xffffffffu, second_ ? a0 : b0, 4);
+    const uint32_t got1 = __shfl_xor_sync(0xffffffffu, second_ ? a1 : b1, 4);
+    if (second_)
+      a0 = got0, a1 = got1;
+    else
+      b0 = got0, b1 = got1;
   }
 
-  uint64_t key_;
+  const DropoutKeys& keys_;
   uint32_t stream_;
-  bool bit0_, bit1_;
+  int keep_;
+  int row_patch_, column_patch_;
+  bool second_;
 };
-
-/// 0xffff in the halves whose byte is below `keep`: bytes 0 and 1 of `bytes`, or 2 and 3.
-__device__ inline uint32_t keep_pair(uint32_t bytes, int pair, int keep) {
-  const uint32_t limit = 0x80008000u + 0x10001u * (keep - 1);
-  const uint32_t left = limit - ptx::prmt(bytes, 0, pair == 0 ? 0x4140 : 0x4342);
-  return ptx::prmt(left, 0, 0xBB99);
-}
 
 }  // namespace strobe::cuda

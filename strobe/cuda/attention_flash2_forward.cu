@@ -18,10 +18,11 @@ namespace strobe::cuda {
 namespace {
 
 template <int D, bool Drop>
-__global__ void __launch_bounds__(ForwardSizes<D>::kThreads, D == 64 ? 3 : D == 128 ? 2 : 1)
+__global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64 ? (Drop ? 2 : 3) : D == 128 ? 2 : 1))
     flash2_forward_kernel(const AttentionCall c, int chunk) {
   using Sizes = ForwardSizes<D>;
   extern __shared__ __align__(1024) char shared[];
+  __shared__ DropoutKeys keys;
 
   const AttentionItem item =
       forward_item(blockIdx.x, c.sequences * c.heads, ceil_div(c.max_q, Sizes::kQueries), chunk);
@@ -41,16 +42,16 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, D == 64 ? 3 : D == 
 
   const uint32_t tile_q = ptx::shared_address(shared), stages = tile_q + Sizes::kQueryBytes;
   const int kv_head = head / c.group;
-  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, true> load_k(c.k.at(first_k, kv_head), c.k.row,
+  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_k(c.k.at(first_k, kv_head), c.k.row,
                                                                   c.head_dim, threadIdx.x);
-  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, true> load_v(c.v.at(first_k, kv_head), c.v.row,
+  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_v(c.v.at(first_k, kv_head), c.v.row,
                                                                   c.head_dim, threadIdx.x);
   const auto load = [&](int tile, uint32_t stage) {
     const int key = tile * Sizes::kKeys;
     load_k(stage, key, mask.keys - key);
     load_v(stage + Sizes::kTileBytes, key, mask.keys - key);
   };
-  const TileLoader<Sizes::kQueries, D, Sizes::kThreads, false> load_q(c.q.at(first_q, head),
+  const TileLoader<Sizes::kQueries, D, Sizes::kThreads, Sizes::kRowPlacing> load_q(c.q.at(first_q, head),
                                                                       c.q.row, c.head_dim, threadIdx.x);
   load_q(tile_q, block_row, mask.queries - block_row);
   if (tiles > 0) load(tiles - 1, stages);
@@ -58,9 +59,11 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, D == 64 ? 3 : D == 
 
   ForwardRows<D, Sizes::kPieces> rows;
   const float scale2 = c.scale * kLog2e;
-  const DropoutPatches dropout(c.state, c.site, item.pair, lane);
-  const TileReader<D> q(tile_q + threadIdx.x / 32 * 16 * Sizes::kPieces * D * 2, lane,
-                        TileReader<D>::rows_first);
+  if (Drop) keys.make(c.state, c.site);
+  const DropoutPatches<Sizes::kPieces> dropout(keys, item.pair, c.keep, lane);
+  const uint32_t rows_first = lane_offset<D>(lane, Order::rows_first);
+  const uint32_t columns_first = lane_offset<D>(lane, Order::columns_first);
+  const TileReader<D> q(tile_q + threadIdx.x / 32 * 16 * Sizes::kPieces * D * 2, rows_first);
   uint32_t stage = stages, other = stages + 2 * Sizes::kTileBytes;
   for (int tile = tiles - 1; tile >= 0; --tile) {
     ptx::cp_async_wait_group<0>();
@@ -69,11 +72,10 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, D == 64 ? 3 : D == 
     ptx::cp_async_commit_group();
     const int key = tile * Sizes::kKeys;
     if (key < seen) {
-      const TileReader<D> k(stage, lane, TileReader<D>::columns_first);
-      const TileReader<D> v(stage + Sizes::kTileBytes, lane, TileReader<D>::rows_first);
+      const TileReader<D> k(stage, columns_first);
+      const TileReader<D> v(stage + Sizes::kTileBytes, rows_first);
       forward_step<D, Sizes::kPieces, Drop>(rows, q, k, v, mask, row, key,
-                                            key + Sizes::kKeys > seen_by_all, scale2, dropout,
-                                            c.keep, lane);
+                                            key + Sizes::kKeys > seen_by_all, scale2, dropout, lane);
     }
     const uint32_t swap = stage;
     stage = other, other = swap;

@@ -43,10 +43,12 @@ __device__ inline void clear(float (&x)[Pieces][Columns][4]) {
       for (int e = 0; e < 4; ++e) x[p][n][e] = 0;
 }
 
-/// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b.
-template <int D, int Pieces, int Columns>
+/// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b. Between
+/// the products of one 16 of D and the next, `meanwhile(i)` does other work.
+template <int D, int Pieces, int Columns, class Meanwhile>
 __device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const TileReader<D>& a,
-                                           const TileReader<D>& b, int first) {
+                                           const TileReader<D>& b, int first,
+                                           const Meanwhile& meanwhile) {
 #pragma unroll
   for (int d = 0; d < D / 16; ++d) {
     uint32_t left[Pieces][4];
@@ -62,6 +64,7 @@ __device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const
         ptx::mma_m16n8k16_bf16(x[p][2 * j + 1], left[p], right[2], right[3]);
       }
     }
+    meanwhile(d);
   }
 }
 
@@ -92,7 +95,8 @@ __device__ inline void store_keys(const float (&x)[BackwardSizes<D>::kPieces][Co
   for (int p = 0; p < BackwardSizes<D>::kPieces; ++p)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int r = row + 16 * p + 8 * half + lane.g;
+      const int r =
+          row + row_of_row_slot(16 * p + 8 * half + lane.g, BackwardSizes<D>::kPieces);
       if (r >= keys) continue;
 #pragma unroll
       for (int n = 0; n < Columns; ++n) {
@@ -112,10 +116,12 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   constexpr int kColumns = Sizes::kColumns / 8;  // accumulators across
   extern __shared__ __align__(1024) char shared[];
   __shared__ int item;
+  __shared__ DropoutKeys keys;
 
   // A block waits only for those that took a ticket before it.
   if (threadIdx.x == 0)
     item = c.order == SumOrder::fixed ? atomicAdd(c.ticket, 1) : static_cast<int>(blockIdx.x);
+  if (Drop) keys.make(c.state, c.site);
   __syncthreads();
   const bool alone = c.order == SumOrder::alone;
   const int blocks = alone ? 1 : ceil_div(c.max_k, kKeys);
@@ -133,10 +139,17 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   const uint32_t tile_ds = tile_v + Sizes::kKeyBytes, stages = tile_ds + kKeys * kQueries * 2;
   const int stages_at = 2 * Sizes::kKeyBytes + kKeys * kQueries * 2;
 
-  const TileReader<D> k_rows(tile_k + warp * 16 * kPieces * D * 2, lane, TileReader<D>::rows_first);
-  const TileReader<D> v_rows(tile_v + warp * 16 * kPieces * D * 2, lane, TileReader<D>::rows_first);
-  const TileReader<D> k_all(tile_k, lane, TileReader<D>::rows_first);
-  const TileReader<kQueries> ds_all(tile_ds, lane, TileReader<kQueries>::columns_first);
+  const uint32_t rows_first = lane_offset<D>(lane, Order::rows_first);
+  const uint32_t columns_first = lane_offset<D>(lane, Order::columns_first);
+  const TileReader<D> k_rows(tile_k + warp * 16 * kPieces * D * 2, rows_first);
+  const TileReader<D> v_rows(tile_v + warp * 16 * kPieces * D * 2, rows_first);
+  const TileReader<D> k_all(tile_k, rows_first);
+  const TileReader<kQueries> ds_all(tile_ds, lane_offset<kQueries>(lane, Order::columns_first));
+  const PairWriter<kQueries> ds_rows(tile_ds + warp * 16 * kPieces * kQueries * 2, lane);
+  const TileLoader<kQueries, D, Sizes::kThreads, Placing::columns> load_q(
+      c.q.at(first_q, kv_head * c.group), c.q.row, c.head_dim, threadIdx.x);
+  const TileLoader<kQueries, D, Sizes::kThreads, Placing::columns> load_do(
+      c.d_o.at(first_q, kv_head * c.group), c.d_o.row, c.head_dim, threadIdx.x);
   const int dq_row = warp % Sizes::kQueryWarps * 32;  // this warp's 32 x 32 of dQ
   const int dq_column = part * Sizes::kPart + warp / Sizes::kQueryWarps * 32;
   const float scale2 = c.scale * kLog2e;
@@ -146,20 +159,16 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     const int block_key = j * kKeys;
     if (block_key >= mask.keys) return;
     const int key = block_key + warp * 16 * kPieces;  // the warp's first
-    const int visits = mask.queries > 0 ? order.visits(j) : 0, steps = visits * c.group;
+    const int visits = mask.queries > 0 ? order.visits(j) : 0;
+    const int steps = visits * c.group;
 
-    const auto load = [&](int step, int stage) {
-      const int head = kv_head * c.group + step / visits, i = order.visited(j, step % visits);
-      const uint32_t to = stages + stage * Sizes::kStageBytes;
-      const int row = i * kQueries;
-      const TileLoader<kQueries, D, Sizes::kThreads, true> q(c.q.at(first_q, head), c.q.row,
-                                                             c.head_dim, threadIdx.x);
-      q(to, row, mask.queries - row);
-      const TileLoader<kQueries, D, Sizes::kThreads, true> d_o(c.d_o.at(first_q, head), c.d_o.row,
-                                                               c.head_dim, threadIdx.x);
-      d_o(to + Sizes::kQueryBytes, row, mask.queries - row);
+    // Loads the t-th visited block of the g-th head of the group.
+    const auto load = [&](int g, int t, uint32_t to) {
+      const int i = order.visited(j, t), row = i * kQueries;
+      load_q(to, row, mask.queries - row, g * c.q.head);
+      load_do(to + Sizes::kQueryBytes, row, mask.queries - row, g * c.d_o.head);
       if (threadIdx.x < kQueries / 2) {
-        const BackwardBlocks<D> at(c, sequence, head, i);
+        const BackwardBlocks<D> at(c, sequence, kv_head * c.group + g, i);
         const bool second = threadIdx.x >= kQueries / 4;
         const int chunk = threadIdx.x % (kQueries / 4);
         ptx::cp_async_cg_16(to + 2 * Sizes::kQueryBytes + second * 512 + chunk * 16,
@@ -168,43 +177,65 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     };
     __syncthreads();
     {
-      const TileLoader<kKeys, D, Sizes::kThreads, false> k(c.k.at(first_k, kv_head), c.k.row,
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> k(c.k.at(first_k, kv_head), c.k.row,
                                                            c.head_dim, threadIdx.x);
       k(tile_k, block_key, mask.keys - block_key);
-      const TileLoader<kKeys, D, Sizes::kThreads, false> v(c.v.at(first_k, kv_head), c.v.row,
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> v(c.v.at(first_k, kv_head), c.v.row,
                                                            c.head_dim, threadIdx.x);
       v(tile_v, block_key, mask.keys - block_key);
     }
-    if (steps > 0) load(0, 0);
+    if (visits > 0) load(0, 0, stages);
     ptx::cp_async_commit_group();
 
     float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
     clear(dk), clear(dv);
-    for (int step = 0; step < steps; ++step) {
-      const int head = kv_head * c.group + step / visits, i = order.visited(j, step % visits);
-      const int row = i * kQueries, stage = step % 2;
+    // A turn is given away half a step late, when what it tells of has long been written, and asked
+    // for at the same time: one fence serves both.
+    int *given = nullptr, given_rank = 0;
+    const auto give_turn = [&] {
+      ptx::fence_acq_rel_gpu();
+      __syncwarp();
+      if (given && lane.id == 0) ptx::st_relaxed_gpu(given, given_rank);
+      given = nullptr;
+    };
+    for (int step = 0, g = 0, t = 0; step < steps; ++step) {
+      const int head = kv_head * c.group + g, i = order.visited(j, t), row = i * kQueries;
+      if (++t == visits) t = 0, ++g;
+      const uint32_t stage = step % 2 * Sizes::kStageBytes, tile_q = stages + stage;
       ptx::cp_async_wait_group<0>();
       __syncthreads();
-      if (step + 1 < steps) load(step + 1, stage ^ 1);
+      if (step + 1 < steps) load(g, t, stages + (Sizes::kStageBytes - stage));
       ptx::cp_async_commit_group();
 
-      const uint32_t tile_q = stages + stage * Sizes::kStageBytes;
-      const float* statistics = reinterpret_cast<const float*>(
-          shared + stages_at + stage * Sizes::kStageBytes + 2 * Sizes::kQueryBytes);
-      const TileReader<D> q_rows(tile_q, lane, TileReader<D>::rows_first);
-      const TileReader<D> q_columns(tile_q, lane, TileReader<D>::columns_first);
-      const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, lane, TileReader<D>::rows_first);
-      const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, lane,
-                                     TileReader<D>::columns_first);
+      const float* statistics =
+          reinterpret_cast<const float*>(shared + stages_at + stage + 2 * Sizes::kQueryBytes);
+      const BackwardBlocks<D> at(c, sequence, head, i);
+      const bool fixed = c.order == SumOrder::fixed;
+      const int rank = fixed ? order.rank(i, j) : j;
+      float* const sum = c.dq_sum + at.sum(part, warp);
+      int* const turn = c.turns + at.turn(part, warp);
+      int reached = fixed && rank > 0 ? ptx::ld_relaxed_gpu(turn) : rank;
+      QueryGradient dq;
+
+      const TileReader<D> q_rows(tile_q, rows_first), q_columns(tile_q, columns_first);
+      const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, rows_first);
+      const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, columns_first);
 
 #pragma unroll
       for (int half = 0; half < kQueries / Sizes::kColumns; ++half) {
         const int query = row + half * Sizes::kColumns;
+        const bool seen = mask.keys_seen(query + Sizes::kColumns - 1) > key;
         uint32_t ds[kPieces][kColumns / 2][4];
-        if (mask.keys_seen(query + Sizes::kColumns - 1) > key) {
+        if (seen) {
           float s[kPieces][kColumns][4];
           clear(s);
-          multiply_transposed<D>(s, k_rows, q_columns, half * kColumns / 2);
+          const DropoutPatches<kPieces> dropout(keys, sequence * c.heads + head, c.keep, lane);
+          constexpr int kEights = 2 * DropoutPatches<kPieces>::kGroups;  // of queries, in a draw
+          uint32_t bytes[kColumns / kEights][4];
+          multiply_transposed<D>(s, k_rows, q_columns, half * kColumns / 2, [&](int n) {
+            if (Drop && n < kColumns / kEights)
+              dropout.draw_by_key(bytes[n], key, query + 8 * kEights * n);
+          });
 
           const bool masked = mask.keys_seen(query) < key + 16 * kPieces;
           if (masked) {
@@ -212,7 +243,8 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             for (int p = 0; p < kPieces; ++p)
 #pragma unroll
               for (int upper = 0; upper < 2; ++upper) {
-                const int this_key = key + 16 * p + 8 * upper + lane.g;
+                const int this_key =
+                    key + row_of_row_slot(16 * p + 8 * upper + lane.g, kPieces);
                 const int first = this_key >= mask.keys ? 1 << 30 : mask.first_query(this_key);
                 const int hidden = first - query - 4 * lane.t;
 #pragma unroll
@@ -238,24 +270,15 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
           }
 
           if constexpr (Drop) {  // a dropped P gets a sign: at 0 it makes no difference
-            const DropoutPatches dropout(c.state, c.site, sequence * c.heads + head, lane);
-            constexpr int kGroups = 2 / kPieces;  // of 16 queries, whose patches are drawn together
 #pragma unroll
-            for (int n = 0; n < kColumns; n += 2 * kGroups) {
-              const int mine = dropout.mine();
-              const int my_key = key + 8 * (mine & 1) + (kPieces == 2 ? 16 * (mine >> 1) : 0);
-              const int my_query = query + 8 * (n + (kPieces == 2 ? 0 : 2 * (mine >> 1)));
-              uint32_t bytes[4];
-              dropout.by_key(bytes, my_query / 4 + lane.t, my_key / 4 + lane.g / 4);
+            for (int p = 0; p < kPieces; ++p)
 #pragma unroll
-              for (int b = 0; b < 4; ++b)
+              for (int n = 0; n < kColumns; ++n)
 #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                  float& p = s[kPieces == 2 ? b >> 1 : 0]
-                              [n + (kPieces == 2 ? 0 : 2 * (b >> 1)) + e / 2][2 * (b & 1) + e % 2];
-                  if ((bytes[b] >> (8 * e) & 255) >= c.keep) p = -p;
-                }
-            }
+                for (int e = 0; e < 4; ++e)
+                  s[p][n][e] = __uint_as_float(
+                      __float_as_uint(s[p][n][e]) |
+                      dropout.sign(bytes[n / kEights], p, e / 2, n % kEights, e % 2));
           }
 
           {
@@ -273,7 +296,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
           float dp[kPieces][kColumns][4];
           clear(dp);
-          multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2);
+          multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2, [](int) {});
 #pragma unroll
           for (int n = 0; n < kColumns; n += 2) {
             const float4 delta4 = *reinterpret_cast<const float4*>(
@@ -292,7 +315,6 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
           for (int p = 0; p < kPieces; ++p)
 #pragma unroll
             for (int n = 0; n < kColumns / 2; ++n) to_a(ds[p][n], dp[p][2 * n], dp[p][2 * n + 1]);
-          multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
         } else {
 #pragma unroll
           for (int p = 0; p < kPieces; ++p)
@@ -305,29 +327,24 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
           for (int n = 0; n < kColumns / 2; ++n)
 #pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const int r = warp * 16 * kPieces + 16 * p + 8 * (e % 2) + lane.g;
-              const int chunk = half * kColumns + 2 * n + e / 2;
-              *reinterpret_cast<uint32_t*>(shared + 2 * Sizes::kKeyBytes +
-                                           16 * swizzled_chunk(r, chunk, kQueries / 8) +
-                                           4 * lane.t) = ds[p][n][e];
-            }
-      }
+            for (int e = 0; e < 4; ++e)
+              ds_rows.write(p, e % 2, half * kColumns + 2 * n + e / 2, ds[p][n][e]);
 
-      const BackwardBlocks<D> at(c, sequence, head, i);
-      const int rank = c.order == SumOrder::fixed ? order.rank(i, j) : j;
-      float* sum = c.dq_sum + at.sum(part, warp);
-      int* turn = c.turns + at.turn(part, warp);
-      QueryGradient dq;
-      if (c.order == SumOrder::free || rank == 0) {
-        dq.clear();
-      } else {
-        if (c.order == SumOrder::fixed) {
-          while (ptx::ld_acquire_gpu(turn) < rank) {
+        if (half + 1 == kQueries / Sizes::kColumns) {  // what there is of dQ comes meanwhile
+          if (fixed) {
+            give_turn();
+            while (reached < rank) {
+              reached = ptx::ld_relaxed_gpu(turn);
+              ptx::fence_acq_rel_gpu();
+            }
+            __syncwarp();
           }
-          __syncwarp();
+          if (rank == 0 || c.order == SumOrder::free)
+            dq.clear();
+          else
+            dq.load(sum, lane);
         }
-        dq.load(sum, lane);
+        if (seen) multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
       }
       __syncthreads();
 #pragma unroll
@@ -353,12 +370,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
                   c.scale * c.keep_scale, lane);
       } else {
         dq.store(sum, lane);
-        if (c.order == SumOrder::fixed) {
-          __syncwarp();
-          if (lane.id == 0) ptx::st_release_gpu(turn, rank + 1);
-        }
+        given = turn, given_rank = rank + 1;
       }
     }
+    if (c.order == SumOrder::fixed) give_turn();
     ptx::cp_async_wait_group<0>();
 
     store_keys<D>(dk, c.dk, c.dk.at(first_k, kv_head), key, mask.keys, part * Sizes::kPart,
@@ -412,8 +427,8 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
 }  // namespace
 
 int flash_shared_bytes(int head_dim) {
-  return head_dim <= 64    ? most(96 << 10, BackwardSizes<64>::kShared)
-         : head_dim <= 128 ? most(96 << 10, BackwardSizes<128>::kShared)
+  return head_dim <= 64    ? most(112 << 10, BackwardSizes<64>::kShared)
+         : head_dim <= 128 ? most(120 << 10, BackwardSizes<128>::kShared)
                            : most(160 << 10, BackwardSizes<256>::kShared);
 }
 

@@ -18,6 +18,7 @@ template <int D>
 struct ForwardSizes {
   static constexpr int kPieces = D <= 128 ? 2 : 1, kWarps = 4, kThreads = 32 * kWarps;
   static constexpr int kQueries = 16 * kPieces * kWarps, kKeys = 64, kStages = 2;
+  static constexpr Placing kRowPlacing = kPieces == 2 ? Placing::rows_of_2 : Placing::rows_of_1;
   static constexpr int kTileBytes = kKeys * D * 2, kQueryBytes = kQueries * D * 2;
 };
 
@@ -40,10 +41,11 @@ struct ForwardRows {
   }
 };
 
-/// S = Q K^T for a warp's queries and 64 keys.
-template <int D, int Pieces>
+/// S = Q K^T for a warp's queries and 64 keys. Between the products of one 16 of D and the next,
+/// `meanwhile(i)` does other work, which the tensor cores leave room for.
+template <int D, int Pieces, class Meanwhile>
 __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
-                              const TileReader<D>& k) {
+                              const TileReader<D>& k, const Meanwhile& meanwhile) {
 #pragma unroll
   for (int p = 0; p < Pieces; ++p)
 #pragma unroll
@@ -64,6 +66,7 @@ __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
         ptx::mma_m16n8k16_bf16(s[p][2 * j + 1], a[p], b[2], b[3]);
       }
     }
+    meanwhile(d);
   }
 }
 
@@ -73,17 +76,22 @@ template <int D, int Pieces, bool Drop>
 __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileReader<D>& q,
                                     const TileReader<D>& k, const TileReader<D>& v,
                                     const AttentionMask& mask, int row, int key, bool masked,
-                                    float scale2, const DropoutPatches& dropout, int keep,
+                                    float scale2, const DropoutPatches<Pieces>& dropout,
                                     const Lane& lane) {
   float s[Pieces][8][4];
-  scores<D, Pieces>(s, q, k);
+  constexpr int kGroups = DropoutPatches<Pieces>::kGroups;
+  uint32_t bytes[4 / kGroups][4];  // of dropout
+  scores<D, Pieces>(s, q, k, [&](int i) {
+    if (Drop && i < 4 / kGroups) dropout.draw_by_query(bytes[i], row, key + 16 * kGroups * i);
+  });
 
   if (masked) {
 #pragma unroll
     for (int p = 0; p < Pieces; ++p)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int seen = mask.keys_seen(row + 16 * p + 8 * half + lane.g) - key - 4 * lane.t;
+        const int seen = mask.keys_seen(row + row_of_row_slot(16 * p + 8 * half + lane.g, Pieces)) -
+                         key - 4 * lane.t;
 #pragma unroll
         for (int n = 0; n < 8; ++n)
 #pragma unroll
@@ -137,21 +145,14 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
   }
 
   if constexpr (Drop) {
-    constexpr int kGroups = 2 / Pieces;  // of 16 keys, whose patches are drawn together
 #pragma unroll
-    for (int j = 0; j < 4; j += kGroups) {
-      const int mine = dropout.mine();
-      const int my_row = row + 8 * (mine & 1) + (Pieces == 2 ? 16 * (mine >> 1) : 0);
-      const int my_key = key + 16 * (j + (Pieces == 2 ? 0 : mine >> 1));
-      uint32_t bytes[4];
-      dropout.by_query(bytes, my_row / 4 + lane.g / 4, my_key / 4 + lane.t);
+    for (int p = 0; p < Pieces; ++p)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        uint32_t(&a)[4] = probabilities[Pieces == 2 ? i >> 1 : 0][Pieces == 2 ? j : j + (i >> 1)];
-        a[i & 1] &= keep_pair(bytes[i], 0, keep);
-        a[2 + (i & 1)] &= keep_pair(bytes[i], 1, keep);
-      }
-    }
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          probabilities[p][n / 2][2 * (n % 2) + half] &=
+              dropout.mask(bytes[n / 2 / kGroups], p, half, n % (2 * kGroups));
   }
 
 #pragma unroll
@@ -173,21 +174,21 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
 template <int D, int Pieces>
 __device__ inline void store_rows(ForwardRows<D, Pieces>& rows, char* tile, const AttentionCall& c,
                                   bf16* o, float* lse, int row, int queries, const Lane& lane) {
+  const PairWriter<D> writer(ptx::shared_address(tile), lane);
 #pragma unroll
   for (int p = 0; p < Pieces; ++p) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float l = row_sum(rows.l[p][half]);
       const float inverse = l == 0 ? 0 : c.keep_scale / l;
-      const int r = 16 * p + 8 * half + lane.g;
+      const int slot = 16 * p + 8 * half + lane.g, r = row_of_row_slot(slot, Pieces);
       if (lane.t == 0 && row + r < queries)
         lse[row + r] = l == 0 ? -INFINITY : (rows.m[p][half] + log2f(l)) * kLn2;
 #pragma unroll
       for (int n = 0; n < D / 8; ++n) {
         const uint32_t pair = ptx::cvt_rn_bf16x2(rows.o[p][n][2 * half + 1] * inverse,
                                                  rows.o[p][n][2 * half] * inverse);
-        const int at = 16 * swizzled_chunk(r, n, D / 8) + 4 * lane.t;
-        *reinterpret_cast<uint32_t*>(tile + at) = pair;
+        writer.write(p, half, n, pair);
       }
     }
   }
@@ -198,7 +199,8 @@ __device__ inline void store_rows(ForwardRows<D, Pieces>& rows, char* tile, cons
     const int r = i / kChunks, chunk = i % kChunks;
     if (row + r < queries && chunk * 8 < c.head_dim)
       *reinterpret_cast<uint4*>(o + (row + r) * c.o.row + chunk * 8) =
-          *reinterpret_cast<const uint4*>(tile + 16 * swizzled_chunk(r, chunk, kChunks));
+          *reinterpret_cast<const uint4*>(
+              tile + 16 * swizzled_chunk(row_slot(r, Pieces), chunk, kChunks));
   }
 }
 

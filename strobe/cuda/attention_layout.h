@@ -23,14 +23,25 @@ STROBE_HD constexpr int swizzled_chunk(int row, int chunk, int chunks) {
   return row * chunks + (chunks == 4 ? chunk ^ (row >> 1 & 3) : chunk ^ (row & 7));
 }
 
-/// Where row i of a tile lies, for tiles whose rows become columns of an accumulator. In mma's
-/// accumulators a thread holds columns 2 t, 2 t + 1 of every 8; with rows placed so, those of two
-/// neighbouring 8s are four consecutive ones, 4 t ... 4 t + 3: a side of dropout's 4 x 4 patch.
-STROBE_HD constexpr int slot_of_row(int i) {
+/// Where row i of a tile lies. Dropout decides patches of 4 x 4 scores; rows are placed so that the
+/// accumulators of one thread hold whole patches.
+///
+/// Columns of accumulators: a thread holds columns 2 t, 2 t + 1 of every 8. With the tile's rows
+/// placed so, those of two neighbouring 8s are four consecutive ones, 4 t ... 4 t + 3.
+STROBE_HD constexpr int column_slot(int i) {
   return (i & ~15) | (i >> 1 & 1) << 3 | (i >> 2 & 3) << 1 | (i & 1);
 }
-STROBE_HD constexpr int row_of_slot(int slot) {
+STROBE_HD constexpr int row_of_column_slot(int slot) {
   return (slot & ~15) | (slot >> 1 & 3) << 2 | (slot >> 3 & 1) << 1 | (slot & 1);
+}
+/// Rows of accumulators: a thread holds rows g and g + 8 of each of `pieces` 16s. With two pieces
+/// they are 4 g ... 4 g + 3; with one, 2 g and 2 g + 1.
+STROBE_HD constexpr int row_slot(int i, int pieces) {
+  return pieces == 2 ? (i & ~31) | (i & 3) << 3 | (i >> 2 & 7) : (i & ~15) | (i & 1) << 3 | (i >> 1 & 7);
+}
+STROBE_HD constexpr int row_of_row_slot(int slot, int pieces) {
+  return pieces == 2 ? (slot & ~31) | (slot & 7) << 2 | (slot >> 3 & 3)
+                     : (slot & ~15) | (slot & 7) << 1 | (slot >> 3 & 1);
 }
 
 // ---- masks -------------------------------------------------------------------------------------

@@ -28,11 +28,15 @@ constexpr int64_t kAlign = 256;
 
 int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
-/// Elements from row to row of a (Tq, Tk) matrix.
-int64_t pitch(const AttentionShape& shape) { return round_up(shape.max_k, 8); }
-int64_t matrix_bytes(const AttentionShape& shape, DType dtype) {
+/// The shape as the products see it: all sizes multiples of 8, which the library prefers.
+AttentionShape padded(AttentionShape shape) {
+  shape.max_q = round_up(shape.max_q, 8), shape.max_k = round_up(shape.max_k, 8);
+  shape.head_dim = round_up(shape.head_dim, 8);
+  return shape;
+}
+int64_t matrix_bytes(const AttentionShape& padded, DType dtype) {
   return round_up(
-      shape.sequences * shape.heads * shape.max_q * pitch(shape) * size_of(dtype), kAlign);
+      padded.sequences * padded.heads * padded.max_q * padded.max_k * size_of(dtype), kAlign);
 }
 
 /// The softmax's kernels, by rows of (sequence, head).
@@ -197,7 +201,7 @@ struct Call {
   Call(const Device& device, const Tensor& q, const Tensor& k, const AttentionOp& op,
        Tensor workspace)
       : device(device),
-        shape(attention_shape(q, k, op)),
+        shape(padded(attention_shape(q, k, op))),
         dtype(q.dtype),
         group(shape.heads / shape.kv_heads),
         batch(shape.sequences * shape.kv_heads),
@@ -206,15 +210,16 @@ struct Call {
              op.cu_k.as<int>(),
              static_cast<int>(shape.heads),
              static_cast<int>(shape.max_q),
-             pitch(shape),
+             shape.max_k,
              op.causal,
              op.scale,
              device.state,
              op.dropout.site,
              op.dropout.keep_of_256(),
              op.dropout.scale()},
-        query_layout{rows.cu_q, shape.sequences, shape.kv_heads, group, shape.max_q},
-        key_layout{rows.cu_k, shape.sequences, shape.kv_heads, 1, shape.max_k} {}
+        query_layout{rows.cu_q, shape.sequences, shape.kv_heads, group, shape.max_q,
+                     shape.head_dim},
+        key_layout{rows.cu_k, shape.sequences, shape.kv_heads, 1, shape.max_k, shape.head_dim} {}
 
   char* take(int64_t bytes) { return std::exchange(free, free + round_up(bytes, kAlign)); }
   /// Matrices of all batches, contiguous: queries or keys by D, or scores.
@@ -227,7 +232,7 @@ struct Call {
             {shape.max_k, shape.head_dim}};
   }
   Tensor scores(void* data) const {
-    return Tensor(data, dtype, {group * shape.max_q, pitch(shape)}).narrow(1, 0, shape.max_k);
+    return {data, dtype, {group * shape.max_q, shape.max_k}};
   }
   Tensor queries(const Tensor& x) {
     const Tensor y = queries();
@@ -322,10 +327,11 @@ void clear(const Device& device, const Tensor& x) {
 }  // namespace
 
 int64_t naive_saved_bytes(const AttentionShape& shape, DType dtype) {
-  return matrix_bytes(shape, dtype);
+  return matrix_bytes(padded(shape), dtype);
 }
 
-int64_t naive_workspace_bytes(const AttentionShape& shape, DType dtype, bool backward) {
+int64_t naive_workspace_bytes(const AttentionShape& asked, DType dtype, bool backward) {
+  const AttentionShape shape = padded(asked);
   const int64_t row = shape.head_dim * size_of(dtype);
   const int64_t queries = round_up(shape.sequences * shape.heads * shape.max_q * row, kAlign);
   const int64_t keys = round_up(shape.sequences * shape.kv_heads * shape.max_k * row, kAlign);

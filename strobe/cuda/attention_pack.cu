@@ -22,14 +22,15 @@ __global__ void copy_heads_kernel(T* y, const T* x, int64_t rows, int heads, int
 
 template <class T, bool To>
 __global__ void sequences_kernel(T* packed, T* sequences, const int* cu, int kv_heads, int group,
-                                 int longest, int dim, int64_t row, int64_t head, int64_t count) {
+                                 int longest, int dim, int packed_dim,
+                                 int64_t row, int64_t head, int64_t count) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
   const int d = static_cast<int>(i % dim);
   const int r = static_cast<int>(i / dim % longest), g = static_cast<int>(i / dim / longest % group);
   const int kv = static_cast<int>(i / dim / longest / group % kv_heads);
   const int s = static_cast<int>(i / dim / longest / group / kv_heads);
-  const bool inside = r < cu[s + 1] - cu[s];
+  const bool inside = r < cu[s + 1] - cu[s] && d < packed_dim;
   T* const at = packed + (cu[s] + r) * row + (kv * group + g) * head + d;
   if constexpr (To)
     sequences[i] = inside ? *at : T{0};
@@ -40,12 +41,13 @@ __global__ void sequences_kernel(T* packed, T* sequences, const int* cu, int kv_
 template <class T, bool To>
 void launch_sequences(const Device& device, const Tensor& packed, void* sequences,
                       const SequenceLayout& l) {
-  const int64_t count = l.sequences * l.kv_heads * l.group * l.longest * packed.dim(2);
+  const int64_t count = l.sequences * l.kv_heads * l.group * l.longest * l.dim;
   if (count == 0) return;
   sequences_kernel<T, To>
       <<<static_cast<unsigned>(ceil_div(count, int64_t{kThreads})), kThreads, 0, device.stream>>>(
           packed.as<T>(), static_cast<T*>(sequences), l.cu, static_cast<int>(l.kv_heads),
-          static_cast<int>(l.group), static_cast<int>(l.longest), static_cast<int>(packed.dim(2)),
+          static_cast<int>(l.group), static_cast<int>(l.longest), static_cast<int>(l.dim),
+          static_cast<int>(packed.dim(2)),
           packed.strides[0], packed.strides[1], count);
   check_launch("attention");
 }

@@ -28,6 +28,10 @@ __device__ inline void cp_async_wait_group() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+__device__ inline void st_shared_u32(uint32_t to, uint32_t x) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
 // ---- matrices ----------------------------------------------------------------------------------
 
 /// Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
@@ -67,6 +71,12 @@ __device__ inline uint32_t prmt(uint32_t a, uint32_t b, uint32_t s) {
   asm("prmt.b32 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(s));
   return y;
 }
+/// 0xffff in each half where that of `a`, an f16, is less than that of `b`.
+__device__ inline uint32_t set_lt_u32_f16x2(uint32_t a, uint32_t b) {
+  uint32_t y;
+  asm("set.lt.u32.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
 /// Two floats rounded to bf16, `low` in the lower half.
 __device__ inline uint32_t cvt_rn_bf16x2(float high, float low) {
   uint32_t y;
@@ -87,9 +97,16 @@ __device__ inline int ld_acquire_gpu(const int* p) {
   asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
   return x;
 }
-__device__ inline void st_release_gpu(int* p, int x) {
-  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+__device__ inline int ld_relaxed_gpu(const int* p) {
+  int x;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(x) : "l"(p) : "memory");
+  return x;
 }
+__device__ inline void st_relaxed_gpu(int* p, int x) {
+  asm volatile("st.relaxed.gpu.global.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+}
+/// Before it and after it in the order that the whole GPU sees.
+__device__ inline void fence_acq_rel_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 __device__ inline void red_add_f32(float* p, float x) {
   asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(p), "f"(x) : "memory");
 }

@@ -19,7 +19,6 @@ struct AttentionCase {
   float dropout = 0;
   DType dtype = DType::f32;
   bool strided = false;  // q, k, v (and gradients) inside a packed projection
-  bool deterministic = true;
 };
 
 std::string name_of(const AttentionCase& c);
@@ -52,7 +51,7 @@ double largest_error(const std::vector<double>& x, const std::vector<double>& y)
 std::string broken_rule(const char* what, const std::vector<double>& x,
                         const std::vector<double>& exact, const std::vector<double>& plain,
                         double factor, double epsilon, double floor = 0);
-/// Runs the case by each of the algorithms; "" or a line for each result that breaks the rule.
+/// Runs the case by each of the algorithms, where a GPU has the choice also with sums in any order; "" or a line for each result that breaks the rule.
 std::string broken_rules(Backend& backend, const AttentionCase& c,
                          const std::vector<AttentionAlgorithm>& algorithms);
 
