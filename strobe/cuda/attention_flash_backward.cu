@@ -190,7 +190,8 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
     clear(dk), clear(dv);
     // A turn is given away half a step late, when what it tells of has long been written, and asked
-    // for at the same time: one fence serves both.
+    // for at the same time: one fence serves both. A fence waits for copies under way too, so the
+    // next queries are fetched after it.
     int *given = nullptr, given_rank = 0;
     const auto give_turn = [&] {
       ptx::fence_acq_rel_gpu();
@@ -204,8 +205,6 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
       const uint32_t stage = step % 2 * Sizes::kStageBytes, tile_q = stages + stage;
       ptx::cp_async_wait_group<0>();
       __syncthreads();
-      if (step + 1 < steps) load(g, t, stages + (Sizes::kStageBytes - stage));
-      ptx::cp_async_commit_group();
 
       const float* statistics =
           reinterpret_cast<const float*>(shared + stages_at + stage + 2 * Sizes::kQueryBytes);
@@ -214,17 +213,24 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
       const int rank = fixed ? order.rank(i, j) : j;
       float* const sum = c.dq_sum + at.sum(part, warp);
       int* const turn = c.turns + at.turn(part, warp);
-      int reached = fixed && rank > 0 ? ptx::ld_relaxed_gpu(turn) : rank;
+      const int reached = fixed && rank > 0 ? ptx::ld_relaxed_gpu(turn) : rank;
       QueryGradient dq;
+      const auto middle = [&] {
+        if (fixed) give_turn();
+        if (step + 1 < steps) load(g, t, stages + (Sizes::kStageBytes - stage));
+        ptx::cp_async_commit_group();
+      };
+      constexpr int kHalves = kQueries / Sizes::kColumns;
 
       const TileReader<D> q_rows(tile_q, rows_first), q_columns(tile_q, columns_first);
       const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, rows_first);
       const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, columns_first);
 
 #pragma unroll
-      for (int half = 0; half < kQueries / Sizes::kColumns; ++half) {
+      for (int half = 0; half < kHalves; ++half) {
         const int query = row + half * Sizes::kColumns;
         const bool seen = mask.keys_seen(query + Sizes::kColumns - 1) > key;
+        if (half > 0) middle();
         uint32_t ds[kPieces][kColumns / 2][4];
         if (seen) {
           float s[kPieces][kColumns][4];
@@ -294,6 +300,8 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             multiply<D>(dv, probabilities, do_rows, half * kColumns / 2, part * Sizes::kPart / 16);
           }
 
+          if (kHalves == 1) middle();
+
           float dp[kPieces][kColumns][4];
           clear(dp);
           multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2, [](int) {});
@@ -316,6 +324,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
             for (int n = 0; n < kColumns / 2; ++n) to_a(ds[p][n], dp[p][2 * n], dp[p][2 * n + 1]);
         } else {
+          if (kHalves == 1) middle();
 #pragma unroll
           for (int p = 0; p < kPieces; ++p)
 #pragma unroll
@@ -330,15 +339,13 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             for (int e = 0; e < 4; ++e)
               ds_rows.write(p, e % 2, half * kColumns + 2 * n + e / 2, ds[p][n][e]);
 
-        if (half + 1 == kQueries / Sizes::kColumns) {  // what there is of dQ comes meanwhile
-          if (fixed) {
-            give_turn();
-            while (reached < rank) {
-              reached = ptx::ld_relaxed_gpu(turn);
-              ptx::fence_acq_rel_gpu();
+        if (half + 1 == kHalves) {  // what there is of dQ comes meanwhile
+          if (reached < rank) {
+            while (ptx::ld_relaxed_gpu(turn) < rank) {
             }
-            __syncwarp();
+            ptx::fence_acq_rel_gpu();
           }
+          __syncwarp();
           if (rank == 0 || c.order == SumOrder::free)
             dq.clear();
           else
