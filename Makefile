@@ -3,7 +3,7 @@ BUILD := build
 JOBS := $(shell nproc)
 CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 
-.PHONY: demo test test-all test-asan test-isa build build-tests bench format lint clean
+.PHONY: demo test test-gpu test-all test-asan test-isa build build-tests bench format lint clean
 
 demo:
 	@tools/demo.sh announce
@@ -22,6 +22,11 @@ build-tests:
 
 test: build-tests
 	@ctest --test-dir $(BUILD) -L quick -j $(JOBS) --output-on-failure
+
+# The tests of the GPU: the op table, attention, the model, training. One process a program, since
+# each opens the GPU.
+test-gpu: build-tests
+	@BUILD=$(BUILD) tools/test_gpu.sh
 
 # The long tests too: kills, the browser, the demo, older instruction sets, sanitizers.
 test-all:
@@ -49,7 +54,7 @@ bench: build
 	@$(BUILD)/strobe bench attention
 	@$(BUILD)/strobe bench step recipes/gpt2-30m-wikitext2.toml train.micro_batch=8 train.sequence=256
 
-SOURCES = $(shell git ls-files 'strobe/*.h' 'strobe/*.cpp' 'apps/*.h' 'apps/*.cpp' 'tests/*.h' 'tests/*.cpp')
+SOURCES = $(shell git ls-files 'strobe/*.h' 'strobe/*.cpp' 'strobe/*.cuh' 'strobe/*.cu' 'apps/*.h' 'apps/*.cpp' 'tests/*.h' 'tests/*.cpp')
 
 format:
 	@tools/setup.sh lint
@@ -59,7 +64,7 @@ lint: build-tests
 	@tools/setup.sh lint
 	@clang-format --dry-run -Werror $(SOURCES)
 	@python3 tools/check_layers.py
-	@clang-tidy -p $(BUILD) --quiet $(filter %.cpp,$(filter-out strobe/cpu/isa/% tests/%,$(SOURCES)))
+	@clang-tidy -p $(BUILD) --quiet $(filter %.cpp,$(filter-out strobe/cpu/isa/% strobe/cuda/% tests/%,$(SOURCES)))
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan

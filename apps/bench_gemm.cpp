@@ -33,7 +33,7 @@ DType dtype_named(const std::string& name, const Backend& backend) {
 
 void add_row(Table& table, Backend& ops, const std::string& name, const std::string& layout,
              Tensor c, Tensor a, Tensor b, bool accumulate) {
-  const Measured time = measure([&] { ops.matmul(c, a, b, accumulate); });
+  const Measured time = measure(ops, [&] { ops.matmul(c, a, b, accumulate); });
   const double flops = 2.0 * static_cast<double>(c.numel()) * static_cast<double>(a.dim(1));
   Cell ms, gflops;
   if (!time.busy) ms = time.seconds * 1e3, gflops = flops / time.seconds * 1e-9;
@@ -88,7 +88,7 @@ Verb verb_bench_gemm() {
           [](Options& options) {
             auto s = std::make_shared<Settings>();
             options.flag(s->json, "--json", "Print JSON");
-            options.value(s->backend, "--backend", "auto or cpu");
+            options.value(s->backend, "--backend", "auto, cpu or cuda");
             options.value(s->dtype, "--dtype", "f32, bf16, or auto for the faster");
             options.value(s->threads, "--threads", "Threads; 0 for one a core");
             options.value(s->tokens, "--tokens", "Rows of a batch");

@@ -40,11 +40,12 @@ int run(const Settings& s) {
                {"gb_per_s", 1},
                {"share_of_copy", 2},
                {"busy", 0, false}});
-  ProfilingBackend ops(*real);
-  const auto row = [&](int64_t rows, int64_t columns, const std::function<void()>& body) {
-    ops.reset();
-    const Measured time = measure(body, 0.1);
-    const auto& [name, total] = *ops.ops().begin();
+  const auto row = [&](int64_t rows, int64_t columns, const std::function<void(Backend&)>& body) {
+    ProfilingBackend counted(*real);
+    body(counted);
+    const Measured time = measure(
+        *real, [&] { body(*real); }, 0.1);
+    const auto& [name, total] = *counted.ops().begin();
     Cell ms, rate, share;
     if (!time.busy) {
       const double bytes = total.bytes / static_cast<double>(total.calls);
@@ -60,35 +61,38 @@ int run(const Settings& s) {
     const Buffer sum(*real, dtype, {n, c}), weight(*real, dtype, {c}), bias(*real, dtype, {c});
     const Buffer mean(*real, DType::f32, {n}), rstd(*real, DType::f32, {n});
     const Buffer dweight(*real, DType::f32, {c}), dbias(*real, DType::f32, {c});
-    row(n, c, [&] { ops.dropout(y, x, drop); });
-    row(n, c, [&] { ops.add_dropout(y, x, z, drop); });
-    row(n, c, [&] { ops.bias_forward(y, bias); });
-    row(n, c, [&] { ops.bias_backward(dbias, x); });
-    row(n, c, [&] { ops.layernorm_forward(y, mean, rstd, x, weight, bias, 1e-5f); });
-    row(n, c,
-        [&] { ops.layernorm_backward(y, dweight, dbias, z, x, weight, mean, rstd, Tensor{}); });
-    row(n, c,
-        [&] { ops.add_layernorm_forward(sum, y, mean, rstd, x, z, weight, bias, 1e-5f, drop); });
-    row(n, c, [&] {
+    row(n, c, [&](Backend& ops) { ops.dropout(y, x, drop); });
+    row(n, c, [&](Backend& ops) { ops.add_dropout(y, x, z, drop); });
+    row(n, c, [&](Backend& ops) { ops.bias_forward(y, bias); });
+    row(n, c, [&](Backend& ops) { ops.bias_backward(dbias, x); });
+    row(n, c, [&](Backend& ops) { ops.layernorm_forward(y, mean, rstd, x, weight, bias, 1e-5f); });
+    row(n, c, [&](Backend& ops) {
+      ops.layernorm_backward(y, dweight, dbias, z, x, weight, mean, rstd, Tensor{});
+    });
+    row(n, c, [&](Backend& ops) {
+      ops.add_layernorm_forward(sum, y, mean, rstd, x, z, weight, bias, 1e-5f, drop);
+    });
+    row(n, c, [&](Backend& ops) {
       ops.add_layernorm_backward(y, z, dweight, dbias, x, y, sum, weight, mean, rstd, drop);
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});
     const EmbeddingTable lookup = {table0, ids};
-    row(n, c, [&] { ops.embedding_forward(y, {&lookup, 1}); });
-    row(n, c, [&] { ops.embedding_backward(dtable, y, ids); });
+    row(n, c, [&](Backend& ops) { ops.embedding_forward(y, {&lookup, 1}); });
+    row(n, c, [&](Backend& ops) { ops.embedding_backward(dtable, y, ids); });
   }
   {
     const Buffer x(*real, dtype, {n, 4 * c}), y(*real, dtype, {n, 4 * c});
-    row(n, 4 * c, [&] { ops.gelu_forward(y, x, Gelu::tanh); });
-    row(n, 4 * c, [&] { ops.gelu_backward(y, y, x, Gelu::tanh); });
+    row(n, 4 * c, [&](Backend& ops) { ops.gelu_forward(y, x, Gelu::tanh); });
+    row(n, 4 * c, [&](Backend& ops) { ops.gelu_backward(y, y, x, Gelu::tanh); });
   }
   {
     const int64_t rows = std::min<int64_t>(n, 256);  // of logits, as the head's chunks have
     const Buffer logits(*real, dtype, {rows, s.vocab}), targets(*real, DType::i32, {rows});
     const Buffer losses(*real, DType::f32, {rows}), dlogits(*real, dtype, {rows, s.vocab});
-    row(rows, s.vocab,
-        [&] { ops.cross_entropy(losses, dlogits, logits, targets, {.vocab = s.vocab}); });
+    row(rows, s.vocab, [&](Backend& ops) {
+      ops.cross_entropy(losses, dlogits, logits, targets, {.vocab = s.vocab});
+    });
   }
   {
     const int64_t p = s.parameters;
@@ -99,11 +103,11 @@ int run(const Settings& s) {
     target.value = value, target.grad = grad, target.state0 = m, target.state1 = v;
     target.compute = dtype == DType::bf16 ? compute.tensor() : value.tensor();
     const Tensor grads[] = {grad};
-    row(1, p, [&] { ops.grad_norm(grads, 1); });
-    row(1, p, [&] { ops.update(AdamWRule{}, {&target, 1}); });
-    row(1, p, [&] { ops.update(LionRule{}, {&target, 1}); });
-    row(1, p, [&] { ops.fill(grad, 0); });
-    row(1, p, [&] { ops.copy(compute, value); });
+    row(1, p, [&](Backend& ops) { ops.grad_norm(grads, 1); });
+    row(1, p, [&](Backend& ops) { ops.update(AdamWRule{}, {&target, 1}); });
+    row(1, p, [&](Backend& ops) { ops.update(LionRule{}, {&target, 1}); });
+    row(1, p, [&](Backend& ops) { ops.fill(grad, 0); });
+    row(1, p, [&](Backend& ops) { ops.copy(compute, value); });
   }
   table.print(s.json);
   if (!s.json) {
@@ -122,7 +126,7 @@ Verb verb_bench_ops() {
           "strobe bench ops --dtype bf16", [](Options& options) {
             auto s = std::make_shared<Settings>();
             options.flag(s->json, "--json", "Print JSON");
-            options.value(s->backend, "--backend", "auto or cpu");
+            options.value(s->backend, "--backend", "auto, cpu or cuda");
             options.value(s->dtype, "--dtype", "f32, bf16, or auto for the faster in products");
             options.value(s->threads, "--threads", "Threads; 0 for one a core");
             options.value(s->tokens, "--tokens", "Rows of a batch");

@@ -84,7 +84,8 @@ std::string first_line(const char* path) {
 
 void describe_machine(Report& report, const DeviceInfo& info) {
   report.add("strobe", fmt::format("{}, {} build", STROBE_VERSION, STROBE_BUILD_TYPE));
-  for (const auto& [name, text] : info.details) report.add(name, text);
+  for (const auto& [name, text] : info.details)
+    if (name != "warning") report.add(name, text);
   report.add("libarchive", archive_version_string() + std::string_view("libarchive ").size());
   report.add("fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
                                 FMT_VERSION % 100));
@@ -102,18 +103,20 @@ void describe_machine(Report& report, const DeviceInfo& info) {
 }
 
 void measure_machine(Report& report, Backend& ops) {
-  constexpr int64_t kBytes = int64_t{128} << 20, kSide = 1024;
-  const Measured copy = measure_copy(ops, kBytes);
-  const double rate = 2.0 * kBytes / copy.seconds * 1e-9;
+  // On a GPU: beyond its caches, and large enough to fill it.
+  const bool gpu = ops.info().kind == "cuda";
+  const int64_t bytes = int64_t{gpu ? 1024 : 128} << 20, side = gpu ? 8192 : 1024;
+  const Measured copy = measure_copy(ops, bytes);
+  const double rate = 2.0 * bytes / copy.seconds * 1e-9;
   report.add("copy", copy.busy ? "busy" : fmt::format("{:.1f} GB/s read and written", rate),
              copy.busy ? Cell{} : Cell{rate});
   bool busy = copy.busy;
   for (const DType dtype : {DType::f32, DType::bf16}) {
     if (dtype == DType::bf16 && !ops.info().fast_bf16) continue;
-    const Buffer a(ops, dtype, {kSide, kSide}), b(ops, dtype, {kSide, kSide});
-    const Buffer c(ops, dtype, {kSide, kSide});
-    const Measured time = measure([&] { ops.matmul(c, a, b); });
-    const double gflops = 2e-9 * kSide * kSide * kSide / time.seconds;
+    const Buffer a(ops, dtype, {side, side}), b(ops, dtype, {side, side});
+    const Buffer c(ops, dtype, {side, side});
+    const Measured time = measure(ops, [&] { ops.matmul(c, a, b); });
+    const double gflops = 2e-9 * side * side * side / time.seconds;
     report.add(fmt::format("matmul {}", name_of(dtype)),
                time.busy ? "busy" : fmt::format("{:.0f} GFLOP/s", gflops),
                time.busy ? Cell{} : Cell{gflops});
@@ -127,7 +130,23 @@ void measure_machine(Report& report, Backend& ops) {
                     load_average()));
 }
 
+// Why a machine with an NVIDIA driver or toolkit would train on its CPU.
+void advise_on_gpu(Report& report, const DeviceInfo& info) {
+  if (info.kind == "cuda") {
+    for (const auto& [name, text] : info.details)
+      if (name == "warning") report.advice.push_back(text);
+    if (info.free_bytes < info.memory_bytes / 10 * 9)
+      report.advice.push_back(fmt::format("only {} of the GPU's {} are free",
+                                          format_bytes(info.free_bytes),
+                                          format_bytes(info.memory_bytes)));
+    return;
+  }
+  const std::string missing = cuda_missing();
+  report.add("GPU", fmt::format("none in use: {}", missing));
+}
+
 void advise(Report& report, const DeviceInfo& info) {
+  advise_on_gpu(report, info);
   const std::string build = STROBE_BUILD_TYPE, sanitizers = STROBE_SANITIZE;
   if (build != "Release" && build != "RelWithDebInfo")
     report.advice.push_back(fmt::format(

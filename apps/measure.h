@@ -8,7 +8,7 @@
 
 namespace strobe {
 
-/// The best of several runs of a body.
+/// The best of several runs of a body; on a device that runs ops after they return, the median.
 struct Measured {
   double seconds = 0;  // of the shortest run that did not wait for a core
   double waited = 0;   // seconds that all runs' threads spent ready, without a core, over wall time
@@ -16,9 +16,9 @@ struct Measured {
   bool busy = false;
 };
 
-/// Runs `body` once to warm up, then until `least` seconds of undisturbed runs are in, or four
-/// times that long on a busy machine.
-Measured measure(const std::function<void()>& body, double least = 0.2);
+/// Runs `body`, which issues ops on `backend`, once to warm up, then until `least` seconds of
+/// undisturbed runs are in, or four times that long on a busy machine.
+Measured measure(Backend& backend, const std::function<void()>& body, double least = 0.2);
 
 /// A tensor in a backend's memory, filled with normally distributed numbers (ids: zeros).
 class Buffer {

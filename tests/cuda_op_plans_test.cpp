@@ -35,7 +35,7 @@ TEST(ColumnSumPlan, CoversTheRowsWithFewPartialSums) {
 
 TEST(NormPlan, GivesEachRowToOneGroup) {
   for (const int64_t rows : {1, 3, 100, 32768})
-    for (const int64_t columns : {8, 24, 256, 264, 384, 768, 1024, 1280, 1600, 3072}) {
+    for (const int64_t columns : {8, 24, 256, 264, 384, 768, 1024, 1280, 1600, 2304}) {
       ASSERT_TRUE(norm_plan_fits(columns));
       for (const int multiprocessors : {1, 82, 132}) {
         const NormPlan plan = norm_plan(rows, columns, multiprocessors);

@@ -372,7 +372,8 @@ TEST_P(Matmul, TakesEverySizeAndStride) {
           sum += term, size += std::abs(term);
         }
         ASSERT_TRUE(std::abs(to_float(c[i * n + j]) - sum) <= 0x1p-8 * std::abs(sum) + 1e-5 * size)
-            << m << " " << n << " " << k << " at " << i << ", " << j;
+            << m << " x " << n << " x " << k << " at " << i << ", " << j << ": "
+            << to_float(c[i * n + j]) << ", not " << sum;
       }
   }
 }

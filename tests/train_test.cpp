@@ -62,7 +62,7 @@ class Train : public testing::TestWithParam<std::string> {
     std::ifstream stream(folder_.file(name) + "/events.jsonl");
     std::string out;
     for (std::string line; std::getline(stream, line);) {
-      for (const char* key : {"\"seconds\"", "\"tokens_per_second\""})
+      for (const char* key : {"\"seconds\"", "\"tokens_per_second\"", "\"mfu\""})
         if (const size_t at = line.find(key); at != std::string::npos)
           line.erase(at, line.find_first_of(",}", at) - at);
       out += line + "\n";
@@ -204,6 +204,26 @@ TEST_P(Train, GoesOnOnAnotherBackend) {
     return std::stod(log.substr(log.rfind("\"train/loss\": ") + 14));
   };
   EXPECT_NEAR(last_loss("cpu"), last_loss("cuda"), 1e-3);
+}
+
+// The algorithms that were timed are kept with the run: another timing may choose others.
+TEST_P(Train, ResumesWithTheProductsItTimed) {
+  Config c = config(6);
+  c.gemm.tune = true;
+  const auto with_cache = [&](const std::string& cache) {
+    fs::create_directories(folder_.file(cache));
+    setenv("XDG_CACHE_HOME", folder_.file(cache).c_str(), 1);
+  };
+  with_cache("cache-0");
+  ASSERT_EQ(train(c, "run", 3), RunState::stopped);
+  fs::copy(folder_.file("run"), folder_.file("again"), fs::copy_options::recursive);
+  train(c, "run");
+  with_cache("cache-1");
+  train(c, "again");
+  unsetenv("XDG_CACHE_HOME");
+  EXPECT_EQ(weights("run", 6), weights("again", 6));
+  const std::string state = slurp(folder_.file("run/checkpoints/step_00000006/state.json"));
+  EXPECT_EQ(state.find("gemm_plans") != std::string::npos, GetParam() == "cuda");
 }
 
 TEST_P(Train, StartsFromAnotherRunsWeights) {

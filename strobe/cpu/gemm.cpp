@@ -199,6 +199,23 @@ int64_t piece(int64_t n, int64_t longest) {
   return ((n + pieces - 1) / pieces + 63) / 64 * 64;
 }
 
+struct TileSize {
+  int64_t rows, columns;
+};
+
+// Tall tiles pack b least often; a product too small to fill them takes flatter ones, so that
+// threads end together (three tiles on two threads leave a quarter of the time idle).
+TileSize tile_size(int64_t m, int64_t n, bool amx) {
+  constexpr int64_t kFewestTiles = 16;
+  const int64_t columns = piece(n, amx ? 384 : 512);
+  const int64_t across = (n + columns - 1) / columns;
+  for (int64_t longest = amx ? 512 : 1024; longest > 256; longest /= 2) {
+    const int64_t rows = piece(m, longest);
+    if ((m + rows - 1) / rows * across >= kFewestTiles) return {rows, columns};
+  }
+  return {piece(m, 256), columns};
+}
+
 }  // namespace
 
 void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
@@ -208,7 +225,7 @@ void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
   if (m == 0 || n == 0) return;
 
   const bool tiles = fits_tiles(c, a, options.bias);
-  const int64_t rows = piece(m, tiles ? 512 : 1024), columns = piece(n, tiles ? 384 : 512);
+  const auto [rows, columns] = tile_size(m, n, tiles);
   const int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
   parallel_for(down * across, [&](int64_t i) {
     const OneThread one_thread;

@@ -1,7 +1,10 @@
 #include "strobe/cuda/device_info.h"
 
 #include <cuda_runtime_api.h>
+#include <dlfcn.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 
 #include "strobe/core/arena.h"
@@ -51,6 +54,35 @@ std::string driver_version() {
         word.find('.') != std::string::npos)
       return word;
   return "";
+}
+
+// Other processes that compute on the GPU, by the driver's management library; 0 where it is not
+// there. (Declared here: its header comes with some toolkits only.)
+int other_processes(int ordinal) {
+  struct Process {
+    unsigned int pid;
+    unsigned long long memory;
+    unsigned int gpu_instance, compute_instance;
+  };
+  std::array<char, 32> bus{};
+  if (cudaDeviceGetPCIBusId(bus.data(), bus.size(), ordinal) != cudaSuccess) return 0;
+  void* const library = ::dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library) return 0;
+  const auto init = reinterpret_cast<int (*)()>(::dlsym(library, "nvmlInit_v2"));
+  const auto find = reinterpret_cast<int (*)(const char*, void**)>(
+      ::dlsym(library, "nvmlDeviceGetHandleByPciBusId_v2"));
+  const auto list = reinterpret_cast<int (*)(void*, unsigned int*, Process*)>(
+      ::dlsym(library, "nvmlDeviceGetComputeRunningProcesses_v3"));
+  int others = 0;
+  void* device = nullptr;
+  std::array<Process, 64> processes;
+  auto count = static_cast<unsigned int>(processes.size());
+  if (init && find && list && init() == 0 && find(bus.data(), &device) == 0 &&
+      list(device, &count, processes.data()) == 0)
+    others =
+        std::max(0, static_cast<int>(count) - 1);  // this one aside: in a container its id differs
+  ::dlclose(library);
+  return others;
 }
 
 }  // namespace
@@ -111,6 +143,18 @@ DeviceInfo describe_device(const std::string& architectures) {
       {"CUDA runtime", version_text(runtime)},
       {"cuBLASLt", Gemm::library_version()},
       {"GPU code", architectures}};
+  const auto warn = [&](const std::string& text) { info.details.emplace_back("warning", text); };
+  static const int others = other_processes(ordinal);
+  if (others > 0)
+    warn(fmt::format("{} other processes compute on the GPU and share its time", others));
+  if (supported < runtime)
+    warn(fmt::format("the driver supports CUDA {}, older than the runtime's {}: update it",
+                     version_text(supported), version_text(runtime)));
+  if (architectures.find(fmt::format("sm_{}", capability)) == std::string::npos)
+    warn(
+        fmt::format("there is no code for this GPU's sm_{}, only PTX that is compiled at every "
+                    "start: build with -DSTROBE_CUDA_ARCHITECTURES=\"80;90;{}\"",
+                    capability, capability));
   return info;
 }
 

@@ -1,6 +1,6 @@
 // Embedding forward and its deterministic backward.
 //
-// Forward: a thread adds four vectors of eight columns from each table.
+// Forward: a warp adds up a row of each table.
 // Backward: the rows of dy in the order of their ids (sort_ids.h), cut into slices of equal length.
 // A block adds up the rows of each run of equal ids in its slice, in order, and adds the sum to the
 // table; a run that crosses slices leaves partial sums, which a second kernel adds in order. So a
@@ -27,43 +27,52 @@ struct Tables {
   int32_t rows[kTables];
 };
 
-constexpr int kVectors = 4;  // of a thread, whose loads are under way together
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kVectors = 3;  // of a thread, whose loads are under way together
 
 template <class T, int kTables>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 && kTables < 3 ? 5 : 2)
     look_up(T* y, Tables<T, kTables> tables, int64_t rows, int columns, bool whole) {
-  const uint32_t first = blockIdx.x * (kThreads * kVectors) + threadIdx.x;
-  VectorPlace place[kVectors];
-  int32_t id[kVectors][kTables];
+  const int64_t row = blockIdx.x * int64_t{kWarps} + warp_id();
+  if (row >= rows) return;
+  const T* from[kTables];
+  bool known = true;
 #pragma unroll
-  for (int u = 0; u < kVectors; ++u) {
-    place[u] = vector_place(first + u * kThreads, columns);
-#pragma unroll
-    for (int k = 0; k < kTables; ++k)
-      id[u][k] = place[u].row < rows ? tables.ids[k][place[u].row] : 0;
+  for (int k = 0; k < kTables; ++k) {
+    const int32_t id = tables.ids[k][row];
+    known = known && id >= 0 && id < tables.rows[k];
+    from[k] = tables.table[k] + id * int64_t{columns};
   }
-  Packed<T> part[kVectors][kTables];
-#pragma unroll
-  for (int u = 0; u < kVectors; ++u)
-#pragma unroll
-    for (int k = 0; k < kTables; ++k) {
-      const int column = place[u].column;
-      if (id[u][k] < 0 || id[u][k] >= tables.rows[k]) id[u][k] = -1;
-      const T* row = tables.table[k] + max(id[u][k], 0) * int64_t{columns};
-      part[u][k] = load_packed(row + column, columns - column, whole);
+  T* const to = y + row * columns;
+  if (!known || !whole) {
+    for (int i = lane_id(); i < columns; i += kWarp) {
+      float sum = known ? 0.0f : __int_as_float(0x7fffffff);
+      for (int k = 0; k < kTables && known; ++k) sum += to_float(from[k][i]);
+      to[i] = round_to<T>(sum);
     }
+    return;
+  }
+  for (int first = lane_id() * kLanes; first < columns; first += kVectors * kWarp * kLanes) {
+    Packed<T> part[kVectors][kTables];
 #pragma unroll
-  for (int u = 0; u < kVectors; ++u) {
-    if (place[u].row >= rows) return;
-    Floats sum{};
+    for (int u = 0; u < kVectors; ++u)
 #pragma unroll
-    for (int k = 0; k < kTables; ++k) {
-      const Floats x = unpack(part[u][k]);
+      for (int k = 0; k < kTables; ++k)
+        if (const int column = first + u * kWarp * kLanes; column < columns)
+          part[u][k] = load(from[k] + column);
 #pragma unroll
-      for (int j = 0; j < kLanes; ++j) sum[j] += id[u][k] < 0 ? __int_as_float(0x7fffffff) : x[j];
+    for (int u = 0; u < kVectors; ++u) {
+      const int column = first + u * kWarp * kLanes;
+      if (column >= columns) break;
+      Floats sum = unpack(part[u][0]);
+#pragma unroll
+      for (int k = 1; k < kTables; ++k) {
+        const Floats x = unpack(part[u][k]);
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j) sum[j] += x[j];
+      }
+      store(to + column, pack<T>(sum));
     }
-    const int column = place[u].column;
-    store_some(y + place[u].row * columns + column, sum, columns - column, whole);
   }
 }
 
@@ -80,7 +89,7 @@ void launch_look_up(const Device& device, Tensor y, std::span<const EmbeddingTab
     all.rows[k] = static_cast<int32_t>(tables[k].table.dim(0));
     whole = whole && aligned(all.table[k]);
   }
-  const int64_t blocks = ceil_div(count_vectors(y.dim(0), columns), kThreads * kVectors);
+  const int64_t blocks = ceil_div(y.dim(0), kWarps);
   look_up<<<blocks, kThreads, 0, device.stream>>>(y.as<T>(), all, y.dim(0),
                                                   static_cast<int>(columns), whole);
 }
@@ -92,84 +101,106 @@ constexpr int kAhead = 4;   // rows whose loads are under way together
 
 // Adds the rows of one slice. Partial sums: [slice][0] of the run that began in an earlier slice,
 // [slice][1] of the one that goes on in the next and began here.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    add_slices(float* dtable, float* partial, const T* dy, const int2* sorted, int64_t n,
-               int table_rows, int columns, int64_t slice, bool whole) {
+template <class T, bool kWhole>
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 3 : 2)
+    add_slices(float* dtable, float* partial, const T* dy, const int2* sorted, int n,
+               int table_rows, int columns, int slice) {
   __shared__ int2 entries[kSlice + 1];
-  const int64_t begin = blockIdx.x * slice, end = min(n, begin + slice);
+  const int begin = blockIdx.x * slice, end = min(n, begin + slice);
   const int column = (blockIdx.y * kThreads + static_cast<int>(threadIdx.x)) * kLanes;
   const int count = columns - column;
   const int32_t before = begin > 0 ? sorted[begin - 1].x : -1;
   const int32_t after = end < n ? sorted[end].x : -1;
   Floats sum{};
-  for (int64_t from = begin; from < end; from += kSlice) {
-    const int here = static_cast<int>(min(int64_t{kSlice}, end - from));
+  for (int from = begin; from < end; from += kSlice) {
+    const int here = min(kSlice, end - from);
     __syncthreads();
     // One entry more, to see where runs end; they all end with the slice.
     for (int i = threadIdx.x; i <= kSlice; i += blockDim.x)
       entries[i] = from + i < end ? sorted[from + i] : int2{-1, 0};
     __syncthreads();
     if (count <= 0) continue;
+    const auto ends = [&](int i) { return entries[i].x != entries[i + 1].x; };
+    // Whether the run that ends with entry i lies in this slice alone.
+    const auto local = [&](int i) {
+      const int id = entries[i].x;
+      return ends(i) && id != before && id != after && id != table_rows;
+    };
     for (int i = 0; i < here; i += kAhead) {
       Packed<T> rows[kAhead];
-      Floats old[kAhead];
-      bool ends[kAhead], local[kAhead];
+      Packed<float> old[kAhead];
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
-        ends[k] = local[k] = false;
         if (i + k >= here) continue;
         const int2 entry = entries[i + k];
-        rows[k] = load_packed(dy + entry.y * int64_t{columns} + column, count, whole);
-        ends[k] = entries[i + k + 1].x != entry.x && entry.x != table_rows;
-        local[k] = ends[k] && entry.x != before && entry.x != after;
-        if (local[k])
-          old[k] = load_some(dtable + entry.x * int64_t{columns} + column, count, whole);
+        rows[k] = load_packed(dy + entry.y * int64_t{columns} + column, count, kWhole);
+        if (local(i + k))
+          old[k] = load_packed(dtable + entry.x * int64_t{columns} + column, count, kWhole);
       }
 #pragma unroll
       for (int k = 0; k < kAhead; ++k) {
         if (i + k >= here) continue;
-        const int32_t id = entries[i + k].x;
+        const int id = entries[i + k].x;
         const Floats row = unpack(rows[k]);
 #pragma unroll
         for (int j = 0; j < kLanes; ++j) sum[j] += row[j];
-        if (local[k]) {
+        if (!ends(i + k)) continue;
+        if (local(i + k)) {
+          const Floats more = unpack(old[k]);
 #pragma unroll
-          for (int j = 0; j < kLanes; ++j) sum[j] += old[k][j];
-          store_some(dtable + id * int64_t{columns} + column, sum, count, whole);
-        } else if (ends[k]) {
+          for (int j = 0; j < kLanes; ++j) sum[j] += more[j];
+          store_some(dtable + id * int64_t{columns} + column, sum, count, kWhole);
+        } else if (id != table_rows) {
           const int64_t part = blockIdx.x * int64_t{2} + (id == before ? 0 : 1);
-          store_some(partial + part * columns + column, sum, count, whole);
+          store_some(partial + part * columns + column, sum, count, kWhole);
         }
-        if (entries[i + k + 1].x != id) sum = Floats{};
+        sum = Floats{};
       }
     }
   }
 }
 
 // For each slice in which a run begins that goes on in the next: the run's partial sums, in order.
+template <bool kWhole>
 __global__ void __launch_bounds__(kThreads)
-    join_slices(float* dtable, const float* partial, const int2* sorted, int64_t n, int table_rows,
-                int columns, int64_t slice, bool whole) {
-  const int64_t begin = blockIdx.x * slice, end = begin + slice;
+    join_slices(float* dtable, const float* partial, const int2* sorted, int n, int table_rows,
+                int columns, int slice) {
+  const int begin = blockIdx.x * slice, end = begin + slice;
   if (end >= n) return;
   const int32_t id = sorted[end - 1].x;
   if (id == table_rows || sorted[end].x != id || (begin > 0 && sorted[begin - 1].x == id)) return;
   const int column = (blockIdx.y * kThreads + static_cast<int>(threadIdx.x)) * kLanes;
   const int count = columns - column;
-  if (count <= 0) return;
-  Floats sum = load_some(partial + (blockIdx.x * int64_t{2} + 1) * columns + column, count, whole);
-#pragma unroll 4
-  for (int64_t at = end; at < n && sorted[at].x == id; at += slice) {
-    const Floats more = load_some(partial + at / slice * 2 * columns + column, count, whole);
-#pragma unroll
-    for (int j = 0; j < kLanes; ++j) sum[j] += more[j];
+  // How many slices the run goes on for: 32 of them are asked at a time.
+  int further = 0;
+  for (unsigned alike = kFullWarp; alike == kFullWarp;) {
+    const int64_t at = end + (further + lane_id()) * int64_t{slice};
+    alike = __ballot_sync(kFullWarp, at < n && sorted[at].x == id);
+    further += __popc(alike);
   }
-  float* to = dtable + id * int64_t{columns} + column;
-  const Floats old = load_some(to, count, whole);
+  if (count <= 0) return;
+  float* const to = dtable + id * int64_t{columns} + column;
+  const Floats old = load_some(to, count, kWhole);
+  partial += blockIdx.x * int64_t{2} * columns + column;
+  Floats sum = load_some(partial + columns, count, kWhole);
+  constexpr int kParts = 8;  // whose loads are under way together
+  for (int i = 1; i <= further; i += kParts) {
+    Packed<float> parts[kParts];
+#pragma unroll
+    for (int k = 0; k < kParts; ++k)
+      if (i + k <= further)
+        parts[k] = load_packed(partial + (i + k) * int64_t{2} * columns, count, kWhole);
+#pragma unroll
+    for (int k = 0; k < kParts; ++k) {
+      if (i + k > further) break;
+      const Floats part = unpack(parts[k]);
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) sum[j] += part[j];
+    }
+  }
 #pragma unroll
   for (int j = 0; j < kLanes; ++j) sum[j] += old[j];
-  store_some(to, sum, count, whole);
+  store_some(to, sum, count, kWhole);
 }
 
 }  // namespace
@@ -207,13 +238,15 @@ void embedding_backward(const Device& device, Tensor dtable, Tensor dy, Tensor i
   const bool whole = columns % kLanes == 0 && aligned(dtable.data, dy.data);
   with_storage(dy.dtype, [&](auto storage) {
     using T = decltype(storage);
-    add_slices<<<grid, threads, 0, device.stream>>>(dtable.as<float>(), partial, dy.as<T>(), sorted,
-                                                    n, static_cast<int>(rows),
-                                                    static_cast<int>(columns), slice, whole);
+    const auto kernel = whole ? add_slices<T, true> : add_slices<T, false>;
+    kernel<<<grid, threads, 0, device.stream>>>(dtable.as<float>(), partial, dy.as<T>(), sorted,
+                                                static_cast<int>(n), static_cast<int>(rows),
+                                                static_cast<int>(columns), static_cast<int>(slice));
   });
-  join_slices<<<grid, threads, 0, device.stream>>>(dtable.as<float>(), partial, sorted, n,
-                                                   static_cast<int>(rows),
-                                                   static_cast<int>(columns), slice, whole);
+  const auto join = whole ? join_slices<true> : join_slices<false>;
+  join<<<grid, threads, 0, device.stream>>>(dtable.as<float>(), partial, sorted,
+                                            static_cast<int>(n), static_cast<int>(rows),
+                                            static_cast<int>(columns), static_cast<int>(slice));
   check_launch("embedding_backward");
 }
 

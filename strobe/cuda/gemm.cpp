@@ -32,7 +32,6 @@ cublasLtEpilogue_t library_epilogue(Epilogue epilogue) {
     case Epilogue::bias: return CUBLASLT_EPILOGUE_BIAS;
     case Epilogue::gelu_bias: return CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
     case Epilogue::dgelu: return CUBLASLT_EPILOGUE_DGELU;
-    case Epilogue::bias_grad: return CUBLASLT_EPILOGUE_BGRADA;
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -197,6 +196,11 @@ Gemm::Plan& Gemm::plan_for(const Device& device, const Product& p) {
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(key[17]));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(key[19]));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(key[19]));
+  // Parts of a sum over k are added in f32, in a fixed order: never in an output of 8 bits'
+  // precision.
+  uint32_t sums = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  if (p.c.dtype == DType::f32) sums = CUBLASLT_REDUCTION_SCHEME_MASK;
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, sums);
   plan->candidates.resize(options_.tune_gemm ? kCandidates : 1);
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(

@@ -3,11 +3,13 @@
 //   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy.
 //
 // A thread owns eight columns of every row that its group takes, so dweight and dbias add up in
-// registers; a row's two means go through shuffles and shared memory. The loads of the next row are
-// under way while a row is computed. At the end the groups' sums are added in order, and a second
-// kernel adds the blocks' (column_sums.h).
-// Traffic: dy, x, dresidual and dx once (dbranch too where there is dropout).
-// Grid: as many blocks as are resident, each walking over rows (NormPlan).
+// registers; a row's two means go through shuffles and shared memory. The loads of the next rows
+// are under way, by cp.async into shared memory, while a row is computed. At the end the groups'
+// sums are added in order, and a second kernel adds the blocks' (column_sums.h). Traffic: dy, x,
+// dresidual and dx once (dbranch too where there is dropout). Grid: as many blocks as are resident,
+// each walking over rows (NormPlan).
+#include <cuda_pipeline_primitives.h>
+
 #include "strobe/cuda/column_sums.h"
 #include "strobe/cuda/dropout.cuh"
 #include "strobe/cuda/normalisation.h"
@@ -32,59 +34,78 @@ struct Backward {
   int rows, columns;
 };
 
-// What a thread needs of a row.
+// Rows of a group that are loaded or computed at a time.
+constexpr int kStages = 2;
+// Shared memory for dy, x and dresidual of these rows. A thread reads only what it has asked for.
 template <class T>
-struct RowPart {
-  Packed<T> dy, x, dresidual;
-  float mean, rstd;
-
-  __device__ void load_row(const Backward<T>& op, int row, int column, bool active) {
-    mean = op.mean[row], rstd = op.rstd[row];
-    if (!active) return;
-    const int64_t at = int64_t{row} * op.columns + column;
-    dy = load(op.dy + at), x = load(op.x + at);
-    if (op.dresidual) dresidual = load(op.dresidual + at);
-  }
-};
+constexpr int kStageBytes = 3 * kStages * sizeof(Packed<T>) * kNormThreads;
 
 // kBranch: whether dbranch is written.
 template <class T, bool kBranch>
-__global__ void __launch_bounds__(kNormThreads,
-                                  sizeof(T) == 2 ? kResidentThreads / kNormThreads : 1)
+__global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
     backward_rows(Backward<T> op, DropoutSite dropout, int lanes, int groups) {
   constexpr int kWarps = kNormThreads / kWarp;
+  extern __shared__ uint4 stage_memory[];
   __shared__ float sums[2][kWarps][2];
   __shared__ float columns_of[kNormThreads * kLanes];
   const DropoutMask mask(dropout);
   const int group = threadIdx.x / lanes, lane = threadIdx.x % lanes, column = lane * kLanes;
   const bool active = column < op.columns;
-  const int stride = gridDim.x * groups;
+  const int stride = gridDim.x * groups, first = blockIdx.x * groups + group;
   const int steps = (op.rows - static_cast<int>(blockIdx.x) * groups + stride - 1) / stride;
   const float each = 1.0f / static_cast<float>(op.columns);
   const int group_warps = lanes / kWarp, first_warp = group * group_warps;
 
+  Packed<T>* const mine = reinterpret_cast<Packed<T>*>(stage_memory) + threadIdx.x;
+  const auto fetch = [&](int step) {
+    const int row = first + step * stride;
+    Packed<T>* const to = mine + step % kStages * 3 * kNormThreads;
+    if (active && row < op.rows) {
+      const int64_t at = int64_t{row} * op.columns + column;
+      __pipeline_memcpy_async(to, op.dy + at, 16);
+      __pipeline_memcpy_async(to + kNormThreads, op.x + at, 16);
+      if (op.dresidual) __pipeline_memcpy_async(to + 2 * kNormThreads, op.dresidual + at, 16);
+      if constexpr (sizeof(T) == 4) {
+        const auto half = [](auto* p) { return reinterpret_cast<char*>(p) + 16; };
+        const auto rest = [&](const T* p) { return p + at + kLanes / 2; };
+        __pipeline_memcpy_async(half(to), rest(op.dy), 16);
+        __pipeline_memcpy_async(half(to + kNormThreads), rest(op.x), 16);
+        if (op.dresidual)
+          __pipeline_memcpy_async(half(to + 2 * kNormThreads), rest(op.dresidual), 16);
+      }
+    }
+    __pipeline_commit();
+  };
+
   Packed<T> weight{};
   Floats dweight{}, dbias{};
   if (active) weight = load(op.weight + column);
-  RowPart<T> next{};
-  int row = blockIdx.x * groups + group;
-  if (row < op.rows) next.load_row(op, row, column, active);
+  for (int step = 0; step < kStages - 1; ++step) fetch(step);
+  float next_mean = 0, next_rstd = 0;
+  if (first < op.rows) next_mean = op.mean[first], next_rstd = op.rstd[first];
 #pragma unroll 1
-  for (int step = 0; step < steps; ++step, row += stride) {
-    const RowPart<T> part = next;
-    if (row + stride < op.rows) next.load_row(op, row + stride, column, active);
+  for (int step = 0; step < steps; ++step) {
+    const int row = first + step * stride;
     const int64_t at = int64_t{row} * op.columns + column;
+    const bool here = active && row < op.rows;
+    fetch(step + kStages - 1);
+    const float mean = next_mean, rstd = next_rstd;
+    if (row + stride < op.rows)
+      next_mean = op.mean[row + stride], next_rstd = op.rstd[row + stride];
     uint2 bytes{};
     if constexpr (kBranch) bytes = mask.bytes(at / kLanes);
-    const bool here = active && row < op.rows;
+    __pipeline_wait_prior(kStages - 1);
+    const Packed<T>* const stage = mine + step % kStages * 3 * kNormThreads;
     Floats g{}, xhat{};
+    Packed<T> dresidual{};
     float sum_g = 0, sum_gx = 0;
     if (here) {
-      g = unpack(part.dy), xhat = unpack(part.x);
+      g = unpack(stage[0]), xhat = unpack(stage[kNormThreads]);
+      if (op.dresidual) dresidual = stage[2 * kNormThreads];
       const Floats w = unpack(weight);
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) {
-        xhat[j] = (xhat[j] - part.mean) * part.rstd;
+        xhat[j] = (xhat[j] - mean) * rstd;
         dbias[j] += g[j];
         dweight[j] += g[j] * xhat[j];
         g[j] *= w[j];
@@ -98,11 +119,10 @@ __global__ void __launch_bounds__(kNormThreads,
     for (int i = first_warp; i < first_warp + group_warps; ++i)
       mean_g += sums[step & 1][i][0], mean_gx += sums[step & 1][i][1];
     if (!here) continue;
-    const float shift = part.rstd * each * mean_g, slope = part.rstd * each * mean_gx;
-    Floats dx{};
-    if (op.dresidual) dx = unpack(part.dresidual);
+    const float shift = rstd * each * mean_g, slope = rstd * each * mean_gx;
+    Floats dx = unpack(dresidual);
 #pragma unroll
-    for (int j = 0; j < kLanes; ++j) dx[j] += part.rstd * g[j] - shift - xhat[j] * slope;
+    for (int j = 0; j < kLanes; ++j) dx[j] += rstd * g[j] - shift - xhat[j] * slope;
     const Packed<T> stored = pack<T>(dx);
     store(op.dx + at, stored);
     if constexpr (kBranch) {
@@ -173,9 +193,17 @@ void launch(const Device& device, Backward<T> op, const DropoutSite& dropout, fl
         "layernorm_backward: scratch is too small");
   op.partial = reinterpret_cast<float*>(device.scratch);
   if (whole) {
-    const auto kernel = op.dbranch ? backward_rows<T, true> : backward_rows<T, false>;
-    kernel<<<plan.blocks, plan.lanes * plan.groups, 0, device.stream>>>(op, dropout, plan.lanes,
-                                                                        plan.groups);
+    // More shared memory than any kernel has must be asked for: once.
+    static const bool allowed = [] {
+      for (const auto kernel : {backward_rows<T, false>, backward_rows<T, true>})
+        check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        kStageBytes<T>),
+                   "layernorm_backward");
+      return true;
+    }();
+    const auto kernel = allowed && op.dbranch ? backward_rows<T, true> : backward_rows<T, false>;
+    kernel<<<plan.blocks, plan.lanes * plan.groups, kStageBytes<T>, device.stream>>>(
+        op, dropout, plan.lanes, plan.groups);
   } else {
     backward_wide<T><<<plan.blocks, plan.lanes, 0, device.stream>>>(op, dropout);
   }

@@ -48,14 +48,8 @@ constexpr ColumnSumPlan column_sum_plan(int64_t rows, int64_t columns) {
 
 // ---- norms' backward -----------------------------------------------------------------------
 
-#ifndef NORM_T
-#define NORM_T 384
-#endif
-inline constexpr int kNormThreads = NORM_T;  // of a block, at most
-#ifndef NORM_R
-#define NORM_R 768
-#endif
-inline constexpr int kResidentThreads = NORM_R;  // of a multiprocessor
+inline constexpr int kNormThreads = 288;      // of a block, at most: three rows of 768 columns
+inline constexpr int kResidentThreads = 576;  // of a multiprocessor; more are slower
 
 /// A block holds `groups` of `lanes` threads; a group takes a row at a time, a thread eight of its
 /// columns. Row r belongs to group r % (blocks * groups).

@@ -80,6 +80,19 @@ __global__ void __launch_bounds__(kThreads)
     digit[k] = -1;
     if (i < n) entry[k] = entries[i], digit[k] = entry[k].x >> shift & (bins - 1);
   }
+  // A thread owns kEach digits that follow one another.
+  const int low = threadIdx.x * kEach;
+  int32_t total[kEach] = {}, before[kEach] = {};
+  if (low < bins) {
+#pragma unroll 16
+    for (int tile = 0; tile < gridDim.x; ++tile)
+#pragma unroll
+      for (int d = 0; d < kEach; ++d) {
+        const int32_t count = counts[int64_t{tile} * bins + low + d];
+        total[d] += count;
+        before[d] += tile < blockIdx.x ? count : 0;
+      }
+  }
 #pragma unroll
   for (int k = 0; k < kRounds; ++k) {
     const unsigned equal = __match_any_sync(kFullWarp, digit[k]);
@@ -91,19 +104,6 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
 
-  // A thread owns kEach digits that follow one another.
-  const int low = threadIdx.x * kEach;
-  int32_t total[kEach] = {}, before[kEach] = {};
-  if (low < bins) {
-#pragma unroll 8
-    for (int tile = 0; tile < gridDim.x; ++tile)
-#pragma unroll
-      for (int d = 0; d < kEach; ++d) {
-        const int32_t count = counts[int64_t{tile} * bins + low + d];
-        total[d] += count;
-        before[d] += tile < blockIdx.x ? count : 0;
-      }
-  }
   int32_t all = 0;
 #pragma unroll
   for (int d = 0; d < kEach; ++d) all += total[d];
@@ -135,7 +135,7 @@ int64_t sort_ids_bytes(int64_t count, int64_t rows) {
 }
 
 const int2* sort_ids(const Device& device, const int32_t* ids, int64_t count, int64_t rows) {
-  check(count < INT32_MAX && rows < INT32_MAX, "sort_ids: takes 32-bit counts");
+  check(count < INT32_MAX / 2 && rows < INT32_MAX, "sort_ids: takes 32-bit counts");
   check(sort_ids_bytes(count, rows) <= device.scratch_bytes, "sort_ids: scratch is too small");
   const SortPlan plan = sort_plan(count, rows);
   int2* const result = reinterpret_cast<int2*>(device.scratch);

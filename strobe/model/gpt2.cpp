@@ -49,8 +49,8 @@ const ModelConfig& checked(const ModelConfig& m) {
     fail("model.feed_forward: {} is not a size; it takes 0 to {}", m.feed_forward, 1 << 24);
   if (!(m.dropout >= 0 && m.dropout < 1))
     fail("model.dropout: {} is not a probability in [0, 1)", m.dropout);
-  if (m.recompute != "none" && m.recompute != "block")
-    fail("model.recompute: '{}' is unknown; known are none, block", m.recompute);
+  if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "block")
+    fail("model.recompute: '{}' is unknown; known are none, gelu, block", m.recompute);
   return m;
 }
 
@@ -100,11 +100,12 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
   for (int64_t i = 0; i < m.layers; ++i) {
     const std::string name = fmt::format("transformer.h.{}", i);
     const Dropout probabilities{p, site++}, attn_branch{p, site++}, mlp_branch{p, site++};
-    blocks_.push_back({LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
-                       SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm,
-                                     probabilities, projection_std),
-                       Mlp(name + ".mlp", channels_, feed_forward, projection_std), attn_branch,
-                       mlp_branch});
+    blocks_.push_back(
+        {LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
+         SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm, probabilities,
+                       projection_std),
+         Mlp(name + ".mlp", channels_, feed_forward, projection_std, m.recompute == "gelu"),
+         attn_branch, mlp_branch});
   }
 }
 

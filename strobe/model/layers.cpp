@@ -167,14 +167,24 @@ void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cach
   c_proj.forward(ctx, y, o);
 }
 
-Mlp::Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std)
+Mlp::Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std,
+         bool recompute_gelu)
     : c_fc(name + ".c_fc", channels, feed_forward, kInitStd),
-      c_proj(name + ".c_proj", feed_forward, channels, projection_std) {}
+      c_proj(name + ".c_proj", feed_forward, channels, projection_std),
+      recompute_gelu(recompute_gelu) {}
 
 void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
   const int64_t width = c_fc.bias.value.dim(0);
   saved.x = x;
   saved.pre = ctx.allocate("mlp before gelu", {x.dim(0), width});
+  if (recompute_gelu && ctx.training) {
+    // Not in one op: what is rounded into `pre` must be what the backward will see.
+    ArenaScope scope(ctx.arena);
+    const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
+    c_fc.forward(ctx, saved.pre, x);
+    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
+    return c_proj.forward(ctx, y, post);
+  }
   saved.post = ctx.allocate("mlp after gelu", {x.dim(0), width});
   ctx.ops.linear_gelu_forward(saved.post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
                               Gelu::tanh);
@@ -184,8 +194,13 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
 void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor dpre = ctx.allocate("mlp gradient", {dy.dim(0), saved.pre.dim(1)});
-  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, c_proj.bias.grad, dy, saved.post,
-                               saved.pre, c_proj.weight.compute, Gelu::tanh);
+  Tensor post = saved.post;
+  if (!post) {
+    post = ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)});
+    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
+  }
+  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, c_proj.bias.grad, dy, post, saved.pre,
+                               c_proj.weight.compute, Gelu::tanh);
   c_fc.backward(ctx, dx, dpre, saved.x);
 }
 

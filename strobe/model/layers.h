@@ -99,12 +99,14 @@ struct SelfAttention {
 /// y = gelu(x c_fc) c_proj, tanh GELU. Hendrycks & Gimpel 2016, arXiv:1606.08415.
 struct Mlp {
   Linear c_fc, c_proj;
+  bool recompute_gelu;  // in the backward, of `pre`: F N elements less are kept
 
-  Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std);
+  Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std,
+      bool recompute_gelu);
 
   struct Saved {
     Tensor x;          // (N, C)
-    Tensor pre, post;  // (N, F), before and after the GELU
+    Tensor pre, post;  // (N, F), before and after the GELU; no `post` where it is recomputed
   };
 
   void forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const;

@@ -7,6 +7,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
+#include "strobe/ops/planning_backend.h"
 #include "strobe/train/loaded_run.h"
 #include "strobe/train/sampler.h"
 
@@ -126,8 +127,45 @@ std::string Trainer::describe() const {
   out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
   for (const EnginePlan::Part& part : plan.parts)
     out += fmt::format("  {:>10}  {}\n", format_bytes(part.bytes), part.name);
+  if (device_.memory_bytes > 0) out += describe_fit();
   const int64_t checkpoint = checkpoint_bytes(const_cast<Engine&>(engine_).params());
   out += fmt::format("checkpoint      {} each\n", format_bytes(checkpoint));
+  return out;
+}
+
+std::string Trainer::describe_fit() const {
+  Backend& ops = const_cast<Engine&>(engine_).ops();
+  const int64_t room = device_.free_bytes;
+  // Bytes of a plan like this one but for the micro-batch and what is recomputed.
+  const auto bytes = [&](int64_t micro_batch, const std::string& recompute) {
+    Config config = config_;
+    config.train.micro_batch = micro_batch, config.model.recompute = recompute;
+    return Engine(config, config.model.vocab, shape_of(config, dataset_),
+                  std::make_unique<PlanningBackend>(ops))
+        .plan()
+        .bytes;
+  };
+  const auto largest = [&](const std::string& recompute) {
+    constexpr int64_t kMost = 1 << 16;
+    int64_t fits = 0, above = 1;
+    while (above <= kMost && bytes(above, recompute) <= room) fits = above, above *= 2;
+    while (above - fits > 1) {
+      const int64_t middle = fits + (above - fits) / 2;
+      (bytes(middle, recompute) <= room ? fits : above) = middle;
+    }
+    return fits;
+  };
+  std::string out =
+      fmt::format("GPU memory      {}, {} free: the run {}\n", format_bytes(device_.memory_bytes),
+                  format_bytes(room), engine_.plan().bytes <= room ? "fits" : "DOES NOT FIT");
+  for (const std::string recompute : {"none", "block"})
+    if (const int64_t most = largest(recompute); most > 0)
+      out +=
+          fmt::format("                train.micro_batch up to {} fits with model.recompute={}\n",
+                      most, recompute);
+    else
+      out +=
+          fmt::format("                not one sequence fits with model.recompute={}\n", recompute);
   return out;
 }
 

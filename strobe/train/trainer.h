@@ -46,6 +46,8 @@ class Trainer {
   void save();
   void write_sample(RunFolder& folder);
   RunState end(RunFolder& folder, RunState state, const StepEvent& event);
+  /// What micro-batches the device's free memory takes.
+  std::string describe_fit() const;
   float learning_rate() const;
   /// Memory of the device that the run takes, all of it from the start.
   int64_t device_bytes() const { return engine_.plan().bytes + device_.fixed_bytes; }
