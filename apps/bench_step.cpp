@@ -83,11 +83,6 @@ int run_bench(const BenchOptions& options) {
   const int64_t vocab = config.model.vocab != 0 ? config.model.vocab : options.vocab;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
-  Roof roof;
-  if (options.profile) {
-    constexpr int64_t kCopied = int64_t{256} << 20;
-    roof = {real->info().peak_flops, 2.0 * kCopied / measure_copy(*real, kCopied).seconds};
-  }
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
   ProfilingBackend* const profile = profiling.get();
   Engine engine(config, vocab,
@@ -96,7 +91,6 @@ int run_bench(const BenchOptions& options) {
                  .length = config.train.sequence,
                  .micro_batches = config.train.grad_accum},
                 std::move(profiling));
-  if (engine.dtype() != DType::bf16) roof.flops = 0;  // what is published is of bf16
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
@@ -147,7 +141,13 @@ int run_bench(const BenchOptions& options) {
         format_bytes(peak),
         own_memory ? "of the GPU: the plan, and what the backend takes beside it"
                    : "resident, over the start");
-  if (profile) print_profile(profile->ops(), options.steps, roof);
+  if (profile) {
+    constexpr int64_t kCopied = int64_t{256} << 20;
+    Roof roof;
+    if (engine.dtype() == DType::bf16) roof.flops = device.peak_flops;  // which is of bf16
+    roof.bytes = 2.0 * kCopied / measure_copy(*real, kCopied).seconds;
+    print_profile(profile->ops(), options.steps, roof);
+  }
   return 0;
 }
 
