@@ -52,6 +52,16 @@ TEST(NormPlan, GivesEachRowToOneGroup) {
   EXPECT_EQ(norm_plan(32768, 768, 132).blocks, 264);
 }
 
+TEST(WideNormBlocks, KeepTheirSumsInSixteenMebibytes) {
+  for (const int64_t rows : kCounts)
+    for (const int64_t columns : kColumns) {
+      const int blocks = wide_norm_blocks(rows, columns);
+      EXPECT_GE(blocks, 1);
+      EXPECT_LE(blocks, rows);
+      EXPECT_LE(blocks * columns * 8, 16 << 20);
+    }
+}
+
 TEST(SortPlan, CoversEveryKeyIncludingTheOneForBadIds) {
   for (const int64_t entries : kCounts)
     for (const int64_t rows : {1, 2, 255, 256, 1023, 1024, 50257, 50304, 65536, 1 << 20}) {

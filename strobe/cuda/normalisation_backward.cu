@@ -188,7 +188,7 @@ void launch(const Device& device, Backward<T> op, const DropoutSite& dropout, fl
   const bool whole = norm_plan_fits(op.columns) &&
                      aligned(op.dx, op.dbranch, op.dy, op.x, op.weight, op.dresidual);
   const NormPlan plan = whole ? norm_plan(op.rows, op.columns, device.multiprocessors)
-                              : NormPlan{kWideThreads, 1, wide_norm_blocks(op.rows)};
+                              : NormPlan{kWideThreads, 1, wide_norm_blocks(op.rows, op.columns)};
   check(plan.blocks * int64_t{op.columns} * 8 <= device.scratch_bytes,
         "layernorm_backward: scratch is too small");
   op.partial = reinterpret_cast<float*>(device.scratch);

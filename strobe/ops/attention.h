@@ -32,6 +32,7 @@ struct Dropout {
 
   /// The keep probability is rounded to n / 256: an element is kept if its random byte is < n.
   STROBE_HD constexpr int keep_of_256() const {
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings): std::lround is not constexpr
     return p <= 0 ? 256 : static_cast<int>((1.0f - p) * 256.0f + 0.5f);
   }
   /// What kept elements are multiplied by, for the probability as rounded.
