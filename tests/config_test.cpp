@@ -25,10 +25,11 @@ std::string message_of(const std::function<void()>& action) {
   return "accepted";
 }
 
-// A value that differs from every default, for a field of this type.
-std::string another_value(const std::string& type) {
+// A value that differs from the default, for a field of this type.
+std::string another_value(const Field& field) {
+  const std::string type = field.type;
   if (type == "text") return "a \"quoted\" \\ näme\n# not a comment";
-  if (type == "true or false") return "false";
+  if (type == "true or false") return field.get() == "true" ? "false" : "true";
   if (type == "length") return "7 epochs";
   return type == "integer" ? "77" : "0.1234567890123";
 }
@@ -40,7 +41,7 @@ TEST(Config, EveryFieldRoundTripsThroughToml) {
     SCOPED_TRACE(described.path);
     Config config;
     for (Field& field : fields_of(config))
-      if (field.path == described.path) field.set(another_value(field.type));
+      if (field.path == described.path) field.set(another_value(field));
     const std::string file = folder.file("config.toml");
     std::ofstream(file) << to_toml(config);
     // The preset stands for sizes that are written beside it; no name but a known one loads.
@@ -83,6 +84,22 @@ TEST(Config, LaterSourcesWinAndAreNamed) {
   EXPECT_NE(printed.find("preset gpt2-30m"), std::string::npos);
   EXPECT_NE(printed.find("command line"), std::string::npos);
   EXPECT_NE(printed.find("default"), std::string::npos);
+}
+
+// default < preset < file < preset on the command line < the rest of the command line.
+TEST(Config, APresetOnTheCommandLineReplacesTheFilesSizes) {
+  reference::TemporaryFolder folder;
+  const std::string file = folder.file("recipe.toml");
+  std::ofstream(file) << "[model]\nlayers = 4\nchannels = 128\nheads = 2\ncontext = 2048\n"
+                         "dropout = 0.1\n";
+  const LoadedConfig loaded = load_config(file, {"model.heads=16", "model.preset=gpt2-124m"});
+  EXPECT_EQ(loaded.config.model.layers, 12);
+  EXPECT_EQ(loaded.config.model.channels, 768);
+  EXPECT_EQ(loaded.config.model.context, 1024);
+  EXPECT_EQ(loaded.config.model.heads, 16) << "a size on the command line, wherever it stands";
+  EXPECT_EQ(loaded.config.model.dropout, 0.1) << "no preset speaks of it";
+  EXPECT_EQ(loaded.origins.at("model.layers"), "preset gpt2-124m");
+  EXPECT_EQ(loaded.origins.at("model.heads"), "command line");
 }
 
 TEST(Config, PresetsHaveThePapersSizes) {
