@@ -25,9 +25,9 @@ std::string message_of(const std::function<void()>& action) {
   return "accepted";
 }
 
-// A value that differs from the default, for a field of this type.
+// A value that differs from the field's default.
 std::string another_value(const Field& field) {
-  const std::string type = field.type;
+  const std::string& type = field.type;
   if (type == "text") return "a \"quoted\" \\ näme\n# not a comment";
   if (type == "true or false") return field.get() == "true" ? "false" : "true";
   if (type == "length") return "7 epochs";

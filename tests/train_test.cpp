@@ -286,8 +286,9 @@ TEST_P(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
   EXPECT_FALSE(fs::is_empty(folder_.file("run/checkpoints")));
 }
 
-TEST_P(Train, GoesOnOnAnotherBackend) {
-  if (GetParam() == "cpu") GTEST_SKIP() << "needs two backends";
+class TwoBackends : public Train {};
+
+TEST_P(TwoBackends, GoOnWithEachOthersRuns) {
   Config c = config(12);
   c.precision = "f32", c.model.dropout = 0;
   for (const std::string first : {"cpu", "cuda"}) {
@@ -449,6 +450,7 @@ TEST_P(Train, ForeignLinesInTheLogAreLeftOut) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));
 INSTANTIATE_TEST_SUITE_P(Cuda, Train, testing::Values("cuda"));
+INSTANTIATE_TEST_SUITE_P(Cuda, TwoBackends, testing::Values("cuda"));
 
 }  // namespace
 }  // namespace strobe
