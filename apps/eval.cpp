@@ -19,9 +19,7 @@ struct EvalOptions {
 int run_eval(const EvalOptions& options) {
   const Config config = run_config(options.run);
   const Dataset dataset = Dataset::open(options.data.empty() ? config.data.path : options.data);
-  if (dataset.vocab() > config.model.vocab)
-    fail("eval: the data's vocabulary has {} entries, the model's {}", dataset.vocab(),
-         config.model.vocab);
+  check_tokenizer(options.run, dataset);
   const EvalBatches batches(dataset, options.split, config.train.micro_batch,
                             config.train.sequence);
   LoadedRun run = load_run(
@@ -46,7 +44,7 @@ int run_eval(const EvalOptions& options) {
 
 Verb verb_eval() {
   return {"eval", "Perplexity of a run: per token, per word, in bits per byte",
-          "strobe eval runs/demo --split test", [](Options& options) {
+          "strobe eval runs/demo/runs/flash2-optimised-s1 --split test", [](Options& options) {
             auto o = std::make_shared<EvalOptions>();
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->split, "--split", "valid or test");

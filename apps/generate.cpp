@@ -50,7 +50,7 @@ int run_generate(const GenerateOptions& options) {
 
 Verb verb_generate() {
   return {"generate", "Continue a text with a trained model",
-          "strobe generate runs/demo --prompt \"The river\" --max-new-tokens 60",
+          "strobe generate runs/demo/runs/flash2-optimised-s1 --prompt \"The river\"",
           [](Options& options) {
             auto o = std::make_shared<GenerateOptions>();
             options.value(o->run, "run", "run folder", Options::required);

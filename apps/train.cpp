@@ -1,5 +1,4 @@
 // strobe train, strobe resume.
-#include <filesystem>
 #include <memory>
 
 #include "apps/verbs.h"
@@ -43,15 +42,15 @@ int run_train(const TrainOptions& options) {
   if (loaded.config.data.path.empty())
     fail("train: data.path is not set; 'strobe data prepare' makes such a folder");
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
-  if (!options.dry_run && std::filesystem::exists(path))
-    fail("train: the run folder {} exists; 'strobe resume {}' continues it, --run names another",
-         path, path);
+  if (!options.dry_run) check_is_free(path);
   Trainer trainer(loaded.config, stop_requested);
   if (options.dry_run) {
     fmt::print("{}", trainer.describe());
+    trainer.check_memory();
     return 0;
   }
-  trainer.initialise();  // what has no memory or no weights to start from leaves no folder behind
+  // What has no memory, no disk or no weights to start from leaves no folder behind.
+  trainer.initialise(path);
   RunFolder folder = RunFolder::create(path, trainer.config());
   catch_stop_signals();
   return report_end(trainer.run(folder, /*resume=*/false), folder);
@@ -62,7 +61,6 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
   Trainer trainer(loaded.config, stop_requested);
   catch_stop_signals();
-  if (!overrides.empty()) folder.write_config(trainer.config());
   return report_end(trainer.run(folder, /*resume=*/true), folder);
 }
 
@@ -71,8 +69,7 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
 Verb verb_train() {
   return {
       "train", "Train a model by a recipe",
-      "strobe train recipes/gpt2-30m-wikitext2.toml data.path=data/wikitext-2 optimizer.lr=3e-4",
-      [](Options& options) {
+      "strobe train recipes/demo.toml train.tokens=2e6 optimizer.lr=3e-3", [](Options& options) {
         auto o = std::make_shared<TrainOptions>();
         options.value(o->recipe, "recipe", "recipe file (TOML), such as those in recipes/");
         options.values(o->overrides, "overrides",
@@ -90,7 +87,7 @@ Verb verb_train() {
 
 Verb verb_resume() {
   return {"resume", "Continue a run from its newest checkpoint, bit for bit",
-          "strobe resume runs/demo train.steps=2000", [](Options& options) {
+          "strobe resume runs/demo-model train.tokens=4e6", [](Options& options) {
             struct Values {
               std::string run;
               std::vector<std::string> overrides;

@@ -115,7 +115,7 @@ class Checkpoint : public testing::Test {
 TEST_F(Checkpoint, ReadsBackEveryBit) {
   const Weights written(1.5f);
   TrainState was = state(12, 7, 3.0 / 7);
-  was.seconds = 1.0 / 3;
+  was.seconds = 1.0 / 3, was.evaluation_due = true;
   save(written, was);
   Weights read(-9);
   ASSERT_NE(read.stored(), written.stored());
@@ -126,6 +126,7 @@ TEST_F(Checkpoint, ReadsBackEveryBit) {
   EXPECT_EQ(is.seconds, was.seconds);
   EXPECT_EQ(is.best_step, was.best_step);
   EXPECT_EQ(is.best_loss, was.best_loss);
+  EXPECT_TRUE(is.evaluation_due);
   EXPECT_TRUE(notes_.empty());
   Weights only_values(-9, 0);
   load_weights(path(12), *ops_, only_values.params());
@@ -324,6 +325,17 @@ TEST_F(Checkpoint, WithoutABestTheNewestIsTaken) {
   EXPECT_EQ(best_checkpoint(folder_.path()), path(5));
   spill(folder_.file("best.json"), "no JSON");
   EXPECT_EQ(best_checkpoint(folder_.path()), path(5));
+}
+
+TEST_F(Checkpoint, NeedsRoomWhereItWillBe) {
+  const std::string later = folder_.file("not/yet/there");
+  EXPECT_NO_THROW(check_disk_room(later, 4096));
+  EXPECT_NE(message([&] { check_disk_room(later, int64_t{1} << 60); }).find("the disk has"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(folder_.file("not")));
+  EXPECT_FALSE(has_checkpoint(later));
+  save(Weights(1), state(3));
+  EXPECT_TRUE(has_checkpoint(folder_.path()));
 }
 
 TEST_F(Checkpoint, ErrorsOfTheWriterComeWithTheNextCall) {

@@ -58,6 +58,12 @@ micro_batch = 2
     fs::copy(at("run"), at("damaged"), fs::copy_options::recursive);
     for (const auto& entry : fs::directory_iterator(at("damaged/checkpoints")))
       if (entry.is_directory()) flip(entry.path() / "model.safetensors", -3);
+    reference::write_tiny_dataset(
+        at("other"), 2000, 333, "a mill went round and round where the water of the brook ran on");
+    for (const char* name : {"a-s1", "b-s1"})
+      fs::create_directories(at("study/runs")),
+          fs::copy(at("run"), at(fmt::format("study/runs/{}", name)), fs::copy_options::recursive);
+    std::ofstream(at("study/study.toml")) << "name = \"study\"\n";
     for (const char* name : {"flipped", "truncated", "foreign", "huge"})
       fs::copy(at("data"), at(name), fs::copy_options::recursive);
     flip(at("flipped/train-00000.tokens"), -100);
@@ -212,6 +218,40 @@ TEST_F(CommandLine, RefusesWhatDoesNotFitInMemoryBeforeTraining) {
   EXPECT_LT(passed.count(), 10);
 }
 
+TEST_F(CommandLine, ADryRunEndsAsTheRunWould) {
+  const Result small = strobe("train tiny.toml --dry-run");
+  EXPECT_EQ(small.status, 0);
+  EXPECT_NE(small.out.find("the run fits"), std::string::npos) << small.out;
+  const Result large =
+      strobe("train tiny.toml model.layers=80 model.channels=32768 model.heads=128 --dry-run");
+  EXPECT_EQ(large.status, 1);
+  EXPECT_NE(large.out.find("the run DOES NOT FIT"), std::string::npos) << large.out;
+  EXPECT_NE(large.out.find("optimizer state"), std::string::npos) << "what of it is large";
+  EXPECT_NE(large.error.find("are available"), std::string::npos) << large.error;
+}
+
+TEST_F(CommandLine, AFullDiskLeavesNoRunBehind) {
+  const auto in_namespace = [](const std::string& command) {
+    const std::string script = fmt::format(
+        "cd '{}' && mkdir -p small && unshare -rm sh -c 'mount -t tmpfs -o size=64k none small && "
+        "{}' >out.log 2>error.log </dev/null",
+        folder_->path(), command);
+    return WEXITSTATUS(std::system(script.c_str()));
+  };
+  if (in_namespace("true") != 0) GTEST_SKIP() << "needs a file system of its own";
+  const std::string train = fmt::format("\"{}\" train tiny.toml --run small/run", STROBE_BINARY);
+  EXPECT_EQ(in_namespace(train + "; test ! -e small/run"), 0);
+  EXPECT_NE(slurp(at("error.log")).find("the disk has"), std::string::npos)
+      << slurp(at("error.log"));
+}
+
+TEST_F(CommandLine, ARunIsUsedFromAnyDirectory) {
+  fs::create_directories(at("elsewhere"));
+  const std::string there = fmt::format("cd '{}' && '{}' ", at("elsewhere"), STROBE_BINARY);
+  for (const char* arguments : {"eval ../run", "resume ../run"})
+    EXPECT_EQ(std::system((there + arguments + " >/dev/null").c_str()), 0) << arguments;
+}
+
 TEST_F(CommandLine, RefusesDamagedOrMissingData) {
   constexpr Row kRows[] = {
       {"data info missing", "no dataset.json"},
@@ -244,7 +284,17 @@ TEST_F(CommandLine, RefusesWrongRuns) {
       {"resume missing", "no run folder missing"},
       {"resume data", "not a run folder"},
       {"resume run train.step=9", "did you mean 'train.steps'?"},
-      {"eval missing", "no folder missing"},
+      {"eval missing", "no run folder missing"},
+      {"resume run model.layers=5", "model.layers"},
+      {"resume run optimizer.lr=1", "optimizer.lr"},
+      {"resume run train.steps=2", "train.steps"},
+      {"eval run --data other", "another tokenizer"},
+      {"resume run data.path=other", "another tokenizer"},
+      {"train tiny.toml data.path=other init_from=run --run new", "another tokenizer"},
+      {"eval study", "its runs are study/runs/a-s1, study/runs/b-s1"},
+      {"generate study --prompt a", "its runs are study/runs/a-s1"},
+      {"resume study", "its runs are study/runs/a-s1"},
+      {"train tiny.toml --run study", "study is there and is no run; --run names another"},
       {"eval run --split tset", "it has train, valid"},
       {"eval damaged", "damaged"},
       {"generate damaged --prompt a --max-new-tokens 5", "damaged"},

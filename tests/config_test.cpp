@@ -86,6 +86,22 @@ TEST(Config, LaterSourcesWinAndAreNamed) {
   EXPECT_NE(printed.find("default"), std::string::npos);
 }
 
+// default < preset < file < preset on the command line < the rest of the command line.
+TEST(Config, APresetOnTheCommandLineReplacesTheFilesSizes) {
+  reference::TemporaryFolder folder;
+  const std::string file = folder.file("recipe.toml");
+  std::ofstream(file) << "[model]\nlayers = 4\nchannels = 128\nheads = 2\ncontext = 2048\n"
+                         "dropout = 0.1\n";
+  const LoadedConfig loaded = load_config(file, {"model.heads=16", "model.preset=gpt2-124m"});
+  EXPECT_EQ(loaded.config.model.layers, 12);
+  EXPECT_EQ(loaded.config.model.channels, 768);
+  EXPECT_EQ(loaded.config.model.context, 1024);
+  EXPECT_EQ(loaded.config.model.heads, 16) << "a size on the command line, wherever it stands";
+  EXPECT_EQ(loaded.config.model.dropout, 0.1) << "no preset speaks of it";
+  EXPECT_EQ(loaded.origins.at("model.layers"), "preset gpt2-124m");
+  EXPECT_EQ(loaded.origins.at("model.heads"), "command line");
+}
+
 TEST(Config, PresetsHaveThePapersSizes) {
   struct Sizes {
     const char* name;

@@ -155,16 +155,21 @@ TEST(StudyReport, LeavesOutRunsThatDidNotFinishAndNamesThem) {
   write_study(folder, {.seeds = 4});
   fs::remove_all(folder + "/runs/naive-baseline-s2");
   write_run(folder + "/runs/flash2-optimised-s4", {.final_loss = 99, .state = "diverged"});
+  const std::string lost = folder + "/runs/flash2-baseline-s3/result.json";
+  nlohmann::json without_loss = nlohmann::json::parse(read_file("test", lost, 1 << 20));
+  without_loss["val/loss"] = nullptr;
+  write_file("test", lost, without_loss.dump());
   const StudyResult result = analyse_study(folder);
   ASSERT_TRUE(result.factorial);
-  EXPECT_EQ(result.factorial->seeds, (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(result.factorial->seeds, (std::vector<int64_t>{1}));
   EXPECT_EQ(result.arms[0].loss.n, 3);
   EXPECT_LT(result.arms[3].loss.estimate, 10);
   std::string notes;
   for (const std::string& note : result.notes) notes += note + "\n";
   EXPECT_TRUE(contains(notes, "naive-baseline-s2 is missing")) << notes;
   EXPECT_TRUE(contains(notes, "flash2-optimised-s4 is diverged")) << notes;
-  EXPECT_TRUE(contains(notes, "2 of 4 seeds")) << notes;
+  EXPECT_TRUE(contains(notes, "flash2-baseline-s3 finished without a validation loss")) << notes;
+  EXPECT_TRUE(contains(notes, "1 of 4 seeds")) << notes;
   write_study_report(folder, folder + "/report.html");
 }
 

@@ -78,6 +78,20 @@ class Train : public testing::TestWithParam<std::string> {
     }
   }
 
+  // The message of the Error that training on from `name` with this configuration throws.
+  std::string refusal(const Config& config, const std::string& name) {
+    try {
+      train(config, name);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "accepted";
+  }
+  std::string result(const std::string& name) const {
+    return slurp(folder_.file(name) + "/result.json");
+  }
+
+  static constexpr int64_t kValidationBatches = 7;  // 332 targets in blocks of 24, two a batch
   TemporaryFolder folder_;
 };
 
@@ -107,14 +121,17 @@ TEST_P(Train, ResumesAtEveryStepToTheBit) {
   for (const char* optimizer : {"adamw", "muon"}) {
     Config c = config(kSteps);
     c.optimizer.name = optimizer;
-    c.eval.every = {7, Length::Unit::steps};
+    c.eval.every = {7, Length::Unit::steps}, c.eval.tokens = 100;
     c.train.grad_accum = 2;
     const std::string whole = fmt::format("whole-{}", optimizer);
     train(c, whole);
-    for (int64_t stop = 0; stop < kSteps; ++stop) {
+    // `stop` is asked before every step and every batch of an evaluation.
+    constexpr int64_t kEvaluations = 5, kBatches = 3;
+    const int64_t asked = kSteps + kEvaluations * kBatches;
+    for (int64_t stop = 0; stop < asked; stop += c.optimizer.name == "muon" ? 3 : 1) {
       const std::string name = fmt::format("{}-{}", optimizer, stop);
       ASSERT_EQ(train(c, name, stop), RunState::stopped);
-      ASSERT_EQ(train(c, name), RunState::finished);
+      ASSERT_EQ(train(c, name), RunState::finished) << "stopped after " << stop;
       ASSERT_EQ(weights(name, kSteps), weights(whole, kSteps)) << "stopped after " << stop;
       ASSERT_EQ(events(name), events(whole)) << "stopped after " << stop;
       fs::remove_all(folder_.file(name));
@@ -130,6 +147,86 @@ TEST_P(Train, AFinishedRunGoesOnToALongerLength) {
   ASSERT_EQ(train(c, "longer"), RunState::finished);
   train(c, "at-once");
   EXPECT_EQ(weights("longer", 10), weights("at-once", 10));
+}
+
+TEST_P(Train, ResumingACompleteRunLeavesItAsItIs) {
+  train(config(4), "run");
+  const std::string whole = result("run"), log = slurp(folder_.file("run/events.jsonl"));
+  const std::string environment = folder_.file("run/environment.json");
+  std::ofstream(environment, std::ios::app) << " ";  // of the machine that trained
+  const std::string described = slurp(environment);
+  ASSERT_EQ(train(config(4), "run"), RunState::finished);
+  EXPECT_EQ(result("run"), whole);
+  EXPECT_EQ(slurp(folder_.file("run/events.jsonl")), log);
+  EXPECT_EQ(slurp(environment), described);
+}
+
+// Killed between the last checkpoint and the result; then without the evaluation too.
+TEST_P(Train, ALostResultIsFoundAgain) {
+  train(config(4), "run");
+  const auto figures = [&] {
+    const std::string text = result("run");
+    return text.substr(0, text.find("\"peak_bytes\""));
+  };
+  const std::string whole = figures(), log = slurp(folder_.file("run/events.jsonl"));
+  EXPECT_EQ(whole.find("null"), std::string::npos) << whole;
+  fs::remove(folder_.file("run/result.json"));
+  ASSERT_EQ(train(config(4), "run"), RunState::finished);
+  EXPECT_EQ(figures(), whole);
+  EXPECT_EQ(slurp(folder_.file("run/events.jsonl")), log);
+
+  fs::remove(folder_.file("run/result.json"));
+  std::ofstream(folder_.file("run/events.jsonl")) << log.substr(0, log.rfind("{\"step\""));
+  ASSERT_EQ(train(config(4), "run"), RunState::finished);
+  EXPECT_EQ(figures(), whole);
+  EXPECT_EQ(slurp(folder_.file("run/events.jsonl")), log);
+}
+
+TEST_P(Train, AStopInTheLastEvaluationSavesWhatWasTrained) {
+  ASSERT_EQ(train(config(4), "run", 4 + 2), RunState::stopped);
+  EXPECT_NE(result("run").find("\"state\": \"stopped\",\n  \"steps\": 4,"), std::string::npos)
+      << result("run");
+  EXPECT_TRUE(fs::exists(folder_.file("run/checkpoints/step_00000004/state.json")));
+  EXPECT_EQ(events("run").find("val/loss"), std::string::npos) << "of a part of the split";
+  ASSERT_EQ(train(config(4), "run"), RunState::finished);
+  train(config(4), "whole");
+  EXPECT_EQ(events("run"), events("whole"));
+}
+
+TEST_P(Train, ARefusedChangeLeavesARunAsItIs) {
+  using Change = std::function<void(Config&)>;
+  struct Row {
+    Change change;
+    const char* part;
+  };
+  const Row kAlways[] = {
+      {[](Config& c) { c.model.layers = 5; }, "model.layers"},
+      {[](Config& c) { c.model.context = 20, c.train.sequence = 20; }, "model.context"},
+      {[](Config& c) { c.model.dropout = 0; }, "model.dropout"},
+      {[](Config& c) { c.optimizer.name = "muon"; }, "optimizer.name"},
+      {[](Config& c) { c.seed = 9; }, "seed"},
+      {[](Config& c) { c.train.steps = 3; }, "train.steps"},
+  };
+  const Row kFinished[] = {{[](Config& c) { c.optimizer.lr = 1; }, "optimizer.lr"}};
+  const auto expect_refused = [&](const std::string& name, const Row& row) {
+    const std::string file = folder_.file(name) + "/config.toml";
+    const std::string before = slurp(file), ended = result(name), log = events(name);
+    Config c = config(8);
+    row.change(c);
+    EXPECT_NE(refusal(c, name).find(row.part), std::string::npos) << refusal(c, name);
+    EXPECT_EQ(slurp(file), before) << row.part;
+    EXPECT_EQ(result(name), ended) << row.part;
+    EXPECT_EQ(events(name), log) << row.part;
+  };
+  train(config(8), "stopped", 5);
+  train(config(8), "finished");
+  for (const Row& row : kAlways) expect_refused("stopped", row), expect_refused("finished", row);
+  for (const Row& row : kFinished) expect_refused("finished", row);
+  // What is the user's to change.
+  Config c = config(8);
+  c.optimizer.lr = 5e-3, c.model.recompute = "block", c.train.steps = 7;
+  ASSERT_EQ(train(c, "stopped"), RunState::finished);
+  EXPECT_NE(slurp(folder_.file("stopped/config.toml")).find("lr = 0.005"), std::string::npos);
 }
 
 TEST_P(Train, ARunByTheClockRepeatsByItsRecord) {
@@ -236,6 +333,46 @@ TEST_P(Train, StartsFromAnotherRunsWeights) {
             slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")).size());
 }
 
+TEST_P(Train, RefusesDataOfAnotherTokenizer) {
+  train(config(4), "run", 2);
+  const std::string tokenizer = slurp(folder_.file("run/tokenizer.json"));
+  reference::write_tiny_dataset(folder_.file("other"), 2000, 333,
+                                "a mill went round and round where the water of the brook ran on");
+  Config c = config(4);
+  c.data.path = folder_.file("other");
+  EXPECT_NE(refusal(c, "run").find("another tokenizer"), std::string::npos) << refusal(c, "run");
+  EXPECT_EQ(slurp(folder_.file("run/tokenizer.json")), tokenizer);
+  c.init_from = folder_.file("run");
+  EXPECT_NE(refusal(c, "new").find("another tokenizer"), std::string::npos) << refusal(c, "new");
+  // Other text in the same tokens is the user's choice.
+  c = config(4);
+  reference::write_tiny_dataset(folder_.file("longer"), 3000);
+  c.data.path = folder_.file("longer");
+  EXPECT_EQ(train(c, "run"), RunState::finished);
+}
+
+// The disk was full, or the process killed, before there was a checkpoint.
+TEST_P(Train, ARunWithoutItsFirstCheckpointBegins) {
+  train(config(4), "whole");
+  RunFolder::create(folder_.file("run"), Trainer(config(4), {}).config());
+  ASSERT_EQ(train(config(4), "run"), RunState::finished);
+  EXPECT_EQ(weights("run", 4), weights("whole", 4));
+  EXPECT_EQ(events("run"), events("whole"));
+  fs::remove_all(folder_.file("run/checkpoints"));
+  EXPECT_NE(refusal(config(4), "run").find("no whole checkpoint"), std::string::npos)
+      << "one that has ended has lost them";
+}
+
+TEST_P(Train, PathsInARunAreWhole) {
+  const fs::path here = fs::current_path();
+  fs::current_path(folder_.path());
+  Config c = config(2);
+  c.data.path = "data";
+  const std::string path = Trainer(c, {}).config().data.path;
+  fs::current_path(here);
+  EXPECT_EQ(path, fs::canonical(folder_.file("data")).string());
+}
+
 TEST_P(Train, PlansWhatItSays) {
   const std::string text = Trainer(config(5), {}).describe();
   for (const char* part :
@@ -284,6 +421,31 @@ TEST_P(Train, TornEventsAreWrittenAgain) {
   std::ofstream(folder_.file("torn/events.jsonl"), std::ios::app) << "{\"step\": 7, \"tok";
   ASSERT_EQ(train(c, "torn"), RunState::finished);
   EXPECT_EQ(events("torn"), events("whole"));
+}
+
+// What lies between a run's events is left out, with a word; nothing else is.
+TEST_P(Train, ForeignLinesInTheLogAreLeftOut) {
+  Config c = config(8);
+  c.eval.every = {3, Length::Unit::steps};
+  train(c, "whole");
+  const std::string log = folder_.file("run/events.jsonl");
+  const auto resumed_with = [&](const std::function<std::string(const std::string&)>& change) {
+    fs::remove_all(folder_.file("run"));
+    train(c, "run", 3 + kValidationBatches + 2);
+    const std::string changed = change(slurp(log));
+    std::ofstream(log, std::ios::binary) << changed;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(train(c, "run"), RunState::finished);
+    return testing::internal::GetCapturedStdout();
+  };
+  const std::string garbled = resumed_with(
+      [](const std::string& text) { return "garbage\n{\"step\": 1, \"torn\n" + text; });
+  EXPECT_NE(garbled.find("2 lines of"), std::string::npos) << garbled;
+  EXPECT_EQ(events("run"), events("whole"));
+  for (const char* text : {"\x01\x02", "all\ngone\n"}) {
+    const std::string lost = resumed_with([&](const std::string&) { return text; });
+    EXPECT_NE(lost.find("0 of the 5 steps"), std::string::npos) << lost;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));

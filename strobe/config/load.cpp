@@ -181,9 +181,7 @@ LoadedConfig load_config(const std::string& file, const std::vector<std::string>
     assignments.push_back({text.substr(0, equals), text.substr(equals + 1), "command line", 1});
   }
 
-  for (const Assignment& a : assignments)
-    if (a.path == "model.preset" && !a.value.empty()) apply_preset(loaded, a.value);
-  for (const Assignment& a : assignments) {
+  const auto assign = [&](const Assignment& a) {
     Field& field = find_field(fields, a.path, a.origin);
     try {
       field.set(a.value);
@@ -191,6 +189,14 @@ LoadedConfig load_config(const std::string& file, const std::vector<std::string>
       fail("config: {} ({})", error.what(), a.origin);
     }
     loaded.origins[a.path] = a.origin;
+  };
+  // A preset comes before the other keys of its source, wherever it stands.
+  for (const int source : {0, 1}) {
+    for (const Assignment& a : assignments)
+      if (a.source == source && a.path == "model.preset" && !a.value.empty())
+        apply_preset(loaded, a.value);
+    for (const Assignment& a : assignments)
+      if (a.source == source) assign(a);
   }
   keep_one_length(loaded, fields, assignments);
   return loaded;

@@ -1,4 +1,5 @@
-// Where a configuration's values come from: defaults < preset < recipe file < command line.
+// Where a configuration's values come from: defaults < preset < recipe file < preset on the command
+// line < command line.
 #pragma once
 
 #include <map>

@@ -31,6 +31,11 @@ std::string proc_value(const char* path, const std::string& key) {
 
 constexpr int64_t kHugePage = 2 << 20;
 
+// Memory that the system could give now; 0 where it does not tell.
+int64_t available_bytes() {
+  return std::atoll(proc_value("/proc/meminfo", "MemAvailable").c_str()) * 1024;
+}
+
 }  // namespace
 
 DeviceInfo CpuBackend::info() const {
@@ -39,6 +44,7 @@ DeviceInfo CpuBackend::info() const {
   info.name = fmt::format("{} threads, {} ({})", threads(),
                           proc_value("/proc/cpuinfo", "model name"), cpu::name_of(isa));
   info.kind = "cpu";
+  info.free_bytes = available_bytes();
   info.fast_bf16 = isa >= cpu::Isa::avx512_bf16;
   std::string sets;
   for (int i = 0; i <= static_cast<int>(cpu::widest_isa()); ++i)
@@ -51,11 +57,10 @@ DeviceInfo CpuBackend::info() const {
 }
 
 void* CpuBackend::allocate(int64_t bytes) {
-  const std::string available = proc_value("/proc/meminfo", "MemAvailable");
-  const int64_t limit = available.empty() ? INT64_MAX : std::atoll(available.c_str()) * 1024;
-  if (bytes > limit)
+  const int64_t available = available_bytes();
+  if (available > 0 && bytes > available)
     fail("memory: {} asked for, but only {} are available", format_bytes(bytes),
-         format_bytes(limit));
+         format_bytes(available));
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 256;
   const int64_t whole = (bytes + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, std::max(whole, alignment));

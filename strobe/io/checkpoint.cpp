@@ -207,10 +207,7 @@ void CheckpointWriter::wait() {
 
 void CheckpointWriter::save(Backend& ops, std::span<Param* const> params, const TrainState& state) {
   wait();
-  const int64_t needed = checkpoint_bytes(params), free = free_disk_bytes(folder_);
-  if (free >= 0 && free < needed)
-    fail("checkpoint: {} needs {}, the disk has {} left", folder_, format_bytes(needed),
-         format_bytes(free));
+  check_disk_room(folder_, checkpoint_bytes(params));
   const auto snapshot = std::make_shared<const Snapshot>(
       state, image_of(ops, model_tensors(params)), image_of(ops, optimizer_tensors(params)));
   thread_ = std::thread([this, snapshot] {
@@ -235,9 +232,10 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
-      "\"best_step\": {},\n{}  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
+      "\"best_step\": {},\n{}{}  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
+      s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
       s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
       kModel, model_sum, kOptimizer, optimizer_sum));
   write_whole(path + "/state.json", state);
@@ -287,6 +285,15 @@ int64_t checkpoint_bytes(std::span<Param* const> params) {
   return bytes;
 }
 
+void check_disk_room(const std::string& folder, int64_t bytes) {
+  const int64_t free = free_disk_bytes(folder);
+  if (free >= 0 && free < bytes)
+    fail("checkpoint: {} needs {}, the disk has {} left", folder, format_bytes(bytes),
+         format_bytes(free));
+}
+
+bool has_checkpoint(const std::string& folder) { return !checkpoints_in(folder).empty(); }
+
 TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
                                   std::span<Param* const> params,
                                   const std::function<void(const std::string&)>& note) {
@@ -310,6 +317,7 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         state.best_step = json["best_step"].get<int64_t>();
         state.best_loss = json["best_loss"].get<double>();
       }
+      state.evaluation_due = json.contains("evaluation_due") && json["evaluation_due"] == true;
       if (json.contains("gemm_plans") && json["gemm_plans"].is_string())
         state.gemm_plans = json["gemm_plans"].get<std::string>();
       return state;

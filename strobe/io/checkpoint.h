@@ -27,6 +27,7 @@ struct TrainState {
   double tokens = 0, seconds = 0;
   double best_loss = std::numeric_limits<double>::infinity();  // lowest validation loss so far
   int64_t best_step = -1;                                      // -1: never evaluated
+  bool evaluation_due = false;                                 // stopped before it was made
   std::string gemm_plans;                                      // Backend::gemm_plans()
 };
 
@@ -57,6 +58,13 @@ class CheckpointWriter {
 
 /// Size of one checkpoint on disk.
 int64_t checkpoint_bytes(std::span<Param* const> params);
+
+/// Throws Error if the disk has too little room for a checkpoint of this size in `folder`, which
+/// need not be there yet.
+void check_disk_room(const std::string& folder, int64_t bytes);
+
+/// Whether there is a checkpoint, whole or damaged.
+bool has_checkpoint(const std::string& folder);
 
 /// Loads parameters and states from the newest checkpoint that is whole; damaged ones are passed
 /// over, each with a word to `note`, and so are those whose tensors are not exactly the ones that

@@ -74,8 +74,9 @@ struct DeviceInfo {
   /// Ops run after they return: to keep the device busy, issue a step before the results of the one
   /// before it are read.
   bool asynchronous = false;
-  int64_t memory_bytes = 0, free_bytes = 0;  // of the device's own memory; 0: the machine's is used
-  int64_t fixed_bytes = 0;                   // of it, taken by the backend beside allocate()
+  int64_t memory_bytes = 0;  // of the device's own memory; 0: the machine's is used
+  int64_t free_bytes = 0;    // that allocate() could give now, of either; 0 if unknown
+  int64_t fixed_bytes = 0;   // of it, taken by the backend beside allocate()
   std::vector<std::pair<std::string, std::string>> details;  // for people: features, libraries
 };
 

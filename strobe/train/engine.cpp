@@ -38,7 +38,7 @@ void check_fits(const EnginePlan& plan, int64_t free) {
   for (const EnginePlan::Part& part : plan.parts) {
     if (sum + part.bytes > free)
       fail(
-          "memory: {} are planned, {} of the device are free: '{}' ({}) does not fit beside the "
+          "memory: {} are planned, {} are available: '{}' ({}) does not fit beside the "
           "{} before it; a smaller train.micro_batch (with train.grad_accum) or "
           "model.recompute=gelu or block takes less",
           format_bytes(plan.bytes), format_bytes(free), part.name, format_bytes(part.bytes),
@@ -113,9 +113,12 @@ Engine::~Engine() {
   if (memory_) ops_->release(memory_);
 }
 
+void Engine::check_memory() const {
+  if (const int64_t free = ops_->info().free_bytes; free > 0) check_fits(plan_, free);
+}
+
 void Engine::allocate() {
-  const DeviceInfo device = ops_->info();
-  if (device.memory_bytes > 0) check_fits(plan_, device.free_bytes);
+  check_memory();
   memory_ = ops_->allocate(plan_.bytes);
   arena_ = Arena(memory_, plan_.bytes);
   lay_out(arena_);

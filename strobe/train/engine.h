@@ -50,6 +50,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const EnginePlan& plan() const { return plan_; }
+  /// Throws Error, naming what is the first not to fit, if less is free than was planned.
+  void check_memory() const;
   /// Takes the memory that was planned; throws Error when it is not there.
   void allocate();
 

@@ -14,11 +14,13 @@ Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& s
   out.split = split;
   HostBatch batch;
   for (int64_t i = 0; i < batches.count(); ++i) {
-    if (stop && stop()) break;
+    out.stopped = stop && stop();
+    if (out.stopped) break;
     batches.fill(batch, i);
     sum += engine.evaluate(batch);
     out.tokens += batch.scored;
   }
+  if (out.tokens == 0 && out.stopped) return out;
   if (out.tokens == 0) fail("eval: nothing was scored in the split '{}'", split);
   const SplitInfo& info = dataset.split(split);
   const double share = static_cast<double>(out.tokens) / static_cast<double>(info.tokens - 1);

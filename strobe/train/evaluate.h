@@ -17,6 +17,7 @@ struct Evaluation {
   int64_t tokens = 0;  // scored
   double loss = 0;     // nats a token
   double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
+  bool stopped = false;  // before the end, when asked to
 };
 
 /// `max_tokens` 0: the whole split. Stops early, with what it has, when `stop` returns true.

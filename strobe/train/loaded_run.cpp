@@ -4,16 +4,16 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
+#include "strobe/data/tokenizer.h"
 #include "strobe/io/checkpoint.h"
+#include "strobe/train/run_folder.h"
 
 namespace strobe {
 
 namespace fs = std::filesystem;
 
 Config run_config(const std::string& run) {
-  if (!fs::is_directory(run)) fail("run: no folder {}", run);
-  if (!fs::exists(run + "/config.toml"))
-    fail("run: {} is not a run folder: it has no config.toml", run);
+  check_is_run("run", run);
   return load_config(run + "/config.toml", {}).config;
 }
 
@@ -21,6 +21,16 @@ std::string run_tokenizer(const std::string& run) {
   const std::string file = run + "/tokenizer.json";
   if (!fs::exists(file)) fail("run: {} has no tokenizer.json", run);
   return file;
+}
+
+void check_tokenizer(const std::string& run, const Dataset& dataset) {
+  const uint64_t own = Tokenizer::load(run_tokenizer(run)).hash();
+  const uint64_t given = Tokenizer::load(dataset.tokenizer_file()).hash();
+  if (own != given)
+    fail(
+        "data: {} was made with another tokenizer than the run {}: the same ids stand for other "
+        "text; 'strobe data prepare --tokenizer {}/tokenizer.json' makes data for it",
+        dataset.folder(), run, run);
 }
 
 void init_from(const std::string& run, Engine& engine) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "strobe/config/config.h"
+#include "strobe/data/dataset.h"
 #include "strobe/train/engine.h"
 
 namespace strobe {
@@ -14,6 +15,9 @@ Config run_config(const std::string& run);
 
 /// The run's tokenizer.json.
 std::string run_tokenizer(const std::string& run);
+
+/// Throws Error unless the data's tokenizer is the run's: the same ids for the same text.
+void check_tokenizer(const std::string& run, const Dataset& dataset);
 
 struct LoadedRun {
   Config config;

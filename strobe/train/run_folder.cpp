@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
@@ -18,6 +21,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int64_t kLargestText = 1 << 20;  // bytes of a small JSON file
+
 // The number after "key": in a line this program wrote; nothing if the key is absent.
 std::optional<double> number_in(std::string_view line, std::string_view key) {
   const size_t at = line.find(fmt::format("\"{}\": ", key));
@@ -28,28 +33,70 @@ std::optional<double> number_in(std::string_view line, std::string_view key) {
   return error == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-// Calls `visit` with each whole line and the offset behind it.
-void for_each_line(const std::string& file,
-                   const std::function<bool(std::string_view, int64_t)>& visit) {
+// Calls `visit` with each whole line.
+void for_each_line(const std::string& file, const std::function<void(std::string_view)>& visit) {
   std::ifstream stream(file, std::ios::binary);
-  std::string line;
-  int64_t offset = 0;
-  while (std::getline(stream, line) && !stream.eof()) {
-    offset += static_cast<int64_t>(line.size()) + 1;
-    if (!visit(line, offset)) return;
-  }
+  for (std::string line; std::getline(stream, line) && !stream.eof();) visit(line);
+}
+
+StepEvent step_event_in(std::string_view line) {
+  const auto number = [&](const char* key) { return number_in(line, key).value_or(NAN); };
+  StepEvent out;
+  out.step = static_cast<int64_t>(number("step"));
+  out.tokens = number("tokens"), out.seconds = number("seconds");
+  out.loss = number("train/loss");
+  out.lr = static_cast<float>(number("lr"));
+  out.grad_norm = static_cast<float>(number("train/grad_norm"));
+  out.tokens_per_second = number("tokens_per_second");
+  out.mfu = number_in(line, "mfu").value_or(0);
+  return out;
+}
+
+Evaluation evaluation_in(std::string_view line) {
+  const auto number = [&](const char* key) { return number_in(line, key).value_or(NAN); };
+  Evaluation out;
+  out.split = "valid";
+  out.loss = number("val/loss"), out.token_perplexity = number("val/token_perplexity");
+  out.word_perplexity = number("val/word_perplexity");
+  out.bits_per_byte = number("val/bits_per_byte");
+  return out;
+}
+
+// The runs of a study, for people; "" if `path` is none.
+std::string runs_of_study(const std::string& path) {
+  if (!fs::exists(path + "/study.toml") && !fs::exists(path + "/study.json")) return "";
+  std::vector<std::string> runs;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path + "/runs", error))
+    if (fs::exists(entry.path() / "config.toml")) runs.push_back(entry.path());
+  std::sort(runs.begin(), runs.end());
+  return fmt::format("{}", fmt::join(runs, ", "));
 }
 
 }  // namespace
+
+void check_is_run(std::string_view verb, const std::string& path) {
+  if (!fs::is_directory(path)) fail("{}: no run folder {}", verb, path);
+  if (fs::exists(path + "/config.toml")) return;
+  if (const std::string runs = runs_of_study(path); !runs.empty())
+    fail("{}: {} is a study; its runs are {}", verb, path, runs);
+  fail("{}: {} is not a run folder: it has no config.toml", verb, path);
+}
+
+void check_is_free(const std::string& path) {
+  if (!fs::exists(path)) return;
+  if (!fs::exists(path + "/config.toml"))
+    fail("train: {} is there and is no run; --run names another folder", path);
+  fail("train: the run folder {} exists; 'strobe resume {}' continues it, --run names another",
+       path, path);
+}
 
 RunFolder::RunFolder(std::string path) : path_(std::move(path)) {
   lock_ = std::make_shared<FileLock>(file("lock"), "run " + path_);
 }
 
 RunFolder RunFolder::create(const std::string& path, const Config& config) {
-  if (fs::exists(path))
-    fail("train: the run folder {} exists; 'strobe resume {}' continues it, --run names another",
-         path, path);
+  check_is_free(path);
   std::error_code error;
   fs::create_directories(path + "/checkpoints", error);
   if (error) fail("train: cannot make the run folder {}: {}", path, error.message());
@@ -59,9 +106,7 @@ RunFolder RunFolder::create(const std::string& path, const Config& config) {
 }
 
 RunFolder RunFolder::open(const std::string& path) {
-  if (!fs::is_directory(path)) fail("resume: no run folder {}", path);
-  if (!fs::exists(path + "/config.toml"))
-    fail("resume: {} is not a run folder: it has no config.toml", path);
+  check_is_run("resume", path);
   return RunFolder(path);
 }
 
@@ -90,16 +135,39 @@ void RunFolder::write_tokenizer(const std::string& source) {
   write_file("train", file("tokenizer.json"), read_file("train", source, kLargest));
 }
 
-void RunFolder::truncate_events(int64_t step) {
-  if (!fs::exists(file("events.jsonl"))) return;
-  int64_t keep = 0;
-  for_each_line(file("events.jsonl"), [&](std::string_view line, int64_t end) {
+std::string RunFolder::environment(const std::string& key) const {
+  if (!fs::exists(file("environment.json"))) return "";
+  const auto json = nlohmann::json::parse(
+      read_file("resume", file("environment.json"), kLargestText), nullptr, false);
+  const bool known = json.is_object() && json.contains(key) && json[key].is_string();
+  return known ? json[key].get<std::string>() : "";
+}
+
+LastEvents RunFolder::truncate_events(int64_t step,
+                                      const std::function<void(const std::string&)>& note) {
+  const std::string log = file("events.jsonl");
+  LastEvents last;
+  std::string kept;
+  int64_t foreign = 0, steps = 0;
+  for_each_line(log, [&](std::string_view line) {
     const auto at = number_in(line, "step");
-    if (!at || *at > static_cast<double>(step)) return false;
-    keep = end;
-    return true;
+    const bool event = at && nlohmann::json::accept(line);
+    if (!event) ++foreign;
+    if (!event || *at > static_cast<double>(step)) return;
+    kept.append(line) += '\n';
+    if (line.find("\"val/loss\"") != std::string_view::npos) {
+      last.evaluation = evaluation_in(line);
+      last.evaluated_step = static_cast<int64_t>(*at);
+    } else {
+      last.step = step_event_in(line), ++steps;
+    }
   });
-  fs::resize_file(file("events.jsonl"), static_cast<uintmax_t>(keep));
+  if (foreign > 0)
+    note(fmt::format("warning: {} lines of {} are no events and were left out", foreign, log));
+  if (steps < step)
+    note(fmt::format("warning: {} records {} of the {} steps so far", log, steps, step));
+  if (fs::exists(log) && fs::file_size(log) != kept.size()) write_file("resume", log, kept);
+  return last;
 }
 
 void RunFolder::append_line(const std::string& line) {
@@ -138,10 +206,11 @@ void RunFolder::sync_events() {
 }
 
 void RunFolder::write_result(const std::string& state, const StepEvent& last,
-                             const Evaluation& evaluation, const EnginePlan& plan,
+                             const std::optional<Evaluation>& evaluation, const EnginePlan& plan,
                              int64_t peak_bytes) {
-  const bool evaluated = evaluation.tokens > 0;
-  const auto metric = [&](double value) { return evaluated ? json_number(value) : "null"; };
+  const auto metric = [&](double Evaluation::*figure) {
+    return evaluation ? json_number((*evaluation).*figure) : "null";
+  };
   write_file(
       "train", file("result.json"),
       fmt::format(
@@ -151,10 +220,21 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
           "  \"tokens_per_second\": {:.1f},\n  \"planned_bytes\": {},\n  \"peak_bytes\": {},\n"
           "  \"parameters\": {}\n}}\n",
           state, last.step, json_number(last.tokens), last.seconds, json_number(last.loss),
-          metric(evaluation.loss), metric(evaluation.token_perplexity),
-          metric(evaluation.word_perplexity), metric(evaluation.bits_per_byte),
-          last.seconds > 0 ? last.tokens / last.seconds : 0.0, plan.bytes, peak_bytes,
-          plan.parameters));
+          metric(&Evaluation::loss), metric(&Evaluation::token_perplexity),
+          metric(&Evaluation::word_perplexity), metric(&Evaluation::bits_per_byte),
+          last.seconds > 0 ? last.tokens / last.seconds : 0.0, plan.bytes,
+          peak_bytes > 0 ? fmt::format("{}", peak_bytes) : "null", plan.parameters));
+}
+
+bool RunFolder::has_result() const { return fs::exists(file("result.json")); }
+
+bool RunFolder::is_complete(int64_t step, bool evaluated) const {
+  if (!has_result()) return false;
+  const auto json = nlohmann::json::parse(read_file("resume", file("result.json"), kLargestText),
+                                          nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && json.value("state", nlohmann::json()) == "finished" &&
+         json.value("steps", nlohmann::json()) == step &&
+         (!evaluated || json.value("val/loss", nlohmann::json()).is_number());
 }
 
 void RunFolder::write_sample(const std::string& text) {
@@ -165,10 +245,9 @@ std::vector<float> recorded_learning_rates(const std::string& run) {
   const std::string file = run + "/events.jsonl";
   if (!fs::exists(file)) fail("schedule.record: {} has no events.jsonl to repeat", run);
   std::vector<float> rates;
-  for_each_line(file, [&](std::string_view line, int64_t) {
+  for_each_line(file, [&](std::string_view line) {
     const auto lr = number_in(line, "lr");
     if (lr) rates.push_back(static_cast<float>(*lr));
-    return true;
   });
   if (rates.empty()) fail("schedule.record: {} records no training step", file);
   return rates;

@@ -11,8 +11,12 @@
 //   lock               held by the process that trains
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,10 +30,23 @@ namespace strobe {
 struct StepEvent {
   int64_t step = 0;  // updates done
   double tokens = 0, seconds = 0;
-  double loss = 0;
+  double loss = std::numeric_limits<double>::quiet_NaN();  // of no step yet
   float lr = 0, grad_norm = 0;
   double tokens_per_second = 0, mfu = 0;  // mfu 0: the device's peak is not known
 };
+
+/// What a run logged last.
+struct LastEvents {
+  StepEvent step;
+  std::optional<Evaluation> evaluation;  // its number of scored tokens is not on record
+  int64_t evaluated_step = -1;
+};
+
+/// Throws Error, with `verb` first, if `path` is no run; lists the runs of a study.
+void check_is_run(std::string_view verb, const std::string& path);
+
+/// Throws Error if there is something where a new run is to be.
+void check_is_free(const std::string& path);
 
 class RunFolder {
  public:
@@ -48,16 +65,24 @@ class RunFolder {
   /// Copies the data's tokenizer, so that the run can be used without the data.
   void write_tokenizer(const std::string& file);
 
-  /// Drops events after `step`, and a torn last line: a resumed run writes them again.
-  void truncate_events(int64_t step);
+  /// An entry of environment.json; "" if it is not there.
+  std::string environment(const std::string& key) const;
+
+  /// Drops events after `step`, and a torn last line: a resumed run writes them again. Lines that
+  /// are no events are left out too, with a word to `note`, and so are steps that are missing.
+  LastEvents truncate_events(int64_t step, const std::function<void(const std::string&)>& note);
   void append(const StepEvent& event);
   void append(const StepEvent& at, const Evaluation& evaluation);
   /// Makes what was appended durable; a checkpoint follows it.
   void sync_events();
 
-  /// `state`: "finished", "stopped" or "diverged".
-  void write_result(const std::string& state, const StepEvent& last, const Evaluation& evaluation,
-                    const EnginePlan& plan, int64_t peak_bytes);
+  /// `state`: "finished", "stopped" or "diverged". `peak_bytes` 0: not known.
+  void write_result(const std::string& state, const StepEvent& last,
+                    const std::optional<Evaluation>& evaluation, const EnginePlan& plan,
+                    int64_t peak_bytes);
+  bool has_result() const;
+  /// True if the result is that of a run that finished with this step, and was evaluated there.
+  bool is_complete(int64_t step, bool evaluated) const;
   void write_sample(const std::string& text);
 
  private:

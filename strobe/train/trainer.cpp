@@ -2,8 +2,10 @@
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 
+#include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
@@ -27,12 +29,16 @@ int64_t peak_resident_bytes() {
   return 0;
 }
 
-// Fills in what depends on the data, and refuses sizes that do not fit it.
+// Fills in what depends on the data, refuses sizes that do not fit it, and makes paths whole, so
+// that the run can be used from any directory.
 Config resolve(Config config, const Dataset& dataset) {
   if (config.model.vocab == 0) config.model.vocab = dataset.vocab();
   if (config.model.vocab < dataset.vocab())
     fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
          config.model.vocab, dataset.vocab(), dataset.folder());
+  for (std::string* path : {&config.data.path, &config.init_from, &config.schedule.record})
+    if (std::error_code error; !path->empty())
+      if (const auto whole = std::filesystem::weakly_canonical(*path, error); !error) *path = whole;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   check_shape({.sequences = config.train.micro_batch,
                .length = config.train.sequence,
@@ -82,6 +88,24 @@ std::string_view name_of(RunState state) {
   return "?";
 }
 
+// Keys whose values differ. Throws Error if the checkpoints depend on one of them.
+std::vector<std::string> changed_keys(const std::string& run, const Config& was,
+                                      const Config& now) {
+  std::vector<std::string> out;
+  const auto before = flatten(was), after = flatten(now);
+  for (size_t i = 0; i < before.size(); ++i) {
+    const auto& [key, value] = before[i];
+    if (value == after[i].second) continue;
+    const bool fixed = (key.starts_with("model.") && key != "model.recompute") ||
+                       key == "optimizer.name" || key == "seed";
+    if (fixed)
+      fail("resume: {} is '{}' in the run {} and cannot become '{}'; 'strobe train' begins another",
+           key, value, run, after[i].second);
+    out.push_back(key);
+  }
+  return out;
+}
+
 constexpr double kManyEpochs = 10;  // passes over the data beyond which a run says so
 
 }  // namespace
@@ -127,13 +151,18 @@ std::string Trainer::describe() const {
   out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
   for (const EnginePlan::Part& part : plan.parts)
     out += fmt::format("  {:>10}  {}\n", format_bytes(part.bytes), part.name);
-  if (device_.memory_bytes > 0) out += describe_fit();
+  out += describe_fit();
   const int64_t checkpoint = checkpoint_bytes(const_cast<Engine&>(engine_).params());
   out += fmt::format("checkpoint      {} each\n", format_bytes(checkpoint));
   return out;
 }
 
 std::string Trainer::describe_fit() const {
+  if (device_.free_bytes == 0) return "";
+  const char* verdict = engine_.plan().bytes <= device_.free_bytes ? "fits" : "DOES NOT FIT";
+  if (device_.memory_bytes == 0)
+    return fmt::format("available       {}: the run {}\n", format_bytes(device_.free_bytes),
+                       verdict);
   Backend& ops = const_cast<Engine&>(engine_).ops();
   const int64_t room = device_.free_bytes;
   // Bytes of a plan like this one but for the micro-batch and what is recomputed.
@@ -155,9 +184,8 @@ std::string Trainer::describe_fit() const {
     }
     return fits;
   };
-  std::string out =
-      fmt::format("GPU memory      {}, {} free: the run {}\n", format_bytes(device_.memory_bytes),
-                  format_bytes(room), engine_.plan().bytes <= room ? "fits" : "DOES NOT FIT");
+  std::string out = fmt::format("GPU memory      {}, {} free: the run {}\n",
+                                format_bytes(device_.memory_bytes), format_bytes(room), verdict);
   for (const std::string recompute : {"none", "gelu", "block"})
     if (const int64_t most = largest(recompute); most > 0)
       out +=
@@ -246,16 +274,20 @@ double Trainer::seconds_left(const Progress& progress) const {
   return steps_left * (per_step + other);
 }
 
-void Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
-  if (!validation_) return;
+bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
+  if (!validation_) return true;
   const double begin = now();
-  last_evaluation_ = evaluate(engine_, dataset_, "valid", *validation_, {});
+  const Evaluation evaluation = evaluate(engine_, dataset_, "valid", *validation_, stop_);
   evaluation_seconds_ += now() - begin, ++evaluations_;
-  folder.append(event, last_evaluation_);
-  if (last_evaluation_.loss < state_.best_loss) {
-    state_.best_loss = last_evaluation_.loss;
+  state_.evaluation_due = evaluation.stopped;
+  if (evaluation.stopped) return false;
+  last_evaluation_ = evaluation;
+  folder.append(event, evaluation);
+  if (evaluation.loss < state_.best_loss) {
+    state_.best_loss = evaluation.loss;
     state_.best_step = state_.step;
   }
+  return true;
 }
 
 void Trainer::save() {
@@ -265,41 +297,76 @@ void Trainer::save() {
   checkpoint_seconds_ += now() - begin, ++saves_;
 }
 
-void Trainer::initialise() {
+void Trainer::initialise(const std::string& folder) {
+  if (!config_.init_from.empty()) check_tokenizer(config_.init_from, dataset_);
   engine_.allocate();
+  check_disk_room(folder, checkpoint_bytes(engine_.params()));
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
   if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
   initialised_ = true;
 }
 
-void Trainer::start(RunFolder& folder, bool resume) {
-  if (resume) engine_.allocate();
-  if (!resume && !initialised_) initialise();
+bool Trainer::load(RunFolder& folder, StepEvent& event) {
+  const Config was = resolve(run_config(folder.path()), dataset_);
+  const std::vector<std::string> changed = changed_keys(folder.path(), was, config_);
+  if (std::filesystem::exists(folder.file("tokenizer.json")))
+    check_tokenizer(folder.path(), dataset_);
+  const auto note = [&](const std::string& text) { line_->note(text); };
+  if (!has_checkpoint(folder.checkpoints()) && !folder.has_result()) {
+    note("the run has no checkpoint yet: it begins");
+    folder.truncate_events(0, note);
+    return false;
+  }
+  engine_.allocate();
+  state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(), note);
+  refresh_compute(engine_.ops(), engine_.model());
+  engine_.ops().set_gemm_plans(state_.gemm_plans);
+
+  const bool finished = length_.finished(length_.at(state_.step, state_.seconds));
+  complete_ = finished && folder.is_complete(state_.step, validation_ != nullptr);
+  const bool beyond = length_.steps > 0 ? state_.step > length_.steps
+                                        : state_.seconds > length_.total && !complete_;
+  if (!changed.empty() && (complete_ || beyond))
+    fail(
+        "resume: {} has done {} steps and has none left: a change of {} would change nothing; a "
+        "longer train.steps goes on",
+        folder.path(), state_.step, fmt::join(changed, ", "));
+  if (const std::string hash = folder.environment("data_hash");
+      !hash.empty() && hash != fmt::format("{:016x}", dataset_.hash()))
+    note(fmt::format("warning: the data in {} are not those that the run has seen so far",
+                     dataset_.folder()));
+  const LastEvents last = folder.truncate_events(state_.step, note);
+  last_evaluation_ = last.evaluation;
+  if (validation_ && finished && last.evaluated_step != state_.step) state_.evaluation_due = true;
+  event = last.step;
+  return true;
+}
+
+StepEvent Trainer::start(RunFolder& folder, bool resume) {
   checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
   line_ = std::make_unique<ProgressLine>("", device_bytes());
+  StepEvent event;
+  const bool loaded = resume && load(folder, event);
+  event.step = state_.step, event.tokens = state_.tokens, event.seconds = state_.seconds;
+  if (complete_) line_->note("nothing is left to train");
+  if (complete_) return event;
+  if (!loaded && !initialised_) initialise(folder.path());
+  folder.write_config(config_);
   folder.write_environment(environment());
   folder.write_tokenizer(dataset_.tokenizer_file());
   folder.write_memory(engine_.plan());
-  if (resume) {
-    state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(),
-                                    [&](const std::string& text) { line_->note(text); });
-    refresh_compute(engine_.ops(), engine_.model());
-    engine_.ops().set_gemm_plans(state_.gemm_plans);
-    folder.truncate_events(state_.step);
-    return;
-  }
-  save();
+  if (!loaded) save();
+  return event;
 }
 
 RunState Trainer::run(RunFolder& folder, bool resume) {
-  start(folder, resume);
+  StepEvent event = start(folder, resume);
+  if (complete_) return RunState::finished;
   const double epochs =
       static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch;
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
-  StepEvent event;
-  event.step = state_.step, event.tokens = state_.tokens, event.seconds = state_.seconds;
   // Steps that may be under way while the next is issued, so that a GPU never waits for the host.
   const size_t ahead = device_.asynchronous ? 1 : 0;
   const auto finish_steps = [&](size_t left) {
@@ -309,8 +376,13 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   const auto issued = [&] {
     return length_.at(state_.step + static_cast<int64_t>(under_way_.size()), state_.seconds);
   };
+  const auto save_with_events = [&] { folder.sync_events(), save(); };
   Progress progress = issued(), shown = progress;
   bool stopping = false;
+  if (state_.evaluation_due) {
+    stopping = !evaluate_now(folder, event);
+    if (!stopping) save_with_events();
+  }
   while (!length_.finished(progress) && !stopping) {
     stopping = stop_ && stop_();
     const Progress before = progress;
@@ -332,17 +404,20 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       return end(folder, RunState::diverged, event);
     }
     if (stopping) break;
-    const int64_t previous = state_.best_step;
-    if (evaluates) evaluate_now(folder, event);
-    if (saves || state_.best_step != previous) {
-      folder.sync_events();
-      save();
-    }
     const Progress done = length_.at(state_.step, state_.seconds);
-    if (done.steps > shown.steps)
-      line_->show(event, last_evaluation_.tokens > 0 ? last_evaluation_.loss : NAN,
-                  length_.done(done), seconds_left(done),
-                  length_.finished(progress) || due(config_.train.log_every, length_, shown, done));
+    const auto show = [&](bool plain_due) {
+      if (done.steps > shown.steps)
+        line_->show(event, last_evaluation_ ? last_evaluation_->loss : NAN, length_.done(done),
+                    seconds_left(done), plain_due);
+    };
+    const int64_t previous = state_.best_step;
+    if (evaluates) {
+      show(/*plain_due=*/false);  // before what can take long
+      stopping = !evaluate_now(folder, event);
+    }
+    if (!stopping && (saves || state_.best_step != previous)) save_with_events();
+    show(stopping || length_.finished(progress) ||
+         due(config_.train.log_every, length_, shown, done));
     shown = done;
   }
   return end(folder, stopping ? RunState::stopped : RunState::finished, event);
@@ -359,15 +434,17 @@ void Trainer::write_sample(RunFolder& folder) {
 }
 
 RunState Trainer::end(RunFolder& folder, RunState state, const StepEvent& event) {
+  line_->finish();
   if (state == RunState::stopped) {
+    line_->note(fmt::format("stopping: saving step {}", state_.step));
     folder.sync_events();
     save();
   }
   checkpoints_->wait();
-  line_->finish();
   if (state == RunState::finished && config_.sample.tokens > 0) write_sample(folder);
+  const int64_t peak = device_.memory_bytes > 0 ? device_bytes() : peak_resident_bytes();
   folder.write_result(std::string(name_of(state)), event, last_evaluation_, engine_.plan(),
-                      device_.memory_bytes > 0 ? device_bytes() : peak_resident_bytes());
+                      steps_timed_ > 0 ? peak : 0);
   return state;
 }
 

@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "strobe/config/config.h"
@@ -23,26 +24,36 @@ enum class RunState { finished, stopped, diverged };
 
 class Trainer {
  public:
-  /// Opens the data and plans; throws Error for what cannot run. `stop` is asked once a step.
+  /// Opens the data and plans; throws Error for what cannot run. `stop` is asked once a step
+  /// and once a batch of an evaluation.
   Trainer(Config config, std::function<bool()> stop);
 
   /// What will run: parameters, memory by part, steps, tokens, size of a checkpoint.
   std::string describe() const;
   const Config& config() const { return config_; }
+  /// Throws Error if the memory that is free now does not take it.
+  void check_memory() const { engine_.check_memory(); }
 
   /// Takes the memory and gives the parameters their first values; throws Error when there is too
-  /// little of it, or no run to start from. run() does so itself where it was not done before.
-  void initialise();
+  /// little of it, or of disk for a checkpoint in `folder`, or no run to start from. run() does so
+  /// itself where it was not done before.
+  void initialise(const std::string& folder);
 
-  /// Trains from the start in a new folder, or on from the newest whole checkpoint.
+  /// Trains from the start in a new folder, or on from the newest whole checkpoint. A run that is
+  /// complete is left as it is. Throws Error, before anything is written, for a configuration that
+  /// cannot go on from the checkpoint.
   RunState run(RunFolder& folder, bool resume);
 
  private:
-  void start(RunFolder& folder, bool resume);
+  /// Returns the event of the last step done.
+  StepEvent start(RunFolder& folder, bool resume);
+  /// Puts the run where its newest checkpoint is; false where there has been none yet.
+  bool load(RunFolder& folder, StepEvent& event);
   /// Issues the next step; its results come by finish_step(), on a GPU a step late.
   void start_step();
   StepEvent finish_step();
-  void evaluate_now(RunFolder& folder, const StepEvent& event);
+  /// False if it was stopped: the state then has it still due.
+  bool evaluate_now(RunFolder& folder, const StepEvent& event);
   void save();
   void write_sample(RunFolder& folder);
   RunState end(RunFolder& folder, RunState state, const StepEvent& event);
@@ -74,8 +85,8 @@ class Trainer {
   std::deque<UnderWay> under_way_;
   double last_finish_ = 0;
   DeviceInfo device_;
-  bool initialised_ = false;
-  Evaluation last_evaluation_;
+  bool initialised_ = false, complete_ = false;
+  std::optional<Evaluation> last_evaluation_;
   std::unique_ptr<CheckpointWriter> checkpoints_;
   std::unique_ptr<ProgressLine> line_;
   // Wall time spent on each kind of work, for the time left.

@@ -67,12 +67,13 @@ void write_split(const std::string& folder, const std::string& name,
 
 }  // namespace
 
-void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t valid_tokens) {
+void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t valid_tokens,
+                        const std::string& learnt) {
   fs::create_directories(folder);
   bool given = false;
   const Tokenizer tokenizer = Tokenizer::train(
       [&](std::string& text) {
-        text = "the river ran by the mill and the mill ran by the river where the rain went on";
+        text = learnt;
         return !std::exchange(given, true);
       },
       kVocab);

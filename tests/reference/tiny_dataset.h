@@ -22,8 +22,10 @@ class TemporaryFolder {
 };
 
 /// Writes a dataset with a tokenizer of 270 entries and splits of so many tokens of a text with
-/// some order in it.
-void write_tiny_dataset(const std::string& folder, int64_t train_tokens = 2000,
-                        int64_t valid_tokens = 333);
+/// some order in it. The tokenizer has learnt `learnt`: of another text it is another one.
+void write_tiny_dataset(
+    const std::string& folder, int64_t train_tokens = 2000, int64_t valid_tokens = 333,
+    const std::string& learnt =
+        "the river ran by the mill and the mill ran by the river where the rain went on");
 
 }  // namespace strobe::reference
