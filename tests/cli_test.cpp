@@ -51,6 +51,9 @@ micro_batch = 2
 )";
     std::ofstream(at("unclosed.toml")) << "[model\nlayers = 1\n";
     std::ofstream(at("list.toml")) << "optimizer.lr = [1, 2]\n";
+    std::ofstream(at("empty.toml")).flush();
+    std::ofstream(at("quoted.toml")) << "model.layers = \"3\"\n";
+    std::ofstream(at("unquoted.toml")) << "name = 3\n";
     std::ofstream(at("empty.txt")) << " \n";
     std::ofstream(at("text.txt")) << "The river ran by the mill.\n";
     ASSERT_EQ(strobe("train tiny.toml --run run").status, 0);
@@ -85,7 +88,7 @@ micro_batch = 2
     const pid_t child = ::fork();
     if (child != 0) return child;
     const std::string command =
-        fmt::format("cd '{}' && exec '{}' {} >out.log 2>error.log </dev/null", folder_->path(),
+        fmt::format("cd '{}' && exec >out.log 2>error.log </dev/null '{}' {}", folder_->path(),
                     STROBE_BINARY, arguments);
     ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
     ::_exit(127);
@@ -135,7 +138,11 @@ TEST_F(CommandLine, RefusesMistypedVerbsAndOptions) {
       {"frobnicate", "known are train, resume"},
       {"tokenizer", "tokenizer: no verb given; known are train, encode, decode"},
       {"tokenizer encod", "did you mean 'encode'?"},
-      {"--josn", "no option is named '--josn'"},
+      {"--josn", "no option is named '--josn'; known are --version, --help"},
+      {"--hlep", "did you mean '--help'?"},
+      {"tokenizer --bogus", "tokenizer: no option is named '--bogus'; known are --help"},
+      {"bench attention --causal=maybe --seq 8", "--causal"},
+      {"bench attention --causal false --seq 8", "'false' was not expected"},
       {"train", "no recipe given"},
       {"train tiny.toml --rnu x", "did you mean '--run'?"},
       {"resume", "run is required"},
@@ -154,6 +161,9 @@ TEST_F(CommandLine, RefusesWrongConfigurations) {
       {"data", "cannot read data"},
       {"unclosed.toml", "unclosed.toml:1"},
       {"list.toml", "it takes one value"},
+      {"empty.toml", "data.path is not set"},
+      {"quoted.toml", "model.layers is a string, \"3\" (quoted.toml:1); it takes integer"},
+      {"unquoted.toml", "name is not a string: 3"},
       {"tiny.toml lr", "write key=value"},
       {"tiny.toml optimiser.lr=1", "did you mean 'optimizer.lr'?"},
       {"tiny.toml learning_rate=1", "did you mean 'optimizer.lr'?"},
@@ -259,6 +269,18 @@ TEST_F(CommandLine, RefusesWrongRuns) {
   const Result result = strobe("resume damaged");  // one line for each checkpoint passed over
   EXPECT_EQ(result.status, 1);
   EXPECT_NE((result.out + result.error).find("is damaged"), std::string::npos) << result.error;
+}
+
+TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
+  for (const char* arguments :
+       {"eval run --json", "data info data", "generate run --max-new-tokens 2", "train --keys", "train tiny.toml --dry-run", "--help"}) {
+    SCOPED_TRACE(arguments);
+    const Result full = strobe(std::string(arguments) + " >/dev/full");
+    EXPECT_EQ(full.status, 1);
+    EXPECT_NE(full.error.find("standard output could not be written"), std::string::npos)
+        << full.error;
+    EXPECT_EQ(std::ranges::count(full.error, '\n'), 1) << full.error;
+  }
 }
 
 TEST_F(CommandLine, OneProcessAtATimeAndCtrlCSaves) {
