@@ -22,7 +22,7 @@ struct Settings {
   bool json = false;
   std::string backend = "cpu", dtype = "f32", algorithms = "naive,flash1,flash2";
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
-  std::string causal = "true";
+  bool causal = true;
   double dropout = 0;
 };
 
@@ -144,8 +144,6 @@ void check_settings(const Settings& s) {
     fail("bench attention: --kv-heads must divide --heads {}, found {}", s.heads, s.kv_heads);
   if (s.dtype != "f32" && s.dtype != "bf16")
     fail("bench attention: --dtype is f32 or bf16, found '{}'", s.dtype);
-  if (s.causal != "true" && s.causal != "false")
-    fail("bench attention: --causal is true or false, found '{}'", s.causal);
   if (!(s.dropout >= 0 && s.dropout < 1))
     fail("bench attention: --dropout is at least 0 and below 1, found {}", s.dropout);
 }
@@ -204,7 +202,7 @@ int run(const Settings& s) {
   backend->set_step_state({});
 
   AttentionOp op;
-  op.causal = s.causal == "true";
+  op.causal = s.causal;
   op.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
   op.dropout.p = static_cast<float>(s.dropout);
   op.cu_q = op.cu_k = cu.tensor;
@@ -268,7 +266,7 @@ Verb verb_bench_attention() {
             options.value(s->kv_heads, "--kv-heads", "Key-value heads; as many as heads if 0");
             options.value(s->seq, "--seq", "Length of a sequence");
             options.value(s->head_dim, "--head-dim", "Elements of a head");
-            options.value(s->causal, "--causal", "true or false");
+            options.flag(s->causal, "--causal", "No query sees later keys (the default); or --causal=false");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
             options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2");
             options.value(s->repeats, "--repeats", "Runs, of which the fastest counts");
