@@ -271,6 +271,25 @@ TEST_F(CommandLine, RefusesWrongRuns) {
   EXPECT_NE((result.out + result.error).find("is damaged"), std::string::npos) << result.error;
 }
 
+TEST_F(CommandLine, BenchmarksEndAndSayWhatTheyMeasured) {
+  const auto has = [](const Result& result, const std::string& part) {
+    EXPECT_EQ(result.status, 0) << result.error;
+    EXPECT_NE(result.out.find(part), std::string::npos) << part << " is not in " << result.out;
+  };
+  has(strobe("bench step tiny.toml --steps 1 --json"), "\"vocab\": 270,");  // the dataset's
+  has(strobe("bench step tiny.toml --steps 1 data.path=nosuch"), "there is no dataset nosuch");
+  has(strobe("bench step tiny.toml --steps 1 --vocab 300"), "300  (--vocab)");
+  const std::string small = "bench attention --heads 1 --seq 16 --repeats 2 --threads 1 --json";
+  has(strobe(small), "\"busy\": ");
+  has(strobe(small + " --causal=false"), "\"causal\": false");
+  has(strobe(small), "\"causal\": true");
+  const auto begin = std::chrono::steady_clock::now();
+  has(strobe("bench ops --channels 64 --tokens 64 --vocab 512 --parameters 1000 --threads 1 --json"),
+      "\"busy\": ");
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(passed.count(), 60);
+}
+
 TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
   for (const char* arguments :
        {"eval run --json", "data info data", "generate run --max-new-tokens 2", "train --keys", "train tiny.toml --dry-run", "--help"}) {
@@ -322,7 +341,7 @@ TEST_F(CommandLine, TrainsResumesEvaluatesGeneratesAndMeasures) {
               {"split", "tokens", "loss", "token_perplexity", "word_perplexity", "bits_per_byte"});
   expect_keys(
       "bench step tiny.toml --steps 1 --json",
-      {"step_ms", "tokens_per_second", "gflops", "parameters", "planned_bytes", "peak_bytes"});
+      {"step_ms", "tokens_per_second", "gflops", "busy", "parameters", "planned_bytes", "peak_bytes"});
   const Result text = strobe("generate happy --prompt 'the river' --max-new-tokens 5 --seed 3");
   EXPECT_EQ(text.status, 0) << text.error;
   EXPECT_TRUE(text.out.starts_with("the river")) << text.out;
