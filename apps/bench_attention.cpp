@@ -21,7 +21,7 @@ namespace strobe {
 namespace {
 
 struct Settings {
-  bool json = false;
+  bool json = false, any_order = false;
   std::string backend = "cpu", dtype = "f32", algorithms = "naive,flash1,flash2";
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
   bool causal = true;
@@ -163,6 +163,7 @@ int run(const Settings& s) {
 
   AttentionOp op;
   op.causal = s.causal;
+  op.deterministic = !s.any_order;
   op.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
   op.dropout.p = static_cast<float>(s.dropout);
   op.cu_q = op.cu_k = cu.tensor;
@@ -222,6 +223,8 @@ Verb verb_bench_attention() {
             options.value(s->seq, "--seq", "Length of a sequence");
             options.value(s->head_dim, "--head-dim", "Elements of a head");
             options.flag(s->causal, "--causal", "No query sees later keys (the default); or --causal=false");
+            options.flag(s->any_order, "--any-order",
+                         "Let a GPU's backward add in any order: other bits in every run");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
             options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2");
             options.value(s->repeats, "--repeats", "Runs, of which the fastest counts");

@@ -1,10 +1,13 @@
 // strobe bench ops: the memory-bound ops, against the rate at which this machine copies memory.
 #include <fmt/format.h>
 
+#include <vector>
+
 #include "apps/measure.h"
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
+#include "strobe/core/rng.h"
 #include "strobe/core/threads.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
@@ -77,6 +80,11 @@ int run(const Settings& s) {
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});
+    std::vector<int32_t> tokens(static_cast<size_t>(n));
+    RandomSequence random(1, RandomUse::sample, 0);
+    for (int32_t& id : tokens)
+      id = static_cast<int32_t>(random.below(static_cast<uint64_t>(s.vocab)));
+    real->upload(ids, tokens.data());
     const EmbeddingTable lookup = {table0, ids};
     row(n, c, [&](Backend& ops) { ops.embedding_forward(y, {&lookup, 1}); });
     row(n, c, [&](Backend& ops) { ops.embedding_backward(dtable, y, ids); });
@@ -87,7 +95,7 @@ int run(const Settings& s) {
     row(n, 4 * c, [&](Backend& ops) { ops.gelu_backward(y, y, x, Gelu::tanh); });
   }
   {
-    const int64_t rows = std::min<int64_t>(n, 256);  // of logits, as the head's chunks have
+    const int64_t rows = std::min(n, real->logit_rows());  // of logits, as the head's chunks have
     const Buffer logits(*real, dtype, {rows, s.vocab}), targets(*real, DType::i32, {rows});
     const Buffer losses(*real, DType::f32, {rows}), dlogits(*real, dtype, {rows, s.vocab});
     row(rows, s.vocab, [&](Backend& ops) {

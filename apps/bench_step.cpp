@@ -65,18 +65,33 @@ HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
   return batch;
 }
 
-// Time of each op in a step, the longest first.
-void print_profile(const OpTotals& ops, int64_t steps) {
+// What the device can do at most: operations and bytes a second; 0 where it is not known.
+struct Roof {
+  double flops = 0, bytes = 0;
+};
+
+// Time of each op in a step, the longest first; and the share of it that the op would take if it
+// ran at the roof: at the device's peak or its copy rate, whichever takes longer.
+void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
   std::vector<std::pair<std::string, OpTotal>> rows(ops.begin(), ops.end());
   std::sort(rows.begin(), rows.end(),
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  const double total = total_of(ops).seconds;
-  fmt::print("\n{:<24} {:>6} {:>10} {:>6} {:>9} {:>8}\n", "op", "calls", "ms a step", "share",
-             "GFLOP/s", "GB/s");
-  for (const auto& [name, op] : rows)
-    fmt::print("{:<24} {:>6} {:>10.2f} {:>4.1f} % {:>9.0f} {:>8.1f}\n", name, op.calls / steps,
-               op.seconds * 1e3 / static_cast<double>(steps), 100 * op.seconds / total,
-               op.flops / op.seconds / 1e9, op.bytes / op.seconds / 1e9);
+  const double total = total_of(ops).seconds, n = static_cast<double>(steps);
+  fmt::print("\n{:<24} {:>6} {:>10} {:>6} {:>9} {:>9} {:>9} {:>8} {:>6}\n", "op", "calls",
+             "ms a step", "share", "GFLOP", "MB", "GFLOP/s", "GB/s", "roof");
+  for (const auto& [name, op] : rows) {
+    const double at_roof = std::max(roof.flops > 0 ? op.flops / roof.flops : 0,
+                                    roof.bytes > 0 ? op.bytes / roof.bytes : 0);
+    fmt::print("{:<24} {:>6} {:>10.2f} {:>4.1f} % {:>9.1f} {:>9.1f} {:>9.0f} {:>8.1f} {:>4.0f} %\n",
+               name, op.calls / steps, op.seconds * 1e3 / n, 100 * op.seconds / total,
+               op.flops / n * 1e-9, op.bytes / n * 1e-6, op.flops / op.seconds / 1e9,
+               op.bytes / op.seconds / 1e9, 100 * at_roof / op.seconds);
+  }
+  if (roof.flops > 0)
+    fmt::print("roof: {:.0f} TFLOP/s, {:.0f} GB/s\n", roof.flops * 1e-12, roof.bytes * 1e-9);
+  else
+    fmt::print("roof: {:.0f} GB/s, as a copy runs; the peak of products is not known\n",
+               roof.bytes * 1e-9);
 }
 
 int run_bench(const BenchOptions& options) {
@@ -156,7 +171,13 @@ int run_bench(const BenchOptions& options) {
                              own_memory ? "of the GPU: the plan, and what the backend takes beside it"
                                         : "resident, over the start"));
   }
-  if (profile) print_profile(profile->ops(), static_cast<int64_t>(timings.runs()));
+  if (profile) {
+    constexpr int64_t kCopied = int64_t{256} << 20;
+    Roof roof;
+    if (engine.dtype() == DType::bf16) roof.flops = device.peak_flops;  // which is of bf16
+    roof.bytes = 2.0 * kCopied / measure_copy(*real, kCopied).seconds;
+    print_profile(profile->ops(), static_cast<int64_t>(timings.runs()), roof);
+  }
   return 0;
 }
 

@@ -21,8 +21,8 @@ using reference::broken_rule;
 using reference::broken_rules;
 using reference::Precision;
 
-const std::vector<AttentionAlgorithm> kAll = {
-    AttentionAlgorithm::naive, AttentionAlgorithm::flash1, AttentionAlgorithm::flash2};
+const std::vector<AttentionAlgorithm> kAll = {AttentionAlgorithm::naive, AttentionAlgorithm::flash1,
+                                              AttentionAlgorithm::flash2};
 
 Backend& cpu_backend() {
   static const std::unique_ptr<Backend> backend = make_backend("cpu");
@@ -86,7 +86,8 @@ TEST(Attention, LargeScoresDoNotOverflow) {
   const AttentionValues exact = trial.reference(Precision::exact);
   const AttentionValues plain = trial.reference(Precision::f32);
   for (AttentionAlgorithm algorithm : kAll)
-    EXPECT_EQ(broken_rule("o", trial(cpu_backend(), algorithm).o, exact.o, plain.o, 3, 0x1p-20), "");
+    EXPECT_EQ(broken_rule("o", trial(cpu_backend(), algorithm).o, exact.o, plain.o, 3, 0x1p-20),
+              "");
 }
 
 TEST(Attention, NotANumberStaysOne) {
@@ -101,8 +102,9 @@ TEST(Attention, NotANumberStaysOne) {
 }
 
 TEST(Attention, SameBitsForAnyNumberOfThreads) {
-  for (const AttentionCase& c : {AttentionCase{.queries = {300}, .heads = 2, .kv_heads = 1, .dropout = 0.1f},
-                        AttentionCase{.queries = {150, 90}, .causal = false, .dtype = DType::bf16}})
+  for (const AttentionCase& c :
+       {AttentionCase{.queries = {300}, .heads = 2, .kv_heads = 1, .dropout = 0.1f},
+        AttentionCase{.queries = {150, 90}, .causal = false, .dtype = DType::bf16}})
     for (AttentionAlgorithm algorithm : kAll) {
       AttentionTrial trial(c);
       set_threads(1);

@@ -25,7 +25,7 @@ std::string message_of(const std::function<void()>& action) {
   return "accepted";
 }
 
-// A value that differs from every default, for a field of this type.
+// A value that differs from the field's default.
 std::string another_value(const Field& field) {
   const std::string& type = field.type;
   if (type == "text") return "a \"quoted\" \\ näme\n# not a comment";

@@ -18,8 +18,8 @@ using reference::AttentionTrial;
 using reference::broken_rule;
 using reference::broken_rules;
 
-const std::vector<AttentionAlgorithm> kAll = {
-    AttentionAlgorithm::naive, AttentionAlgorithm::flash1, AttentionAlgorithm::flash2};
+const std::vector<AttentionAlgorithm> kAll = {AttentionAlgorithm::naive, AttentionAlgorithm::flash1,
+                                              AttentionAlgorithm::flash2};
 const std::vector<AttentionAlgorithm> kFlash = {AttentionAlgorithm::flash1,
                                                 AttentionAlgorithm::flash2};
 

@@ -277,14 +277,18 @@ TEST_P(Gpt2, RecomputingChangesNoBit) {
     const std::vector<float> kept = train(config, tiny_shape(), batches);
     config.model.recompute = "block";
     EXPECT_TRUE(same_bits(kept, train(config, tiny_shape(), batches))) << precision;
-    // On CUDA the product that applies the GELU does so before it rounds.
+    // On CUDA the product that applies the GELU does so before it rounds; AdamW turns a gradient
+    // near zero that changes its sign into a whole step.
     config.model.recompute = "gelu";
     const std::vector<float> gelu = train(config, tiny_shape(), batches);
     if (GetParam() == "cpu") {
       EXPECT_TRUE(same_bits(kept, gelu)) << precision;
     }
     ASSERT_EQ(gelu.size(), kept.size());
-    for (size_t i = 0; i < kept.size(); ++i) EXPECT_NEAR(gelu[i], kept[i], 0.01) << precision;
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < kept.size(); ++i)
+      difference += std::pow(double{gelu[i]} - kept[i], 2), size += std::pow(double{kept[i]}, 2);
+    EXPECT_LT(std::sqrt(difference / size), precision == std::string("f32") ? 1e-3 : 0.05);
   }
 }
 

@@ -190,8 +190,9 @@ TEST_P(Train, ADivergedRunKeepsItsLastGoodCheckpoint) {
   EXPECT_FALSE(fs::is_empty(folder_.file("run/checkpoints")));
 }
 
-TEST_P(Train, GoesOnOnAnotherBackend) {
-  if (GetParam() == "cpu") GTEST_SKIP() << "needs two backends";
+class TwoBackends : public Train {};
+
+TEST_P(TwoBackends, GoOnWithEachOthersRuns) {
   Config c = config(12);
   c.precision = "f32", c.model.dropout = 0;
   for (const std::string first : {"cpu", "cuda"}) {
@@ -288,6 +289,7 @@ TEST_P(Train, TornEventsAreWrittenAgain) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));
 INSTANTIATE_TEST_SUITE_P(Cuda, Train, testing::Values("cuda"));
+INSTANTIATE_TEST_SUITE_P(Cuda, TwoBackends, testing::Values("cuda"));
 
 TEST(Sampler, HandsOutWellFormedTextOnly) {
   const auto fed = [](const std::vector<std::string>& tokens) {

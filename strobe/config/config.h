@@ -44,9 +44,12 @@ struct ModelConfig {
 
 struct AttentionConfig {
   std::string algorithm = "automatic";
+  bool deterministic = true;
   template <class V>
   void fields(V&& v) {
     v("algorithm", algorithm, "automatic, naive, flash1, flash2 or flash3");
+    v("deterministic", deterministic,
+      "sums in a fixed order; false: a GPU may add in any order, and runs then differ in bits");
   }
 };
 

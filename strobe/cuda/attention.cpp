@@ -120,8 +120,7 @@ std::string attention_unsupported(const Device& device, AttentionAlgorithm algor
     return "flash3 is not there yet; there are naive, flash1 and flash2";
   if (algorithm == AttentionAlgorithm::naive) return "";
   if (dtype != DType::bf16)
-    return fmt::format("{} takes bf16 on a GPU; {} runs naive", name_of(algorithm),
-                       name_of(dtype));
+    return fmt::format("{} takes bf16 on a GPU; {} runs naive", name_of(algorithm), name_of(dtype));
   if (shape.head_dim > 256)
     return fmt::format("{} takes heads of at most 256 elements, these have {}", name_of(algorithm),
                        shape.head_dim);

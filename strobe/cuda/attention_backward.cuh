@@ -89,8 +89,8 @@ struct QueryGradient {
         for (int n = 0; n < 4; ++n) {
           const int d = column + 8 * n + 2 * lane.t;
           if (d < head_dim)
-            *reinterpret_cast<uint32_t*>(dq + r * view.row + d) = ptx::cvt_rn_bf16x2(
-                sum[i][n][2 * half + 1] * scale, sum[i][n][2 * half] * scale);
+            *reinterpret_cast<uint32_t*>(dq + r * view.row + d) =
+                ptx::cvt_rn_bf16x2(sum[i][n][2 * half + 1] * scale, sum[i][n][2 * half] * scale);
         }
       }
   }

@@ -1,6 +1,7 @@
 // Before and after the backward's main kernel, memory-bound passes.
 //
-//   prepare   delta = rowsum(dO * O) (Dao 2023, Algorithm 2, line 2), the log-sum-exp in log2 units,
+//   prepare   delta = rowsum(dO * O) (Dao 2023, Algorithm 2, line 2), the log-sum-exp in log2
+//   units,
 //             turns set to 0; reads O and dO once
 //   finish    only where dQ was summed by atomic additions: rounds it into dq
 #include <cmath>
@@ -50,12 +51,10 @@ __global__ void __launch_bounds__(128) prepare_kernel(const AttentionBackwardCal
         *reinterpret_cast<uint4*>(c.dq.at(first + row, head) + d) = make_uint4(0, 0, 0, 0);
     }
 #pragma unroll
-    for (int step = kLanes / 2; step > 0; step /= 2)
-      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
     if (lane == 0) {
       // A row that sees nothing, or none, gets P = 2^-inf.
-      const float lse =
-          row < mask.queries ? c.lse[head * c.lse_stride + first + row] : -INFINITY;
+      const float lse = row < mask.queries ? c.lse[head * c.lse_stride + first + row] : -INFINITY;
       c.lse2[at.row() + r] = lse == -INFINITY ? INFINITY : lse * kLog2e;
       c.delta[at.row() + r] = sum / c.keep_scale;
     }
@@ -82,9 +81,8 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads)
 #pragma unroll
   for (int part = 0; part < Sizes::kParts; ++part) {
     dq.load_added(c.dq_sum + at.sum(part, warp), lane);
-    dq.finish(c.dq, c.dq.at(first, head),
-              i * Sizes::kQueries + warp % Sizes::kQueryWarps * 32, queries,
-              part * Sizes::kPart + warp / Sizes::kQueryWarps * 32, c.head_dim,
+    dq.finish(c.dq, c.dq.at(first, head), i * Sizes::kQueries + warp % Sizes::kQueryWarps * 32,
+              queries, part * Sizes::kPart + warp / Sizes::kQueryWarps * 32, c.head_dim,
               c.scale * c.keep_scale, lane);
   }
 }

@@ -13,8 +13,7 @@ struct HeadRows {
   int64_t row = 0, head = 0;  // strides in elements
 
   HeadRows() = default;
-  explicit HeadRows(const Tensor& x)
-      : data(x.as<bf16>()), row(x.strides[0]), head(x.strides[1]) {}
+  explicit HeadRows(const Tensor& x) : data(x.as<bf16>()), row(x.strides[0]), head(x.strides[1]) {}
 #ifdef __CUDACC__
   __device__ bf16* at(int64_t r, int64_t h) const { return data + r * row + h * head; }
 #endif

@@ -5,8 +5,8 @@
 // shared memory, a share for each warp; inner loop over queries, whose O, m and l are read from
 // device memory, brought up to date and written back, O divided by l each time. All warps take the
 // same queries, so their maxima and their shares of O meet in shared memory. Against naive: S and P
-// never leave the chip. What flash2 then takes away: the traffic of O, the exchange among warps, and
-// a grid of heads x sequences only.
+// never leave the chip. What flash2 then takes away: the traffic of O, the exchange among warps,
+// and a grid of heads x sequences only.
 //
 // Block   64 keys to a warp: 256 by 4 warps at head size 64, 128 by 2 at 128, 64 by 1 at 256;
 //         32 queries at a time (head size 256: 16)
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
   const TileReader<D> k(tile_k + warp * 64 * D * 2, columns_first);
   const TileReader<D> v(tile_v + warp * 64 * D * 2, rows_first);
 
-  const int64_t first_state = head * block_capacity(c.total_q, c.sequences, kRows) +
-                              first_block(first_q, sequence, kRows);
+  const int64_t first_state =
+      head * block_capacity(c.total_q, c.sequences, kRows) + first_block(first_q, sequence, kRows);
   const int blocks = most(1, ceil_div(mask.keys, Sizes::kKeys));
   const int steps = ceil_div(mask.queries, kRows);
   for (int block = 0; block < blocks; ++block) {
@@ -110,8 +110,8 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
         }
 #pragma unroll
         for (int n = 0; n < D / 8; ++n)
-          reinterpret_cast<float4*>(share)[(p * (D / 8) + n) * 32 + lane.id] = make_float4(
-              rows.o[p][n][0], rows.o[p][n][1], rows.o[p][n][2], rows.o[p][n][3]);
+          reinterpret_cast<float4*>(share)[(p * (D / 8) + n) * 32 + lane.id] =
+              make_float4(rows.o[p][n][0], rows.o[p][n][1], rows.o[p][n][2], rows.o[p][n][3]);
       }
       __syncthreads();
 
@@ -149,8 +149,7 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
             if (!final) {
               new_m[slot] = m, new_m[kRows + slot] = l;
             } else if (r < mask.queries) {
-              c.lse[head * c.lse_stride + first_q + r] =
-                  l == 0 ? -INFINITY : (m + log2f(l)) * kLn2;
+              c.lse[head * c.lse_stride + first_q + r] = l == 0 ? -INFINITY : (m + log2f(l)) * kLn2;
             }
           }
         }
@@ -166,7 +165,8 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
                         old[i].w * before[1]};
 #pragma unroll
           for (int w = 0; w < kWarps; ++w) {
-            const float4 y = reinterpret_cast<const float4*>(shares)[w * Sizes::kShareFloats / 4 + at];
+            const float4 y =
+                reinterpret_cast<const float4*>(shares)[w * Sizes::kShareFloats / 4 + at];
             x[0] = fmaf(y.x, factor[0][w], x[0]), x[1] = fmaf(y.y, factor[0][w], x[1]);
             x[2] = fmaf(y.z, factor[1][w], x[2]), x[3] = fmaf(y.w, factor[1][w], x[3]);
           }
@@ -180,8 +180,8 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
           for (int half = 0; half < 2; ++half) {
             const int r = row + row_of_row_slot(16 * p + 8 * half + lane.g, kPieces);
             if (r < mask.queries && d < c.head_dim)
-              *reinterpret_cast<uint32_t*>(c.o.at(first_q + r, head) + d) = ptx::cvt_rn_bf16x2(
-                  x[2 * half + 1] * c.keep_scale, x[2 * half] * c.keep_scale);
+              *reinterpret_cast<uint32_t*>(c.o.at(first_q + r, head) + d) =
+                  ptx::cvt_rn_bf16x2(x[2 * half + 1] * c.keep_scale, x[2 * half] * c.keep_scale);
           }
         }
       }
@@ -201,9 +201,9 @@ template <int D, bool Drop>
 void launch(const Device& device, const AttentionCall& c, char* workspace) {
   using Sizes = Flash1Sizes<D>;
   const auto kernel = flash1_forward_kernel<D, Drop>;
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  Sizes::kShared),
-             "attention forward");
+  check_cuda(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Sizes::kShared),
+      "attention forward");
   if (c.sequences * c.heads == 0) return;
   kernel<<<c.sequences * c.heads, Sizes::kThreads, Sizes::kShared, device.stream>>>(
       c, reinterpret_cast<float*>(workspace));

@@ -18,7 +18,9 @@ namespace strobe::cuda {
 namespace {
 
 template <int D, bool Drop>
-__global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64 ? (Drop ? 2 : 3) : D == 128 ? 2 : 1))
+__global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64    ? (Drop ? 2 : 3)
+                                                              : D == 128 ? 2
+                                                                         : 1))
     flash2_forward_kernel(const AttentionCall c, int chunk) {
   using Sizes = ForwardSizes<D>;
   extern __shared__ __align__(1024) char shared[];
@@ -42,17 +44,17 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64 ? (Drop ? 
 
   const uint32_t tile_q = ptx::shared_address(shared), stages = tile_q + Sizes::kQueryBytes;
   const int kv_head = head / c.group;
-  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_k(c.k.at(first_k, kv_head), c.k.row,
-                                                                  c.head_dim, threadIdx.x);
-  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_v(c.v.at(first_k, kv_head), c.v.row,
-                                                                  c.head_dim, threadIdx.x);
+  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_k(
+      c.k.at(first_k, kv_head), c.k.row, c.head_dim, threadIdx.x);
+  const TileLoader<Sizes::kKeys, D, Sizes::kThreads, Placing::columns> load_v(
+      c.v.at(first_k, kv_head), c.v.row, c.head_dim, threadIdx.x);
   const auto load = [&](int tile, uint32_t stage) {
     const int key = tile * Sizes::kKeys;
     load_k(stage, key, mask.keys - key);
     load_v(stage + Sizes::kTileBytes, key, mask.keys - key);
   };
-  const TileLoader<Sizes::kQueries, D, Sizes::kThreads, Sizes::kRowPlacing> load_q(c.q.at(first_q, head),
-                                                                      c.q.row, c.head_dim, threadIdx.x);
+  const TileLoader<Sizes::kQueries, D, Sizes::kThreads, Sizes::kRowPlacing> load_q(
+      c.q.at(first_q, head), c.q.row, c.head_dim, threadIdx.x);
   load_q(tile_q, block_row, mask.queries - block_row);
   if (tiles > 0) load(tiles - 1, stages);
   ptx::cp_async_commit_group();
@@ -74,8 +76,8 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64 ? (Drop ? 
     if (key < seen) {
       const TileReader<D> k(stage, columns_first);
       const TileReader<D> v(stage + Sizes::kTileBytes, rows_first);
-      forward_step<D, Sizes::kPieces, Drop>(rows, q, k, v, mask, row, key,
-                                            key + Sizes::kKeys > seen_by_all, scale2, dropout, lane);
+      forward_step<D, Sizes::kPieces, Drop>(
+          rows, q, k, v, mask, row, key, key + Sizes::kKeys > seen_by_all, scale2, dropout, lane);
     }
     const uint32_t swap = stage;
     stage = other, other = swap;

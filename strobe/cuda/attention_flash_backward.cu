@@ -43,8 +43,8 @@ __device__ inline void clear(float (&x)[Pieces][Columns][4]) {
       for (int e = 0; e < 4; ++e) x[p][n][e] = 0;
 }
 
-/// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b. Between
-/// the products of one 16 of D and the next, `meanwhile(i)` does other work.
+/// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b.
+/// Between the products of one 16 of D and the next, `meanwhile(i)` does other work.
 template <int D, int Pieces, int Columns, class Meanwhile>
 __device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const TileReader<D>& a,
                                            const TileReader<D>& b, int first,
@@ -95,8 +95,7 @@ __device__ inline void store_keys(const float (&x)[BackwardSizes<D>::kPieces][Co
   for (int p = 0; p < BackwardSizes<D>::kPieces; ++p)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int r =
-          row + row_of_row_slot(16 * p + 8 * half + lane.g, BackwardSizes<D>::kPieces);
+      const int r = row + row_of_row_slot(16 * p + 8 * half + lane.g, BackwardSizes<D>::kPieces);
       if (r >= keys) continue;
 #pragma unroll
       for (int n = 0; n < Columns; ++n) {
@@ -177,11 +176,11 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     };
     __syncthreads();
     {
-      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> k(c.k.at(first_k, kv_head), c.k.row,
-                                                           c.head_dim, threadIdx.x);
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> k(
+          c.k.at(first_k, kv_head), c.k.row, c.head_dim, threadIdx.x);
       k(tile_k, block_key, mask.keys - block_key);
-      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> v(c.v.at(first_k, kv_head), c.v.row,
-                                                           c.head_dim, threadIdx.x);
+      const TileLoader<kKeys, D, Sizes::kThreads, Sizes::kRowPlacing> v(
+          c.v.at(first_k, kv_head), c.v.row, c.head_dim, threadIdx.x);
       v(tile_v, block_key, mask.keys - block_key);
     }
     if (visits > 0) load(0, 0, stages);
@@ -189,14 +188,11 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
     float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
     clear(dk), clear(dv);
-    // A turn is given away half a step late, when what it tells of has long been written, and asked
-    // for at the same time: one fence serves both.
-    int *given = nullptr, given_rank = 0;
+    // A turn is given away half a step later, when what it tells of has long been written.
+    int *given_turn = nullptr, given_rank = 0;
     const auto give_turn = [&] {
-      ptx::fence_acq_rel_gpu();
-      __syncwarp();
-      if (given && lane.id == 0) ptx::st_relaxed_gpu(given, given_rank);
-      given = nullptr;
+      if (given_turn && lane.id == 0) ptx::st_release_gpu(given_turn, given_rank);
+      given_turn = nullptr;
     };
     for (int step = 0, g = 0, t = 0; step < steps; ++step) {
       const int head = kv_head * c.group + g, i = order.visited(j, t), row = i * kQueries;
@@ -209,14 +205,6 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
       const float* statistics =
           reinterpret_cast<const float*>(shared + stages_at + stage + 2 * Sizes::kQueryBytes);
-      const BackwardBlocks<D> at(c, sequence, head, i);
-      const bool fixed = c.order == SumOrder::fixed;
-      const int rank = fixed ? order.rank(i, j) : j;
-      float* const sum = c.dq_sum + at.sum(part, warp);
-      int* const turn = c.turns + at.turn(part, warp);
-      int reached = fixed && rank > 0 ? ptx::ld_relaxed_gpu(turn) : rank;
-      QueryGradient dq;
-
       const TileReader<D> q_rows(tile_q, rows_first), q_columns(tile_q, columns_first);
       const TileReader<D> do_rows(tile_q + Sizes::kQueryBytes, rows_first);
       const TileReader<D> do_columns(tile_q + Sizes::kQueryBytes, columns_first);
@@ -224,9 +212,9 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
       for (int half = 0; half < kQueries / Sizes::kColumns; ++half) {
         const int query = row + half * Sizes::kColumns;
-        const bool seen = mask.keys_seen(query + Sizes::kColumns - 1) > key;
+        if (half + 1 == kQueries / Sizes::kColumns) give_turn();
         uint32_t ds[kPieces][kColumns / 2][4];
-        if (seen) {
+        if (mask.keys_seen(query + Sizes::kColumns - 1) > key) {
           float s[kPieces][kColumns][4];
           clear(s);
           const DropoutPatches<kPieces> dropout(keys, sequence * c.heads + head, c.keep, lane);
@@ -243,8 +231,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             for (int p = 0; p < kPieces; ++p)
 #pragma unroll
               for (int upper = 0; upper < 2; ++upper) {
-                const int this_key =
-                    key + row_of_row_slot(16 * p + 8 * upper + lane.g, kPieces);
+                const int this_key = key + row_of_row_slot(16 * p + 8 * upper + lane.g, kPieces);
                 const int first = this_key >= mask.keys ? 1 << 30 : mask.first_query(this_key);
                 const int hidden = first - query - 4 * lane.t;
 #pragma unroll
@@ -262,8 +249,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
             for (int p = 0; p < kPieces; ++p)
 #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                s[p][n][e] =
-                    ptx::ex2_approx_ftz(fmaf(s[p][n][e], scale2, e % 2 ? -lse.y : -lse.x));
+                s[p][n][e] = ptx::ex2_approx_ftz(fmaf(s[p][n][e], scale2, e % 2 ? -lse.y : -lse.x));
                 s[p][n + 1][e] =
                     ptx::ex2_approx_ftz(fmaf(s[p][n + 1][e], scale2, e % 2 ? -lse.w : -lse.z));
               }
@@ -315,6 +301,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
           for (int p = 0; p < kPieces; ++p)
 #pragma unroll
             for (int n = 0; n < kColumns / 2; ++n) to_a(ds[p][n], dp[p][2 * n], dp[p][2 * n + 1]);
+          multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
         } else {
 #pragma unroll
           for (int p = 0; p < kPieces; ++p)
@@ -329,22 +316,22 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 #pragma unroll
             for (int e = 0; e < 4; ++e)
               ds_rows.write(p, e % 2, half * kColumns + 2 * n + e / 2, ds[p][n][e]);
+      }
 
-        if (half + 1 == kQueries / Sizes::kColumns) {  // what there is of dQ comes meanwhile
-          if (fixed) {
-            give_turn();
-            while (reached < rank) {
-              reached = ptx::ld_relaxed_gpu(turn);
-              ptx::fence_acq_rel_gpu();
-            }
-            __syncwarp();
+      const BackwardBlocks<D> at(c, sequence, head, i);
+      const int rank = c.order == SumOrder::fixed ? order.rank(i, j) : j;
+      float* sum = c.dq_sum + at.sum(part, warp);
+      int* turn = c.turns + at.turn(part, warp);
+      QueryGradient dq;
+      if (c.order == SumOrder::free || rank == 0) {
+        dq.clear();
+      } else {
+        if (c.order == SumOrder::fixed) {
+          while (ptx::ld_acquire_gpu(turn) < rank) {
           }
-          if (rank == 0 || c.order == SumOrder::free)
-            dq.clear();
-          else
-            dq.load(sum, lane);
+          __syncwarp();
         }
-        if (seen) multiply<D>(dk, ds, q_rows, half * kColumns / 2, part * Sizes::kPart / 16);
+        dq.load(sum, lane);
       }
       __syncthreads();
 #pragma unroll
@@ -370,10 +357,13 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
                   c.scale * c.keep_scale, lane);
       } else {
         dq.store(sum, lane);
-        given = turn, given_rank = rank + 1;
+        if (c.order == SumOrder::fixed) {
+          __syncwarp();
+          given_turn = turn, given_rank = rank + 1;
+        }
       }
     }
-    if (c.order == SumOrder::fixed) give_turn();
+    give_turn();
     ptx::cp_async_wait_group<0>();
 
     store_keys<D>(dk, c.dk, c.dk.at(first_k, kv_head), key, mask.keys, part * Sizes::kPart,
@@ -409,9 +399,9 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   c.ticket = reinterpret_cast<int*>(workspace + sizes.bytes() - 256);
 
   const auto kernel = flash_backward_kernel<D, Drop>;
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  Sizes::kShared),
-             "attention backward");
+  check_cuda(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Sizes::kShared),
+      "attention backward");
   const int key_blocks = ceil_div(c.max_k, Sizes::kKeys);
   c.cyclic = key_blocks * Sizes::kParts <= device.multiprocessors;
   if (c.max_q > 0) prepare_backward<D>(device, c);

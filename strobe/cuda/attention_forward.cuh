@@ -144,19 +144,15 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
     }
   }
 
-  if constexpr (Drop) {
 #pragma unroll
-    for (int p = 0; p < Pieces; ++p)
+  for (int j = 0; j < 4; ++j) {
+    if constexpr (Drop)
 #pragma unroll
-      for (int n = 0; n < 8; ++n)
+      for (int p = 0; p < Pieces; ++p)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-          probabilities[p][n / 2][2 * (n % 2) + half] &=
-              dropout.mask(bytes[n / 2 / kGroups], p, half, n % (2 * kGroups));
-  }
-
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
+        for (int i = 0; i < 4; ++i)
+          probabilities[p][j][i] &=
+              dropout.mask(bytes[j / kGroups], p, i % 2, 2 * (j % kGroups) + i / 2);
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
       uint32_t b[4];
@@ -167,6 +163,7 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
         ptx::mma_m16n8k16_bf16(rows.o[p][2 * d + 1], probabilities[p][j], b[2], b[3]);
       }
     }
+  }
 }
 
 /// Divides O by l and stores it, and the log-sum-exp. `tile`, the warp's rows of Q, no longer
@@ -199,8 +196,8 @@ __device__ inline void store_rows(ForwardRows<D, Pieces>& rows, char* tile, cons
     const int r = i / kChunks, chunk = i % kChunks;
     if (row + r < queries && chunk * 8 < c.head_dim)
       *reinterpret_cast<uint4*>(o + (row + r) * c.o.row + chunk * 8) =
-          *reinterpret_cast<const uint4*>(
-              tile + 16 * swizzled_chunk(row_slot(r, Pieces), chunk, kChunks));
+          *reinterpret_cast<const uint4*>(tile +
+                                          16 * swizzled_chunk(row_slot(r, Pieces), chunk, kChunks));
   }
 }
 

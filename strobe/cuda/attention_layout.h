@@ -37,7 +37,8 @@ STROBE_HD constexpr int row_of_column_slot(int slot) {
 /// Rows of accumulators: a thread holds rows g and g + 8 of each of `pieces` 16s. With two pieces
 /// they are 4 g ... 4 g + 3; with one, 2 g and 2 g + 1.
 STROBE_HD constexpr int row_slot(int i, int pieces) {
-  return pieces == 2 ? (i & ~31) | (i & 3) << 3 | (i >> 2 & 7) : (i & ~15) | (i & 1) << 3 | (i >> 1 & 7);
+  return pieces == 2 ? (i & ~31) | (i & 3) << 3 | (i >> 2 & 7)
+                     : (i & ~15) | (i & 1) << 3 | (i >> 1 & 7);
 }
 STROBE_HD constexpr int row_of_row_slot(int slot, int pieces) {
   return pieces == 2 ? (slot & ~31) | (slot & 7) << 2 | (slot >> 3 & 3)

@@ -35,8 +35,8 @@ AttentionShape padded(AttentionShape shape) {
   return shape;
 }
 int64_t matrix_bytes(const AttentionShape& padded, DType dtype) {
-  return round_up(
-      padded.sequences * padded.heads * padded.max_q * padded.max_k * size_of(dtype), kAlign);
+  return round_up(padded.sequences * padded.heads * padded.max_q * padded.max_k * size_of(dtype),
+                  kAlign);
 }
 
 /// The softmax's kernels, by rows of (sequence, head).
@@ -217,23 +217,23 @@ struct Call {
              op.dropout.site,
              op.dropout.keep_of_256(),
              op.dropout.scale()},
-        query_layout{rows.cu_q, shape.sequences, shape.kv_heads, group, shape.max_q,
-                     shape.head_dim},
+        query_layout{rows.cu_q, shape.sequences, shape.kv_heads,
+                     group,     shape.max_q,     shape.head_dim},
         key_layout{rows.cu_k, shape.sequences, shape.kv_heads, 1, shape.max_k, shape.head_dim} {}
 
   char* take(int64_t bytes) { return std::exchange(free, free + round_up(bytes, kAlign)); }
   /// Matrices of all batches, contiguous: queries or keys by D, or scores.
   Tensor queries() {
-    return {take(batch * group * shape.max_q * shape.head_dim * size_of(dtype)), dtype,
+    return {take(batch * group * shape.max_q * shape.head_dim * size_of(dtype)),
+            dtype,
             {group * shape.max_q, shape.head_dim}};
   }
   Tensor keys() {
-    return {take(batch * shape.max_k * shape.head_dim * size_of(dtype)), dtype,
+    return {take(batch * shape.max_k * shape.head_dim * size_of(dtype)),
+            dtype,
             {shape.max_k, shape.head_dim}};
   }
-  Tensor scores(void* data) const {
-    return {data, dtype, {group * shape.max_q, shape.max_k}};
-  }
+  Tensor scores(void* data) const { return {data, dtype, {group * shape.max_q, shape.max_k}}; }
   Tensor queries(const Tensor& x) {
     const Tensor y = queries();
     to_sequences(device, y.data, x, query_layout);
@@ -283,8 +283,7 @@ void forward(Call& call, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
   if (call.shape.max_k > 0)
     call.multiply(os, p, vs);
   else
-    check_cuda(cudaMemsetAsync(os.data, 0, call.batch * os.numel() * sizeof(T),
-                               call.device.stream),
+    check_cuda(cudaMemsetAsync(os.data, 0, call.batch * os.numel() * sizeof(T), call.device.stream),
                "attention forward");
   from_sequences(call.device, o, os.data, call.query_layout);
 }
@@ -298,16 +297,16 @@ void backward(Call& call, Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q,
   const Tensor p = call.scores(saved.data);
   const Tensor matrix = call.scores(call.take(matrix_bytes(call.shape, call.dtype)));
   if (call.rows.keep < 256) {
-    drop_kernel<T><<<call.grid(), kThreads, 0, device.stream>>>(matrix.as<T>(), p.as<T>(),
-                                                                call.rows);
+    drop_kernel<T>
+        <<<call.grid(), kThreads, 0, device.stream>>>(matrix.as<T>(), p.as<T>(), call.rows);
     check_launch("attention backward");
     call.multiply(dvs, matrix.transposed(), dos);
   } else {
     call.multiply(dvs, p.transposed(), dos);
   }
   call.multiply(matrix, dos, vs.transposed());
-  softmax_backward_kernel<T><<<call.grid(), kThreads, 0, device.stream>>>(matrix.as<T>(),
-                                                                          p.as<T>(), call.rows);
+  softmax_backward_kernel<T>
+      <<<call.grid(), kThreads, 0, device.stream>>>(matrix.as<T>(), p.as<T>(), call.rows);
   check_launch("attention backward");
   call.multiply(dqs, matrix, ks);
   call.multiply(dks, matrix.transposed(), qs);

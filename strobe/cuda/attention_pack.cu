@@ -22,12 +22,13 @@ __global__ void copy_heads_kernel(T* y, const T* x, int64_t rows, int heads, int
 
 template <class T, bool To>
 __global__ void sequences_kernel(T* packed, T* sequences, const int* cu, int kv_heads, int group,
-                                 int longest, int dim, int packed_dim,
-                                 int64_t row, int64_t head, int64_t count) {
+                                 int longest, int dim, int packed_dim, int64_t row, int64_t head,
+                                 int64_t count) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= count) return;
   const int d = static_cast<int>(i % dim);
-  const int r = static_cast<int>(i / dim % longest), g = static_cast<int>(i / dim / longest % group);
+  const int r = static_cast<int>(i / dim % longest),
+            g = static_cast<int>(i / dim / longest % group);
   const int kv = static_cast<int>(i / dim / longest / group % kv_heads);
   const int s = static_cast<int>(i / dim / longest / group / kv_heads);
   const bool inside = r < cu[s + 1] - cu[s] && d < packed_dim;
@@ -47,8 +48,7 @@ void launch_sequences(const Device& device, const Tensor& packed, void* sequence
       <<<static_cast<unsigned>(ceil_div(count, int64_t{kThreads})), kThreads, 0, device.stream>>>(
           packed.as<T>(), static_cast<T*>(sequences), l.cu, static_cast<int>(l.kv_heads),
           static_cast<int>(l.group), static_cast<int>(l.longest), static_cast<int>(l.dim),
-          static_cast<int>(packed.dim(2)),
-          packed.strides[0], packed.strides[1], count);
+          static_cast<int>(packed.dim(2)), packed.strides[0], packed.strides[1], count);
   check_launch("attention");
 }
 

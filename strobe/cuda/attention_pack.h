@@ -9,8 +9,8 @@ namespace strobe::cuda {
 /// y (rows, heads, E) = x (rows, heads, D), with E >= D: more columns, all zero. Or E <= D.
 void copy_heads(const Device& device, Tensor y, Tensor x);
 
-/// Operands by sequence and key-value head: (sequences * kv_heads, group * longest, dim), contiguous,
-/// from and to packed rows (rows, kv_heads * group, D), with D <= dim.
+/// Operands by sequence and key-value head: (sequences * kv_heads, group * longest, dim),
+/// contiguous, from and to packed rows (rows, kv_heads * group, D), with D <= dim.
 struct SequenceLayout {
   const int* cu = nullptr;
   int64_t sequences = 0, kv_heads = 0, group = 1, longest = 0, dim = 0;

@@ -2,8 +2,8 @@
 // (attention_layout.h); in registers, mma's fragments. In a fragment, lane = 4 g + t.
 //
 //   accumulator 16x8   c[0], c[1] at row g, columns 2 t, 2 t + 1;  c[2], c[3] at row g + 8
-//   A 16x16            a[0], a[1] at rows g, g + 8, columns 2 t, 2 t + 1;  a[2], a[3] at columns + 8
-//   B 16x8             b0 at rows 2 t, 2 t + 1, column g;  b1 at rows + 8
+//   A 16x16            a[0], a[1] at rows g, g + 8, columns 2 t, 2 t + 1;  a[2], a[3] at columns +
+//   8 B 16x8             b0 at rows 2 t, 2 t + 1, column g;  b1 at rows + 8
 //
 // So two neighbouring accumulators, rounded, are an A fragment of the product that follows.
 #pragma once
@@ -87,8 +87,8 @@ struct TileLoader {
       : step_bytes(row_elements * 2 * kStep), row(thread / kChunks) {
     const int chunk = thread % kChunks;
     chunk_bytes = chunk * 8 < head_dim ? 16 : 0;
-    source = static_cast<const char*>(origin) + row * row_elements * 2 +
-             (chunk_bytes ? chunk * 16 : 0);
+    source =
+        static_cast<const char*>(origin) + row * row_elements * 2 + (chunk_bytes ? chunk * 16 : 0);
 #pragma unroll
     for (int i = 0; i < kPeriod; ++i)
       to[i] = 16 * swizzled_chunk(placed<P>(row + i * kStep), chunk, kChunks);

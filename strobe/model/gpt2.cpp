@@ -106,6 +106,7 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
                        projection_std),
          Mlp(name + ".mlp", channels_, feed_forward, projection_std, m.recompute == "gelu"),
          attn_branch, mlp_branch});
+    blocks_.back().attn.deterministic = config.attention.deterministic;
   }
 }
 

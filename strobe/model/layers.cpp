@@ -91,6 +91,7 @@ AttentionOp SelfAttention::op(const Context& ctx, Tensor cu_q, Tensor cu_k, int6
                               int64_t max_k) const {
   AttentionOp op;
   op.causal = true;
+  op.deterministic = deterministic;
   op.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   if (ctx.training) op.dropout = dropout;
   op.cu_q = cu_q, op.cu_k = cu_k;

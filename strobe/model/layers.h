@@ -63,6 +63,7 @@ struct SelfAttention {
   int64_t heads, kv_heads, head_dim;
   AttentionAlgorithm algorithm;
   Dropout dropout;  // of the attention probabilities
+  bool deterministic = true;
   Linear c_attn, c_proj;
 
   SelfAttention(const std::string& name, int64_t channels, int64_t heads, int64_t kv_heads,

@@ -158,7 +158,7 @@ std::string Trainer::describe_fit() const {
   std::string out =
       fmt::format("GPU memory      {}, {} free: the run {}\n", format_bytes(device_.memory_bytes),
                   format_bytes(room), engine_.plan().bytes <= room ? "fits" : "DOES NOT FIT");
-  for (const std::string recompute : {"none", "block"})
+  for (const std::string recompute : {"none", "gelu", "block"})
     if (const int64_t most = largest(recompute); most > 0)
       out +=
           fmt::format("                train.micro_batch up to {} fits with model.recompute={}\n",

@@ -70,9 +70,8 @@ void attention(AttentionValues& x, const AttentionShape& shape, const AttentionO
         for (int64_t j = 0; j < seen; ++j) {
           Sum sum{precision};
           for (int64_t c = 0; c < d; ++c) sum.add(row(x.q, i)[c], kv_row(x.k, j)[c]);
-          const double score = rounded(sum.get(), precision == Precision::bf16_scores
-                                                      ? precision
-                                                      : Precision::exact);
+          const double score = rounded(
+              sum.get(), precision == Precision::bf16_scores ? precision : Precision::exact);
           p[j] = rounded(score * op.scale, high);
           most = std::max(most, p[j]);
         }
@@ -91,9 +90,8 @@ void attention(AttentionValues& x, const AttentionShape& shape, const AttentionO
         for (int64_t j = 0; j < seen; ++j) {
           Sum sum{precision};
           for (int64_t c = 0; c < d; ++c) sum.add(row(x.d_o, i)[c], kv_row(x.v, j)[c]);
-          const double g = rounded(sum.get(), precision == Precision::bf16_scores
-                                                  ? precision
-                                                  : Precision::exact);
+          const double g = rounded(
+              sum.get(), precision == Precision::bf16_scores ? precision : Precision::exact);
           dp[j] = dropped(g, shape, op, key, s, head, i, j);
           delta += p[j] * dp[j];
           x.largest_dp = std::max(x.largest_dp, std::abs(dp[j]));

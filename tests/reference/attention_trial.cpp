@@ -42,8 +42,8 @@ struct Operand {
   Operand(Backend& backend, DType dtype, int64_t rows, int64_t heads, int64_t dim, bool strided)
       : host(rows * (heads * dim + (strided ? 40 : 0)) * size_of(dtype) + 128, 0xff),
         memory(backend, static_cast<int64_t>(host.size())) {
-    tensor = Tensor(static_cast<char*>(memory.data) + (strided ? 48 : 0), dtype,
-                    {rows, heads, dim});
+    tensor =
+        Tensor(static_cast<char*>(memory.data) + (strided ? 48 : 0), dtype, {rows, heads, dim});
     tensor.strides[0] = heads * dim + (strided ? 40 : 0);
   }
   void set(const std::vector<double>& x) {
@@ -123,7 +123,7 @@ struct Operands {
   Operand q = queries(), d_o = queries(), o = queries(), dq = queries();
   Operand k = keys(), v = keys(), dk = keys(), dv = keys();
   Memory cu_q{backend, (shape.sequences + 1) * 4}, cu_k{backend, (shape.sequences + 1) * 4};
-  Memory lse{backend, c.heads * shape.total_q * 4};
+  Memory lse{backend, c.heads* shape.total_q * 4};
   int64_t saved_bytes = backend.attention_saved_bytes(op.algorithm, shape, c.dtype);
   int64_t forward_bytes = backend.attention_workspace_bytes(op.algorithm, shape, c.dtype, false);
   int64_t backward_bytes = backend.attention_workspace_bytes(op.algorithm, shape, c.dtype, true);

@@ -51,7 +51,8 @@ double largest_error(const std::vector<double>& x, const std::vector<double>& y)
 std::string broken_rule(const char* what, const std::vector<double>& x,
                         const std::vector<double>& exact, const std::vector<double>& plain,
                         double factor, double epsilon, double floor = 0);
-/// Runs the case by each of the algorithms, where a GPU has the choice also with sums in any order; "" or a line for each result that breaks the rule.
+/// Runs the case by each of the algorithms, where a GPU has the choice also with sums in any order;
+/// "" or a line for each result that breaks the rule.
 std::string broken_rules(Backend& backend, const AttentionCase& c,
                          const std::vector<AttentionAlgorithm>& algorithms);
 
