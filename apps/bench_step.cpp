@@ -88,7 +88,7 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                op.bytes / op.seconds / 1e9, 100 * at_roof / op.seconds);
   }
   if (roof.flops > 0)
-    fmt::print("roof: {:.0f} TFLOP/s, {:.0f} GB/s\n", roof.flops * 1e-12, roof.bytes * 1e-9);
+    fmt::print("roof: {:.3g} TFLOP/s, {:.0f} GB/s\n", roof.flops * 1e-12, roof.bytes * 1e-9);
   else
     fmt::print("roof: {:.0f} GB/s, as a copy runs; the peak of products is not known\n",
                roof.bytes * 1e-9);
@@ -174,7 +174,7 @@ int run_bench(const BenchOptions& options) {
   if (profile) {
     constexpr int64_t kCopied = int64_t{256} << 20;
     Roof roof;
-    if (engine.dtype() == DType::bf16) roof.flops = device.peak_flops;  // which is of bf16
+    roof.flops = device.peak(engine.dtype());
     roof.bytes = 2.0 * kCopied / measure_copy(*real, kCopied).seconds;
     print_profile(profile->ops(), static_cast<int64_t>(timings.runs()), roof);
   }
