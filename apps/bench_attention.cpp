@@ -57,9 +57,8 @@ void time(Timings& timings, Backend& backend, const std::function<void()>& body)
   if (!backend.info().asynchronous) return timings.time(body);
   constexpr int kRuns = 10;
   timings.add(backend.seconds("attention", [&] {
-                for (int i = 0; i < kRuns; ++i) body();
-              }) /
-              kRuns);
+    for (int i = 0; i < kRuns; ++i) body();
+  }) / kRuns);
 }
 
 struct Row {
@@ -222,7 +221,8 @@ Verb verb_bench_attention() {
             options.value(s->kv_heads, "--kv-heads", "Key-value heads; as many as heads if 0");
             options.value(s->seq, "--seq", "Length of a sequence");
             options.value(s->head_dim, "--head-dim", "Elements of a head");
-            options.flag(s->causal, "--causal", "No query sees later keys (the default); or --causal=false");
+            options.flag(s->causal, "--causal",
+                         "No query sees later keys (the default); or --causal=false");
             options.flag(s->any_order, "--any-order",
                          "Let a GPU's backward add in any order: other bits in every run");
             options.value(s->dropout, "--dropout", "Probability to drop a score");

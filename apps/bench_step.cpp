@@ -167,9 +167,10 @@ int run_bench(const BenchOptions& options) {
     line("parameters",
          fmt::format("{:.2f} M", static_cast<double>(engine.plan().parameters) / 1e6));
     line("planned", format_bytes(engine.plan().bytes));
-    line("peak", fmt::format("{}  ({})", format_bytes(peak),
-                             own_memory ? "of the GPU: the plan, and what the backend takes beside it"
-                                        : "resident, over the start"));
+    line("peak",
+         fmt::format("{}  ({})", format_bytes(peak),
+                     own_memory ? "of the GPU: the plan, and what the backend takes beside it"
+                                : "resident, over the start"));
   }
   if (profile) {
     constexpr int64_t kCopied = int64_t{256} << 20;

@@ -25,7 +25,9 @@ class Timings {
   explicit Timings(bool watch_threads = true) : watch_threads_(watch_threads) {}
 
   /// Times body(), which runs `repeats` times what is measured.
-  void time(const std::function<void()>& body, int64_t repeats = 1) { begin(), body(), end(repeats); }
+  void time(const std::function<void()>& body, int64_t repeats = 1) {
+    begin(), body(), end(repeats);
+  }
   void begin();
   void end(int64_t repeats = 1);
   /// A run that something else has timed.

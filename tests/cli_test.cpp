@@ -284,7 +284,8 @@ TEST_F(CommandLine, BenchmarksEndAndSayWhatTheyMeasured) {
   has(strobe(small + " --causal=false"), "\"causal\": false");
   has(strobe(small), "\"causal\": true");
   const auto begin = std::chrono::steady_clock::now();
-  has(strobe("bench ops --channels 64 --tokens 64 --vocab 512 --parameters 1000 --threads 1 --json"),
+  has(strobe(
+          "bench ops --channels 64 --tokens 64 --vocab 512 --parameters 1000 --threads 1 --json"),
       "\"busy\": ");
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
   EXPECT_LT(passed.count(), 60);
@@ -292,7 +293,8 @@ TEST_F(CommandLine, BenchmarksEndAndSayWhatTheyMeasured) {
 
 TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
   for (const char* arguments :
-       {"eval run --json", "data info data", "generate run --max-new-tokens 2", "train --keys", "train tiny.toml --dry-run", "--help"}) {
+       {"eval run --json", "data info data", "generate run --max-new-tokens 2", "train --keys",
+        "train tiny.toml --dry-run", "--help"}) {
     SCOPED_TRACE(arguments);
     const Result full = strobe(std::string(arguments) + " >/dev/full");
     EXPECT_EQ(full.status, 1);
@@ -339,9 +341,9 @@ TEST_F(CommandLine, TrainsResumesEvaluatesGeneratesAndMeasures) {
     EXPECT_NE(log.find(fmt::format("\"{}\": ", key)), std::string::npos) << key;
   expect_keys("eval happy --json",
               {"split", "tokens", "loss", "token_perplexity", "word_perplexity", "bits_per_byte"});
-  expect_keys(
-      "bench step tiny.toml --steps 1 --json",
-      {"step_ms", "tokens_per_second", "gflops", "busy", "parameters", "planned_bytes", "peak_bytes"});
+  expect_keys("bench step tiny.toml --steps 1 --json",
+              {"step_ms", "tokens_per_second", "gflops", "busy", "parameters", "planned_bytes",
+               "peak_bytes"});
   const Result text = strobe("generate happy --prompt 'the river' --max-new-tokens 5 --seed 3");
   EXPECT_EQ(text.status, 0) << text.error;
   EXPECT_TRUE(text.out.starts_with("the river")) << text.out;

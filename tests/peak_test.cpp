@@ -1,4 +1,5 @@
-// The measured peak of multiply-adds: on every instruction set, and never below what a product does.
+// The measured peak of multiply-adds: on every instruction set, and never below what a product
+// does.
 #include "strobe/cpu/peak.h"
 
 #include <gtest/gtest.h>

@@ -304,11 +304,11 @@ TEST(Sampler, HandsOutWellFormedTextOnly) {
   using Texts = std::vector<std::string>;
   const std::string euro = "\xE2\x82\xAC", unknown = "\xEF\xBF\xBD";
   EXPECT_EQ(fed({"a\xE2", "\x82", "\xAC", "b"}), (Texts{"a", "", euro, "b", ""}));
-  EXPECT_EQ(fed({"a\x82", "b"}), (Texts{"a" + unknown, "b", ""}));            // a lone continuation
-  EXPECT_EQ(fed({"\xE2", "b"}), (Texts{"", unknown + "b", ""}));              // never completed
-  EXPECT_EQ(fed({"\xF0\x9F\x98"}), (Texts{"", unknown}));                     // half, at the end
-  EXPECT_EQ(fed({"\xC0", "\xFF"}), (Texts{unknown, unknown, ""}));            // begin no character
-  EXPECT_EQ(fed({"\xE0\x80"}), (Texts{unknown + unknown, ""}));              // overlong
+  EXPECT_EQ(fed({"a\x82", "b"}), (Texts{"a" + unknown, "b", ""}));  // a lone continuation
+  EXPECT_EQ(fed({"\xE2", "b"}), (Texts{"", unknown + "b", ""}));    // never completed
+  EXPECT_EQ(fed({"\xF0\x9F\x98"}), (Texts{"", unknown}));           // half, at the end
+  EXPECT_EQ(fed({"\xC0", "\xFF"}), (Texts{unknown, unknown, ""}));  // begin no character
+  EXPECT_EQ(fed({"\xE0\x80"}), (Texts{unknown + unknown, ""}));     // overlong
   EXPECT_EQ(fed({euro + "\xED\xA0"}), (Texts{euro + unknown + unknown, ""}));  // a surrogate
 }
 

@@ -143,7 +143,8 @@ void check_type(const TomlEntry& entry, const Field& field, const std::string& o
     fail("config: {} is a string, \"{}\" ({}); it takes {}, without quotes", entry.path, value,
          origin, field.type);
   if (!entry.text && field.type == "text")
-    fail("config: {} is not a string: {} ({}); it takes text, in quotes", entry.path, value, origin);
+    fail("config: {} is not a string: {} ({}); it takes text, in quotes", entry.path, value,
+         origin);
 }
 
 }  // namespace

@@ -62,8 +62,8 @@ struct DatasetOrigin {
   bool verified = false;     // dataset.json has a checksum, and it is right
 };
 
-/// The text of a dataset.json with the value of its last key, "checksum", which has 16 digits, set to
-/// the checksum (XXH3-64) of the text with sixteen zeros there. Without such a key: the text.
+/// The text of a dataset.json with the value of its last key, "checksum", which has 16 digits, set
+/// to the checksum (XXH3-64) of the text with sixteen zeros there. Without such a key: the text.
 std::string with_own_checksum(std::string json);
 
 class Dataset {

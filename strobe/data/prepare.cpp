@@ -108,7 +108,8 @@ class Splits {
     return place < valid_ ? "valid" : place < valid_ + test_ ? "test" : "train";
   }
 
-  /// By position: a split, and the byte of the whole text after which its last line or document ends.
+  /// By position: a split, and the byte of the whole text after which its last line or document
+  /// ends.
   struct Range {
     std::string split;
     int64_t end;
@@ -212,7 +213,8 @@ class BatchReader {
     const int64_t to_end = splits_.ranges()[range_].end - position_;
     position_ += size;
     if (to_end > size) return;
-    const size_t line = piece.text.find('\n', static_cast<size_t>(std::max<int64_t>(to_end - 1, 0)));
+    const size_t line =
+        piece.text.find('\n', static_cast<size_t>(std::max<int64_t>(to_end - 1, 0)));
     if (line == piece.text.npos && !piece.last) return;
     ++range_;
     inside_ = false;
@@ -358,9 +360,10 @@ void write_description(const PrepareOptions& options, const Tokenizer& tokenizer
                               {"words", split.words},
                               {"shards", split.shards}});
   json["checksum"] = std::string(16, '0');
-  write_file("data prepare", file,
-             with_own_checksum(
-                 json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"));
+  write_file(
+      "data prepare", file,
+      with_own_checksum(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                        "\n"));
 }
 
 }  // namespace
@@ -408,7 +411,8 @@ PrepareResult prepare(const PrepareOptions& options,
   result.splits = tokenise(work, files, splits, *tokenizer, folder.path(), result.invalid_utf8);
   check_official_words(options, result.splits);
   tokenizer->save(folder.path() + "/tokenizer.json");
-  write_description(options, *tokenizer, result, splits.description(), folder.path() + "/dataset.json");
+  write_description(options, *tokenizer, result, splits.description(),
+                    folder.path() + "/dataset.json");
   if (!spooled.empty()) fs::remove(spooled);
   folder.become(base);
   return result;
