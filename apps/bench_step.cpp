@@ -1,14 +1,17 @@
 // strobe bench step: the time of a training step, on synthetic tokens.
 #include <algorithm>
-#include <chrono>
+#include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
 #include "apps/measure.h"
+#include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
+#include "strobe/data/tokenizer.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
 #include "strobe/train/engine.h"
@@ -20,12 +23,26 @@ namespace {
 struct BenchOptions {
   std::string recipe;
   std::vector<std::string> overrides;
-  int64_t steps = 5, vocab = 50257;
+  int64_t steps = 5, vocab = 0;
   bool json = false, profile = false;
 };
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+struct Vocabulary {
+  int64_t entries;
+  std::string origin;
+};
+
+// The recipe's own, or the one that a run of it would take from its dataset.
+Vocabulary vocabulary_of(const BenchOptions& options, const Config& config) {
+  constexpr int64_t kGpt2 = 50257;
+  if (options.vocab < 0) fail("bench step: --vocab {} is negative", options.vocab);
+  if (options.vocab > 0) return {options.vocab, "--vocab"};
+  if (config.model.vocab != 0) return {config.model.vocab, "model.vocab"};
+  const std::string file = config.data.path + "/tokenizer.json";
+  if (config.data.path.empty()) return {kGpt2, "GPT-2's, since the recipe names no data"};
+  if (!std::filesystem::exists(file))
+    return {kGpt2, fmt::format("GPT-2's, since there is no dataset {}", config.data.path)};
+  return {Tokenizer::load(file).vocab_size(), "of " + config.data.path};
 }
 
 int64_t status_kilobytes(const std::string& key) {
@@ -71,7 +88,7 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                op.bytes / op.seconds / 1e9, 100 * at_roof / op.seconds);
   }
   if (roof.flops > 0)
-    fmt::print("roof: {:.0f} TFLOP/s, {:.0f} GB/s\n", roof.flops * 1e-12, roof.bytes * 1e-9);
+    fmt::print("roof: {:.3g} TFLOP/s, {:.0f} GB/s\n", roof.flops * 1e-12, roof.bytes * 1e-9);
   else
     fmt::print("roof: {:.0f} GB/s, as a copy runs; the peak of products is not known\n",
                roof.bytes * 1e-9);
@@ -80,7 +97,7 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
 int run_bench(const BenchOptions& options) {
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
-  const int64_t vocab = config.model.vocab != 0 ? config.model.vocab : options.vocab;
+  const auto [vocab, vocab_origin] = vocabulary_of(options, config);
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
@@ -102,22 +119,24 @@ int run_bench(const BenchOptions& options) {
   // one before it are read. The time of a step is from one completion to the next.
   const bool overlap = !profile && engine.ops().info().asynchronous;
   const int64_t warmup = overlap ? 4 : 2;  // a GPU records the step in the second
-  std::vector<double> seconds;
-  double last = now();
-  for (int64_t i = 0; i < warmup + options.steps + overlap; ++i) {
+  Timings timings(/*watch_threads=*/!overlap);
+  const auto missing = [&] {
+    const auto runs = static_cast<int64_t>(timings.runs());
+    return static_cast<int64_t>(timings.clean_runs()) < options.steps && runs < 4 * options.steps;
+  };
+  for (int64_t i = 0; i < warmup + overlap || missing(); ++i) {
     StepInput input;
     input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
     if (i == warmup && profile) profile->reset();
     engine.start_step(input, batches);
     if (overlap && i == 0) continue;
     engine.finish_step();
-    const double end = now();
-    if (i >= warmup + overlap) seconds.push_back(end - last);
-    last = end;
+    if (i >= warmup + overlap) timings.end();
+    timings.begin();
   }
   if (overlap) engine.finish_step();
-  std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
-  const double step = seconds[seconds.size() / 2];
+  const Measured measured = timings.result();
+  const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
   const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
                                             config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
@@ -125,28 +144,40 @@ int run_bench(const BenchOptions& options) {
   const bool own_memory = device.memory_bytes > 0;
   const int64_t peak = own_memory ? engine.plan().bytes + device.fixed_bytes
                                   : status_kilobytes("VmHWM:") * 1024 - resident_before;
-  if (options.json)
+  if (options.json) {
     fmt::print(
-        R"({{"step_ms": {:.3f}, "tokens_per_second": {:.1f}, "gflops": {:.1f}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
+        R"({{"step_ms": {}, "tokens_per_second": {}, "gflops": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
         "\n",
-        step * 1e3, tokens / step, flops / step / 1e9, engine.plan().parameters,
-        engine.plan().bytes, peak);
-  else
-    fmt::print(
-        "step         {:.2f} ms (median of {})\ntokens/s     {:.0f}\nGFLOP/s      {:.1f}  (6 N + 6 "
-        "L C T a token)\n"
-        "parameters   {:.1f} M\nplanned      {}\npeak         {}  ({})\n",
-        step * 1e3, options.steps, tokens / step, flops / step / 1e9,
-        static_cast<double>(engine.plan().parameters) / 1e6, format_bytes(engine.plan().bytes),
-        format_bytes(peak),
-        own_memory ? "of the GPU: the plan, and what the backend takes beside it"
-                   : "resident, over the start");
+        json_cell(step * 1e3), json_cell(tokens / step), json_cell(flops / step / 1e9),
+        measured.busy, vocab, engine.plan().parameters, engine.plan().bytes, peak);
+  } else {
+    const auto line = [](const char* name, const std::string& value) {
+      fmt::print("{:<12} {}\n", name, value);
+    };
+    if (measured.busy) {
+      line("busy", fmt::format("the step could not be timed (in {} steps threads waited for a "
+                               "core {:.0f} % of the time); run it again when the machine is calm",
+                               timings.runs(), 100 * measured.waited));
+    } else {
+      line("step", fmt::format("{:.2f} ms (median of {})", step * 1e3, timings.clean_runs()));
+      line("tokens/s", fmt::format("{:.0f}", tokens / step));
+      line("GFLOP/s", fmt::format("{:.1f}  (6 N + 6 L C T a token)", flops / step / 1e9));
+    }
+    line("vocabulary", fmt::format("{}  ({})", vocab, vocab_origin));
+    line("parameters",
+         fmt::format("{:.2f} M", static_cast<double>(engine.plan().parameters) / 1e6));
+    line("planned", format_bytes(engine.plan().bytes));
+    line("peak",
+         fmt::format("{}  ({})", format_bytes(peak),
+                     own_memory ? "of the GPU: the plan, and what the backend takes beside it"
+                                : "resident, over the start"));
+  }
   if (profile) {
     constexpr int64_t kCopied = int64_t{256} << 20;
     Roof roof;
-    if (engine.dtype() == DType::bf16) roof.flops = device.peak_flops;  // which is of bf16
+    roof.flops = device.peak(engine.dtype());
     roof.bytes = 2.0 * kCopied / measure_copy(*real, kCopied).seconds;
-    print_profile(profile->ops(), options.steps, roof);
+    print_profile(profile->ops(), static_cast<int64_t>(timings.runs()), roof);
   }
   return 0;
 }
@@ -160,7 +191,7 @@ Verb verb_bench_step() {
             options.value(o->recipe, "recipe", "recipe file (TOML)", Options::required);
             options.values(o->overrides, "overrides", "key=value");
             options.value(o->steps, "--steps", "steps to time, after two to warm up");
-            options.value(o->vocab, "--vocab", "vocabulary, where the recipe takes the dataset's");
+            options.value(o->vocab, "--vocab", "vocabulary; 0: the recipe's, else its dataset's");
             options.flag(o->json, "--json", "print one JSON object");
             options.flag(o->profile, "--profile", "also the time of each op");
             return [o] { return run_bench(*o); };

@@ -29,7 +29,9 @@ void print_origin(const Dataset& dataset) {
                                 origin.tokenizer.empty() ? "" : ", ", dataset.vocab()));
   if (origin.invalid_utf8 > 0)
     line("ill-formed", fmt::format("{} sequences of UTF-8 read as U+FFFD", origin.invalid_utf8));
-  line("hash", fmt::format("{:016x}; every checksum verified", dataset.hash()));
+  line("hash",
+       fmt::format("{:016x}; every checksum verified{}", dataset.hash(),
+                   origin.verified ? "" : ", but dataset.json, of an older strobe, has none"));
   fmt::print("\n");
 }
 

@@ -74,6 +74,10 @@ int run_prepare(const DataOptions& o) {
     fmt::print(stderr, "strobe: skipped {} file{} of no known kind or split: {}{}\n",
                result.skipped.size(), result.skipped.size() == 1 ? "" : "s", result.skipped.front(),
                result.skipped.size() > 1 ? ", ..." : "");
+  if (result.cut_by_position)
+    fmt::print(stderr,
+               "strobe: too few documents to draw a split of each from: the text was cut by "
+               "position, at line ends, in the order train, valid, test\n");
   if (result.invalid_utf8 > 0)
     fmt::print(stderr, "strobe: {} ill-formed UTF-8 sequences were read as U+FFFD\n",
                result.invalid_utf8);

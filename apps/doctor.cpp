@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -147,7 +148,7 @@ void advise_on_gpu(Report& report, const DeviceInfo& info) {
 
 void advise(Report& report, const DeviceInfo& info) {
   advise_on_gpu(report, info);
-  const std::string build = STROBE_BUILD_TYPE, sanitizers = STROBE_SANITIZE;
+  const std::string_view build = STROBE_BUILD_TYPE, sanitizers = STROBE_SANITIZE;
   if (build != "Release" && build != "RelWithDebInfo")
     report.advice.push_back(fmt::format(
         "this is a {} build, several times slower; build with -DCMAKE_BUILD_TYPE=Release", build));

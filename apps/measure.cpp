@@ -32,50 +32,78 @@ double now() {
 
 constexpr double kDisturbed = 0.03;  // a run that waited more than this share of its time
 
+// Runs in one timing: enough that reading the clock (or the host's part, on a device) is nothing
+// beside them.
+int64_t repeats_of(double once, double shortest, double most) {
+  return static_cast<int64_t>(std::clamp(std::ceil(shortest / std::max(once, 1e-7)), 1.0, most));
+}
+
 // Several runs in one timing, so that the device never waits for the host between its ops.
 Measured measure_on_device(Backend& backend, const std::function<void()>& body, double least) {
-  constexpr double kShortest = 2e-3;  // seconds of one timing
   constexpr size_t kFewest = 5;
-  const double once = backend.seconds("warm up", body);
-  const auto repeats =
-      static_cast<int>(std::clamp(std::ceil(kShortest / std::max(once, 1e-6)), 1.0, 1000.0));
+  const int64_t repeats = repeats_of(backend.seconds("warm up", body), 2e-3, 1000);
   std::vector<double> runs;
   for (double total = 0; total < least || runs.size() < kFewest;) {
     const double took = backend.seconds("measured", [&] {
-      for (int i = 0; i < repeats; ++i) body();
+      for (int64_t i = 0; i < repeats; ++i) body();
     });
     total += took;
-    runs.push_back(took / repeats);
+    runs.push_back(took / static_cast<double>(repeats));
   }
   std::sort(runs.begin(), runs.end());
   Measured result;
-  result.seconds = runs[runs.size() / 2];
+  result.seconds = result.median = runs[runs.size() / 2];
   result.busy = result.seconds > 2 * runs.front();
   return result;
 }
 
 }  // namespace
 
+void Timings::begin() {
+  waited_before_ = watch_threads_ ? waited() : 0;
+  begun_ = now();
+}
+
+void Timings::end(int64_t repeats) {
+  const double took = now() - begun_;
+  record(took, (watch_threads_ ? waited() : 0) - waited_before_, repeats);
+}
+
+void Timings::record(double took, double waited, int64_t repeats) {
+  seconds_ += took, waited_ += waited;
+  all_.push_back(took / static_cast<double>(repeats));
+  if (waited > kDisturbed * took) return;
+  clean_.push_back(all_.back()), clean_seconds_ += took;
+}
+
+Measured Timings::result() const {
+  Measured result;
+  result.busy = clean_.empty();
+  std::vector<double> runs = clean_.empty() ? all_ : clean_;
+  if (runs.empty()) return result;
+  std::sort(runs.begin(), runs.end());
+  result.seconds = runs.front(), result.median = runs[runs.size() / 2];
+  result.waited = waited_ / seconds_;
+  result.busy = result.busy || result.median > 2 * result.seconds;
+  return result;
+}
+
 Measured measure(Backend& backend, const std::function<void()>& body, double least) {
   body();
   if (backend.info().asynchronous) return measure_on_device(backend, body, least);
-  std::vector<double> clean, all;
-  double clean_time = 0, total = 0, total_waited = 0;
-  while ((clean_time < least || clean.size() < 3) && (total < 4 * least || all.size() < 5)) {
-    const double waited_before = waited(), begin = now();
-    body();
-    const double took = now() - begin, wait = waited() - waited_before;
-    all.push_back(took);
-    total += took, total_waited += wait;
-    if (wait <= kDisturbed * took) clean.push_back(took), clean_time += took;
-  }
-  Measured result;
-  result.waited = total_waited / total;
-  std::vector<double>& runs = clean.empty() ? all : clean;
-  std::sort(runs.begin(), runs.end());
-  result.seconds = runs.front();
-  result.busy = clean.empty() || runs[runs.size() / 2] > 2 * runs.front();
-  return result;
+  // Asking the kernel what was waited takes a tenth of a millisecond, so short runs share a timing.
+  const double begin = now();
+  body();
+  const int64_t repeats = repeats_of(now() - begin, 5e-3, 1e6);
+  Timings timings;
+  while ((timings.clean_seconds() < least || timings.clean_runs() < 3) &&
+         (timings.seconds() < 4 * least || timings.runs() < 5))
+    timings.time(
+        [&] {
+          for (int64_t i = 0; i < repeats; ++i) body();
+        },
+        repeats);
+  return timings.result();
 }
 
 Buffer::Buffer(Backend& backend, DType dtype, std::initializer_list<int64_t> shape)

@@ -44,7 +44,11 @@ std::string describe(const CLI::ParseError& error, CLI::App& app, const std::str
   if (!names.empty()) {
     if (word.empty()) return fmt::format("no verb given; known are {}", fmt::join(names, ", "));
     const bool option = word.starts_with('-');
-    const std::string meant = option ? "" : nearest(word, names.data(), names.size());
+    if (option) {
+      names.clear();
+      for (const CLI::Option* known : app.get_options()) names.push_back(known->get_name());
+    }
+    const std::string meant = nearest(word, names.data(), names.size());
     const std::string hint = meant.empty() ? fmt::format("known are {}", fmt::join(names, ", "))
                                            : fmt::format("did you mean '{}'?", meant);
     return fmt::format("no {} is named '{}'; {}", option ? "option" : "verb", word, hint);

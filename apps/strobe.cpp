@@ -1,9 +1,11 @@
 // The command line: one line a verb.
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 
 #include "apps/options.h"
@@ -31,6 +33,16 @@ void wait_briefly(char** argv) {
   ::execv("/proc/self/exe", argv);  // where that cannot be, things are slower and not wrong
 }
 
+// What was printed may still wait in a buffer: the status must not say that all went well before
+// it has arrived. Returns the status to exit with.
+int finish_output(int status) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
+  fmt::print(stderr, "strobe: the standard output could not be written{}{}\n", errno ? ": " : "",
+             errno ? std::strerror(errno) : "");
+  return status != 0 ? status : 1;
+}
+
 }  // namespace
 
 bool stop_requested() { return stop != 0; }
@@ -45,17 +57,18 @@ void catch_stop_signals() {
 int main(int argc, char** argv) {
   using namespace strobe;
   wait_briefly(argv);
+  int status = 1;
   try {
-    return run_verbs(argc, argv, all_verbs(),
-                     "Trains GPT-2 on its own FlashAttention kernels and finds out which training "
-                     "recipe is worth using.",
-                     "strobe " STROBE_VERSION);
+    status = run_verbs(argc, argv, all_verbs(),
+                       "Trains GPT-2 on its own FlashAttention kernels and finds out which "
+                       "training recipe is worth using.",
+                       "strobe " STROBE_VERSION);
   } catch (const Error& error) {
     fmt::print(stderr, "strobe: {}\n", error.what());
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "strobe: out of memory\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "strobe: internal error: {}\n", error.what());
+    if (!std::ferror(stdout)) fmt::print(stderr, "strobe: internal error: {}\n", error.what());
   }
-  return 1;
+  return finish_output(status);
 }

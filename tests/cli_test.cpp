@@ -51,6 +51,9 @@ micro_batch = 2
 )";
     std::ofstream(at("unclosed.toml")) << "[model\nlayers = 1\n";
     std::ofstream(at("list.toml")) << "optimizer.lr = [1, 2]\n";
+    std::ofstream(at("empty.toml")).flush();
+    std::ofstream(at("quoted.toml")) << "model.layers = \"3\"\n";
+    std::ofstream(at("unquoted.toml")) << "name = 3\n";
     std::ofstream(at("empty.txt")) << " \n";
     std::ofstream(at("text.txt")) << "The river ran by the mill.\n";
     ASSERT_EQ(strobe("train tiny.toml --run run").status, 0);
@@ -91,7 +94,7 @@ micro_batch = 2
     const pid_t child = ::fork();
     if (child != 0) return child;
     const std::string command =
-        fmt::format("cd '{}' && exec '{}' {} >out.log 2>error.log </dev/null", folder_->path(),
+        fmt::format("cd '{}' && exec >out.log 2>error.log </dev/null '{}' {}", folder_->path(),
                     STROBE_BINARY, arguments);
     ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
     ::_exit(127);
@@ -141,7 +144,11 @@ TEST_F(CommandLine, RefusesMistypedVerbsAndOptions) {
       {"frobnicate", "known are train, resume"},
       {"tokenizer", "tokenizer: no verb given; known are train, encode, decode"},
       {"tokenizer encod", "did you mean 'encode'?"},
-      {"--josn", "no option is named '--josn'"},
+      {"--josn", "no option is named '--josn'; known are --version, --help"},
+      {"--hlep", "did you mean '--help'?"},
+      {"tokenizer --bogus", "tokenizer: no option is named '--bogus'; known are --help"},
+      {"bench attention --causal=maybe --seq 8", "--causal"},
+      {"bench attention --causal false --seq 8", "'false' was not expected"},
       {"train", "no recipe given"},
       {"train tiny.toml --rnu x", "did you mean '--run'?"},
       {"resume", "run is required"},
@@ -160,6 +167,9 @@ TEST_F(CommandLine, RefusesWrongConfigurations) {
       {"data", "cannot read data"},
       {"unclosed.toml", "unclosed.toml:1"},
       {"list.toml", "it takes one value"},
+      {"empty.toml", "data.path is not set"},
+      {"quoted.toml", "model.layers is a string, \"3\" (quoted.toml:1); it takes integer"},
+      {"unquoted.toml", "name is not a string: 3"},
       {"tiny.toml lr", "write key=value"},
       {"tiny.toml optimiser.lr=1", "did you mean 'optimizer.lr'?"},
       {"tiny.toml learning_rate=1", "did you mean 'optimizer.lr'?"},
@@ -311,6 +321,39 @@ TEST_F(CommandLine, RefusesWrongRuns) {
   EXPECT_NE((result.out + result.error).find("is damaged"), std::string::npos) << result.error;
 }
 
+TEST_F(CommandLine, BenchmarksEndAndSayWhatTheyMeasured) {
+  const auto has = [](const Result& result, const std::string& part) {
+    EXPECT_EQ(result.status, 0) << result.error;
+    EXPECT_NE(result.out.find(part), std::string::npos) << part << " is not in " << result.out;
+  };
+  has(strobe("bench step tiny.toml --steps 1 --json"), "\"vocab\": 270,");  // the dataset's
+  has(strobe("bench step tiny.toml --steps 1 data.path=nosuch"), "there is no dataset nosuch");
+  has(strobe("bench step tiny.toml --steps 1 --vocab 300"), "300  (--vocab)");
+  const std::string small = "bench attention --heads 1 --seq 16 --repeats 2 --threads 1 --json";
+  has(strobe(small), "\"busy\": ");
+  has(strobe(small + " --causal=false"), "\"causal\": false");
+  has(strobe(small), "\"causal\": true");
+  const auto begin = std::chrono::steady_clock::now();
+  has(strobe(
+          "bench ops --channels 64 --tokens 64 --vocab 512 --parameters 1000 --threads 1 --json"),
+      "\"busy\": ");
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_LT(passed.count(), 60);
+}
+
+TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
+  for (const char* arguments :
+       {"eval run --json", "data info data", "generate run --max-new-tokens 2", "train --keys",
+        "train tiny.toml --dry-run", "--help"}) {
+    SCOPED_TRACE(arguments);
+    const Result full = strobe(std::string(arguments) + " >/dev/full");
+    EXPECT_EQ(full.status, 1);
+    EXPECT_NE(full.error.find("standard output could not be written"), std::string::npos)
+        << full.error;
+    EXPECT_EQ(std::ranges::count(full.error, '\n'), 1) << full.error;
+  }
+}
+
 TEST_F(CommandLine, OneProcessAtATimeAndCtrlCSaves) {
   const pid_t first = start("train tiny.toml train.steps=1000000000 --run long");
   for (int i = 0; i < 200 && !fs::exists(at("long/events.jsonl")); ++i)
@@ -348,9 +391,9 @@ TEST_F(CommandLine, TrainsResumesEvaluatesGeneratesAndMeasures) {
     EXPECT_NE(log.find(fmt::format("\"{}\": ", key)), std::string::npos) << key;
   expect_keys("eval happy --json",
               {"split", "tokens", "loss", "token_perplexity", "word_perplexity", "bits_per_byte"});
-  expect_keys(
-      "bench step tiny.toml --steps 1 --json",
-      {"step_ms", "tokens_per_second", "gflops", "parameters", "planned_bytes", "peak_bytes"});
+  expect_keys("bench step tiny.toml --steps 1 --json",
+              {"step_ms", "tokens_per_second", "gflops", "busy", "parameters", "planned_bytes",
+               "peak_bytes"});
   const Result text = strobe("generate happy --prompt 'the river' --max-new-tokens 5 --seed 3");
   EXPECT_EQ(text.status, 0) << text.error;
   EXPECT_TRUE(text.out.starts_with("the river")) << text.out;

@@ -336,6 +336,43 @@ TEST(Prepare, KeepsTheSplitsThatFilesName) {
   EXPECT_EQ(dataset.split("valid").documents, 1);
 }
 
+// A book: one document. What goes to which split, and that nothing is lost or cut inside a line.
+TEST(Prepare, CutsTooFewDocumentsByPosition) {
+  const auto lines = [](int64_t count) {
+    std::string out;
+    for (int64_t i = 0; i < count; ++i)
+      out += fmt::format("line {} of the book, which has no titles\n", i);
+    return out;
+  };
+  // Within one piece; in several of a megabyte, two of which a boundary may share; with documents.
+  const std::string texts[] = {lines(400), lines(60000), article(1) + article(2) + lines(300)};
+  for (const std::string& text : texts) {
+    Prepared p(text);
+    EXPECT_TRUE(prepare(p.options).cut_by_position);
+    const Dataset dataset = Dataset::open(p.options.out);
+    const Tokenizer tokenizer = Tokenizer::load(dataset.tokenizer_file());
+    std::string joined;
+    for (const char* split : {"train", "valid", "test"}) {
+      std::vector<int32_t> tokens = tokens_of(dataset, split);
+      EXPECT_EQ(tokens.back(), dataset.end_of_text());
+      std::erase(tokens, dataset.end_of_text());
+      const std::string part = tokenizer.decode(tokens);
+      EXPECT_EQ(part.back(), '\n');
+      const double share = split == std::string("train") ? 0.8 : 0.1;
+      EXPECT_NEAR(static_cast<double>(part.size()), share * static_cast<double>(text.size()), 120);
+      joined += part;
+    }
+    EXPECT_EQ(joined, text);
+  }
+  Prepared lines_of_json("{\"text\": \"a b c\"}\n{\"text\": \"d e f\"}\n{\"text\": \"g h i\"}\n",
+                         "text.jsonl");
+  lines_of_json.options.tokenizer = "train:257", lines_of_json.options.valid = 0.3;
+  lines_of_json.options.test = 0.3;
+  EXPECT_EQ(prepare(lines_of_json.options).splits.size(), 3u);
+  Prepared enough(articles(200));
+  EXPECT_FALSE(prepare(enough.options).cut_by_position);
+}
+
 TEST(Prepare, CountsIllFormedUtf8) {
   Prepared p(articles(50) +
              "= Bad =\n\na\xff\xfe"
@@ -364,7 +401,7 @@ TEST(Prepare, RefusesBadInput) {
   const Prepared p(articles(40));
   const std::string in = p.folder.path() + "/";
   write(in + "empty.txt", " \n\n");
-  write(in + "one.txt", article(1) + "One document, and no other.");
+  write(in + "one.txt", "One document of one line, and no other.\n");
   write(in + "list.jsonl", "{\"text\": \"x\"}\n[1, 2]\n");
   write(in + "number.jsonl", "{\"text\": 3, \"title\": \"x\"}\n");
   write(in + "folder/picture.png", "x");
@@ -457,6 +494,9 @@ TEST(Dataset, RefusesDamage) {
       {documents, read(other.options.out + documents), "another vocabulary"},
       {"/tokenizer.json", read(other.options.out + "/tokenizer.json"), "another vocabulary"},
       {"/dataset.json", "[]", "damaged"},
+      {"/dataset.json", flip(j, j.find("\"words\": ") + 9), "checksum"},
+      {"/dataset.json", flip(j, j.find("\"bytes\": ") + 9), "checksum"},
+      {"/dataset.json", flip(j, j.rfind("\"checksum\": ") + 13), "checksum"},
       {"/dataset.json", j.substr(0, j.size() / 2), "damaged"},
       {"/dataset.json",
        R"({"splits": [{"name": "../x", "tokens": 1, "documents": 1, "bytes": 1, "words": 1, "shards": []}]})",

@@ -1,10 +1,12 @@
 #include "strobe/core/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "strobe/core/error.h"
 #include "strobe/core/files.h"
@@ -34,6 +36,27 @@ TEST(File, ReadsWhatItWrote) {
     EXPECT_EQ(read_file("test", folder + "a", 3000000), text);
     EXPECT_EQ(files_in(folder), 1);
   }
+}
+
+TEST(File, WritesToWhatIsNoFileAndThroughLinks) {
+  const std::string folder = test_folder();
+  ASSERT_EQ(::mkfifo((folder + "pipe").c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] { read = read_file("test", folder + "pipe", 100); });
+  write_file("test", folder + "pipe", "text");
+  reader.join();
+  EXPECT_EQ(read, "text");
+  EXPECT_TRUE(fs::is_fifo(folder + "pipe"));
+  write_file("test", "/dev/null", "text");
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_THROW(write_file("test", "/dev/full", "text"), Error);
+
+  write_file("test", folder + "a", "before");
+  fs::create_symlink("a", folder + "link");
+  write_file("test", folder + "link", "after");
+  EXPECT_TRUE(fs::is_symlink(folder + "link"));
+  EXPECT_EQ(read_file("test", folder + "a", 100), "after");
+  EXPECT_EQ(files_in(folder), 3);
 }
 
 TEST(FileWriter, PastTheCacheOrNotWritesTheSame) {

@@ -136,6 +136,17 @@ Field& find_field(std::vector<Field>& fields, std::string_view path, const std::
                      : fmt::format("; did you mean '{}'?", meant));
 }
 
+// TOML tells "3" from 3; a length may be either ("5 %", 100), and "auto" stands for any value.
+void check_type(const TomlEntry& entry, const Field& field, const std::string& origin) {
+  const std::string& value = entry.values[0];
+  if (entry.text && !field.text && value != "auto")
+    fail("config: {} is a string, \"{}\" ({}); it takes {}, without quotes", entry.path, value,
+         origin, field.type);
+  if (!entry.text && field.type == "text")
+    fail("config: {} is not a string: {} ({}); it takes text, in quotes", entry.path, value,
+         origin);
+}
+
 }  // namespace
 
 std::string suggest_key(std::string_view path) {
@@ -172,6 +183,7 @@ LoadedConfig load_config(const std::string& file, const std::vector<std::string>
     for (const TomlEntry& entry : read_toml(file)) {
       const std::string origin = fmt::format("{}:{}", file, entry.line);
       if (entry.array) fail("config: {} is a list ({}); it takes one value", entry.path, origin);
+      check_type(entry, find_field(fields, entry.path, origin), origin);
       assignments.push_back({entry.path, entry.values[0], origin, 0});
     }
   for (const std::string& text : overrides) {

@@ -1,14 +1,13 @@
 #include "strobe/config/toml.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
 #include "strobe/core/error.h"
+#include "strobe/core/file.h"
 
 namespace strobe {
 
@@ -30,7 +29,11 @@ void flatten(const toml::table& table, const std::string& prefix, const std::str
       flatten(*inner, path + ".", origin, out);
       continue;
     }
-    TomlEntry entry{path, {}, node.is_array(), static_cast<int>(node.source().begin.line)};
+    TomlEntry entry{.path = path,
+                    .values = {},
+                    .array = node.is_array(),
+                    .text = node.is_string(),
+                    .line = static_cast<int>(node.source().begin.line)};
     if (const auto* array = node.as_array())
       for (const auto& element : *array) entry.values.push_back(scalar_text(element, origin));
     else
@@ -55,10 +58,8 @@ std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& orig
 }
 
 std::vector<TomlEntry> read_toml(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  if (!stream || !(text << stream.rdbuf())) fail("config: cannot read {}; a recipe is a TOML file, such as those in recipes/", file);
-  return parse_toml(text.str(), file);
+  constexpr int64_t kLargest = 16 << 20;
+  return parse_toml(read_file("config", file, kLargest), file);
 }
 
 std::string toml_quote(std::string_view text) {

@@ -11,6 +11,7 @@ struct TomlEntry {
   std::string path;                 // "optimizer.lr"; quoted keys keep their dots
   std::vector<std::string> values;  // one for a scalar, any number for an array of scalars
   bool array = false;
+  bool text = false;  // a TOML string
   int line = 0;
 };
 

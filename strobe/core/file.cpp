@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "strobe/core/error.h"
@@ -64,7 +66,30 @@ std::string read_file(std::string_view operation, const std::string& file, int64
   return bytes;
 }
 
-void write_file(std::string_view operation, const std::string& file, std::string_view bytes) {
+namespace {
+
+// What is there and is no regular file (a device, a pipe) takes bytes and cannot be replaced.
+bool is_stream(const std::string& file) {
+  struct stat status;
+  return ::stat(file.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
+// The file that a symbolic link names, so that it and not the link is replaced.
+std::string link_target(const std::string& file) {
+  const std::unique_ptr<char, void (*)(void*)> real(::realpath(file.c_str(), nullptr), std::free);
+  return real ? real.get() : file;
+}
+
+}  // namespace
+
+void write_file(std::string_view operation, const std::string& name, std::string_view bytes) {
+  if (is_stream(name)) {
+    Descriptor out(::open(name.c_str(), O_WRONLY | O_CLOEXEC));
+    if (out.get() < 0 || !write_all(out.get(), bytes) || !out.close())
+      fail("{}: cannot write {}: {}", operation, name, std::strerror(errno));
+    return;
+  }
+  const std::string file = link_target(name);
   const std::string temporary = fmt::format("{}.{}.tmp", file, ::getpid());
   Descriptor out(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   const bool written = out.get() >= 0 && write_all(out.get(), bytes) && ::fsync(out.get()) == 0 &&

@@ -13,6 +13,7 @@
 #include "strobe/cpu/attention.h"
 #include "strobe/cpu/gemm.h"
 #include "strobe/cpu/isa_select.h"
+#include "strobe/cpu/peak.h"
 
 namespace strobe {
 
@@ -46,12 +47,15 @@ DeviceInfo CpuBackend::info() const {
   info.kind = "cpu";
   info.free_bytes = available_bytes();
   info.fast_bf16 = isa >= cpu::Isa::avx512_bf16;
+  info.peak_flops = cpu::peak_flops(DType::bf16), info.peak_flops_f32 = cpu::peak_flops(DType::f32);
   std::string sets;
   for (int i = 0; i <= static_cast<int>(cpu::widest_isa()); ++i)
     sets += (i ? ", " : "") + std::string(cpu::name_of(static_cast<cpu::Isa>(i)));
   info.details = {{"cpu", proc_value("/proc/cpuinfo", "model name")},
                   {"instruction sets", sets},
                   {"instruction set in use", std::string(cpu::name_of(isa))},
+                  {"peak", fmt::format("{:.0f} GFLOP/s in f32, {:.0f} in bf16",
+                                       info.peak_flops_f32 * 1e-9, info.peak_flops * 1e-9)},
                   {"oneDNN", cpu::gemm_library_version()}};
   return info;
 }

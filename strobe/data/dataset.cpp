@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "strobe/core/error.h"
+#include "strobe/core/file.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
 
@@ -89,6 +90,16 @@ DatasetOrigin origin_of(const Json& json) {
 
 }  // namespace
 
+std::string with_own_checksum(std::string json) {
+  constexpr std::string_view kKey = "\"checksum\": \"";
+  constexpr size_t kDigits = 16;
+  const size_t key = json.rfind(kKey), at = key + kKey.size();
+  if (key == json.npos || json.size() < at + kDigits) return json;
+  json.replace(at, kDigits, kDigits, '0');
+  const uint64_t sum = checksum(std::as_bytes(std::span<const char>(json)));
+  return json.replace(at, kDigits, fmt::format("{:016x}", sum));
+}
+
 Dataset Dataset::open(const std::string& folder) {
   const std::string file = folder + "/dataset.json";
   if (!std::filesystem::exists(file))
@@ -96,14 +107,14 @@ Dataset Dataset::open(const std::string& folder) {
         "dataset: {} is not a dataset: it has no dataset.json; 'strobe data prepare --out {}' "
         "makes one",
         folder, folder);
-  const MappedFile mapped("dataset", file);
-  const Json json =
-      Json::parse(reinterpret_cast<const char*>(mapped.bytes().data()),
-                  reinterpret_cast<const char*>(mapped.bytes().data()) + mapped.bytes().size(),
-                  nullptr, /*allow_exceptions=*/false);
+  constexpr int64_t kLargest = 64 << 20;
+  const std::string text = read_file("dataset", file, kLargest);
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("splits") || !json["splits"].is_array() ||
       json["splits"].empty())
     fail("dataset: {} is damaged or not strobe's", file);
+  if (json.contains("checksum") && with_own_checksum(text) != text)
+    fail("dataset: {} is damaged: its checksum is not that of what it says", file);
 
   Dataset out;
   out.folder_ = folder;
@@ -111,6 +122,7 @@ Dataset Dataset::open(const std::string& folder) {
   out.vocab_ = tokenizer.vocab_size();
   out.end_of_text_ = tokenizer.end_of_text();
   out.origin_ = origin_of(json);
+  out.origin_.verified = json.contains("checksum");
   for (const Json& entry : json["splits"]) {
     if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() ||
         !entry.contains("shards") || !entry["shards"].is_array())

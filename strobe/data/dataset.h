@@ -1,6 +1,6 @@
 // A prepared dataset: a folder of token shards, made by `strobe data prepare`.
 //
-//   dataset.json        source, tokenizer, splits with their counts and files
+//   dataset.json        source, tokenizer, splits with their counts and files, a checksum of itself
 //   tokenizer.json      Hugging Face's format
 //   <split>-NNNNN.tokens   shards
 //   <split>.documents      where each document begins in its split: u64 offsets, in tokens
@@ -59,7 +59,12 @@ struct SplitInfo {
 struct DatasetOrigin {
   std::string corpus, source, licence, tokenizer;
   int64_t invalid_utf8 = 0;  // ill-formed sequences, each read as U+FFFD
+  bool verified = false;     // dataset.json has a checksum, and it is right
 };
+
+/// The text of a dataset.json with the value of its last key, "checksum", which has 16 digits, set
+/// to the checksum (XXH3-64) of the text with sixteen zeros there. Without such a key: the text.
+std::string with_own_checksum(std::string json);
 
 class Dataset {
  public:

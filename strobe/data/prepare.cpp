@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -56,27 +57,64 @@ class TemporaryFolder {
   std::string path_;
 };
 
-// The split of each document: that of its file, or one drawn for its number.
+struct Work {
+  const PrepareOptions& options;
+  const std::function<void(const PrepareProgress&)>& progress;
+  const std::function<bool()>& stop;
+
+  void report(const PrepareProgress& state) const {
+    if (stop()) fail("data prepare: stopped; nothing was written");
+    progress(state);
+  }
+};
+
+// Where text goes: to the split that its file's name says; else, document by document, to one drawn
+// for the document's number; or, where there are too few documents for that, by its position.
 class Splits {
  public:
   Splits(const std::vector<TextFile>& files, double valid, double test)
       : named_(are_named(files)), valid_(valid), test_(test) {}
 
-  static bool are_named(const std::vector<TextFile>& files) {
-    const auto any = [&](const char* split) {
-      return std::any_of(files.begin(), files.end(),
-                         [&](const auto& f) { return f.split == split; });
-    };
-    return any("train") && (any("valid") || any("test"));
+  bool named() const { return named_; }
+  bool by_position() const { return !ranges_.empty(); }
+  /// Whether splits are drawn, of which survey() has to tell that each gets a document.
+  bool drawn() const { return !named_ && valid_ + test_ > 0; }
+
+  /// Reads until every split has a document. If none is left before that, cuts by position.
+  void survey(const Work& work, const std::vector<TextFile>& files) {
+    TextSource source(files, work.options.text);
+    std::map<std::string, int64_t> found;
+    bool inside = false;
+    PrepareProgress state{.phase = "counting documents"};
+    for (TextPiece piece; source.next(piece);) {
+      if (!inside) ++found[of(files[piece.file], state.documents++)];
+      if (all_in(found)) return;
+      inside = !piece.last;
+      state.bytes += static_cast<int64_t>(piece.text.size());
+      work.report(state);
+    }
+    const auto bytes = static_cast<double>(state.bytes);
+    documents_ = state.documents;
+    ranges_.push_back({"train", static_cast<int64_t>(bytes * (1 - valid_ - test_))});
+    if (valid_ > 0) ranges_.push_back({"valid", static_cast<int64_t>(bytes * (1 - test_))});
+    if (test_ > 0) ranges_.push_back({"test", state.bytes});
+    ranges_.back().end = INT64_MAX;
   }
 
-  bool named() const { return named_; }
   std::string of(const TextFile& file, int64_t document) const {
     if (named_) return file.split;
     const uint32_t drawn = random_block(0, RandomUse::split, 0, static_cast<uint64_t>(document))[0];
     const double place = drawn * 0x1p-32;
     return place < valid_ ? "valid" : place < valid_ + test_ ? "test" : "train";
   }
+
+  /// By position: a split, and the byte of the whole text after which its last line or document
+  /// ends.
+  struct Range {
+    std::string split;
+    int64_t end;
+  };
+  const std::vector<Range>& ranges() const { return ranges_; }
 
   /// Fails unless each split that was asked for has a document.
   void require(const std::map<std::string, int64_t>& found) const {
@@ -87,21 +125,41 @@ class Splits {
       if (!wanted(name) || found.contains(name)) continue;
       if (named_) fail("data prepare: the files of the split '{}' hold no text", name);
       fail(
-          "data prepare: of {} document{} none falls to the split '{}'; give more text (articles "
-          "under '= Title =' lines, several files, or .jsonl), files whose names say train, valid "
-          "and test, or other shares (--valid {} --test {} now; 0 makes no such split)",
-          documents, documents == 1 ? "" : "s", name, valid_, test_);
+          "data prepare: of {} document{} none falls to the split '{}', and no line ends where one "
+          "could be cut; give more text, files whose names say train, valid and test, or other "
+          "shares (--valid {} --test {} now; 0 makes no such split)",
+          documents_, documents_ == 1 ? "" : "s", name, valid_, test_);
     }
   }
 
+  /// For people and dataset.json.
+  std::string description() const {
+    if (named_) return "named by the files";
+    if (by_position()) return "cut by position, at ends of lines or documents";
+    return "drawn document by document";
+  }
+
  private:
+  static bool are_named(const std::vector<TextFile>& files) {
+    const auto any = [&](const char* split) {
+      return std::any_of(files.begin(), files.end(),
+                         [&](const auto& f) { return f.split == split; });
+    };
+    return any("train") && (any("valid") || any("test"));
+  }
   bool wanted(std::string_view name) const {
     if (name == "train") return true;
     return !named_ && (name == "valid" ? valid_ : test_) > 0;
   }
+  bool all_in(const std::map<std::string, int64_t>& found) const {
+    return std::all_of(std::begin(split_names), std::end(split_names),
+                       [&](const char* name) { return !wanted(name) || found.contains(name); });
+  }
 
   bool named_;
   double valid_, test_;
+  std::vector<Range> ranges_;
+  int64_t documents_ = 0;  // of the whole text, where it is cut by position
 };
 
 struct BatchPiece {
@@ -120,9 +178,10 @@ class BatchReader {
   std::vector<BatchPiece> read() {
     std::vector<BatchPiece> batch;
     BatchPiece next;
-    for (size_t bytes = 0; bytes < batch_bytes && source_.next(next.piece);) {
-      if (!inside_) ++found_[split_ = splits_.of(files_[next.piece.file], documents_++)];
+    for (size_t bytes = 0; bytes < batch_bytes && next_piece(next.piece);) {
+      if (!inside_) ++found_[split_ = split_of(next.piece)];
       inside_ = !next.piece.last;
+      if (splits_.by_position()) cut(next.piece);
       bytes += next.piece.text.size();
       next.split = split_;
       batch.push_back(std::move(next));
@@ -134,6 +193,39 @@ class BatchReader {
   const std::map<std::string, int64_t>& found() const { return found_; }
 
  private:
+  bool next_piece(TextPiece& out) {
+    if (!rest_) return source_.next(out);
+    out = std::move(*rest_);
+    rest_.reset();
+    return true;
+  }
+
+  std::string split_of(const TextPiece& piece) {
+    const int64_t document = documents_++;
+    return splits_.by_position() ? splits_.ranges()[range_].split
+                                 : splits_.of(files_[piece.file], document);
+  }
+
+  // Ends the document, and the split, with the first line that ends at the end of the range or
+  // after it; the rest of the piece comes next, as a document of the next split.
+  void cut(TextPiece& piece) {
+    const auto size = static_cast<int64_t>(piece.text.size());
+    const int64_t to_end = splits_.ranges()[range_].end - position_;
+    position_ += size;
+    if (to_end > size) return;
+    const size_t line =
+        piece.text.find('\n', static_cast<size_t>(std::max<int64_t>(to_end - 1, 0)));
+    if (line == piece.text.npos && !piece.last) return;
+    ++range_;
+    inside_ = false;
+    if (line != piece.text.npos && line + 1 < piece.text.size()) {
+      rest_ = {piece.text.substr(line + 1), piece.file, piece.last};
+      position_ -= static_cast<int64_t>(rest_->text.size());
+      piece.text.resize(line + 1);
+    }
+    piece.last = true;
+  }
+
   const std::vector<TextFile>& files_;
   const Splits& splits_;
   TextSource source_;
@@ -141,17 +233,9 @@ class BatchReader {
   int64_t documents_ = 0;
   std::map<std::string, int64_t> found_;
   bool inside_ = false;
-};
-
-struct Work {
-  const PrepareOptions& options;
-  const std::function<void(const PrepareProgress&)>& progress;
-  const std::function<bool()>& stop;
-
-  void report(const PrepareProgress& state) const {
-    if (stop()) fail("data prepare: stopped; nothing was written");
-    progress(state);
-  }
+  size_t range_ = 0;      // by position: of the split being read
+  int64_t position_ = 0;  // bytes read
+  std::optional<TextPiece> rest_;
 };
 
 Tokenizer learn_tokenizer(const Work& work, const std::vector<TextFile>& files,
@@ -218,7 +302,7 @@ std::vector<SplitInfo> tokenise(const Work& work, const std::vector<TextFile>& f
   return out;
 }
 
-// Standard input can be read once: a vocabulary to be learned needs it twice.
+// Standard input can be read once: a survey, or a vocabulary to be learned, needs it once more.
 std::string spool_standard_input(const std::string& folder) {
   const std::string file = folder + "/standard-input";
   FileWriter writer("data prepare", file);
@@ -253,7 +337,8 @@ void check_official_words(const PrepareOptions& options, std::vector<SplitInfo>&
 }
 
 void write_description(const PrepareOptions& options, const Tokenizer& tokenizer,
-                       const PrepareResult& result, const std::string& file) {
+                       const PrepareResult& result, const std::string& splits_are,
+                       const std::string& file) {
   nlohmann::ordered_json json;
   json["format"] = 1;
   json["corpus"] = options.corpus;
@@ -264,6 +349,7 @@ void write_description(const PrepareOptions& options, const Tokenizer& tokenizer
                        {"hash", fmt::format("{:016x}", tokenizer.hash())}};
   json["words_are"] = options.line_ends_are_words ? "separated by white space, and line ends"
                                                   : "separated by white space";
+  json["splits_are"] = splits_are;
   json["invalid_utf8"] = result.invalid_utf8;
   json["splits"] = nlohmann::ordered_json::array();
   for (const SplitInfo& split : result.splits)
@@ -273,8 +359,11 @@ void write_description(const PrepareOptions& options, const Tokenizer& tokenizer
                               {"bytes", split.bytes},
                               {"words", split.words},
                               {"shards", split.shards}});
-  write_file("data prepare", file,
-             json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  json["checksum"] = std::string(16, '0');
+  write_file(
+      "data prepare", file,
+      with_own_checksum(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                        "\n"));
 }
 
 }  // namespace
@@ -302,17 +391,19 @@ PrepareResult prepare(const PrepareOptions& options,
   std::vector<TextFile> files = text_files(options.text, result.skipped);
   TemporaryFolder folder(fmt::format("{}.partial-{}", base, ::getpid()));
   std::string spooled;
+  Splits splits(files, options.valid, options.test);
   for (TextFile& file : files)
-    if (learn > 0 && file.path == "-") {
+    if ((learn > 0 || splits.drawn()) && file.path == "-") {
       spooled = spool_standard_input(folder.path());
       file.path = spooled;
     }
-  const Splits splits(files, options.valid, options.test);
   if (splits.named())
     std::erase_if(files, [&](const TextFile& file) {
       if (file.split.empty()) result.skipped.push_back(file.path);
       return file.split.empty();
     });
+  if (splits.drawn()) splits.survey(work, files);
+  result.cut_by_position = splits.by_position();
 
   if (!tokenizer)
     tokenizer = std::make_unique<Tokenizer>(learn_tokenizer(work, files, splits, learn));
@@ -320,7 +411,8 @@ PrepareResult prepare(const PrepareOptions& options,
   result.splits = tokenise(work, files, splits, *tokenizer, folder.path(), result.invalid_utf8);
   check_official_words(options, result.splits);
   tokenizer->save(folder.path() + "/tokenizer.json");
-  write_description(options, *tokenizer, result, folder.path() + "/dataset.json");
+  write_description(options, *tokenizer, result, splits.description(),
+                    folder.path() + "/dataset.json");
   if (!spooled.empty()) fs::remove(spooled);
   folder.become(base);
   return result;

@@ -17,8 +17,9 @@ struct PrepareOptions {
   /// "train:N" learns a byte-level BPE of N entries from the training split; anything else is what
   /// Tokenizer::load reads.
   std::string tokenizer = "train:2048";
-  /// Shares of the documents, drawn by a hash of their numbers. Not used where the files' names
-  /// say train, valid, test.
+  /// Shares of the documents, drawn by a hash of their numbers; where that leaves a split without
+  /// any (one book, say), shares of the text by position: train, then valid, then test. Not used
+  /// where the files' names say train, valid, test.
   double valid = 0.05, test = 0.05;
 
   // What a named corpus knows of itself.
@@ -29,14 +30,15 @@ struct PrepareOptions {
 
 /// What the work has come to, a few times a second.
 struct PrepareProgress {
-  std::string phase;  // "learning the vocabulary", "tokenising"
+  std::string phase;  // "counting documents", "learning the vocabulary", "tokenising"
   int64_t documents = 0, bytes = 0, tokens = 0;
 };
 
 struct PrepareResult {
   std::vector<SplitInfo> splits;
   int64_t vocab = 0;
-  int64_t invalid_utf8 = 0;  // ill-formed sequences, each read as U+FFFD
+  bool cut_by_position = false;  // for want of documents
+  int64_t invalid_utf8 = 0;      // ill-formed sequences, each read as U+FFFD
   std::vector<std::string> skipped;
 };
 

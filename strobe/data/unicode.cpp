@@ -1,5 +1,6 @@
 #include "strobe/data/unicode.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "strobe/data/unicode_tables.h"
@@ -79,6 +80,17 @@ size_t find_ill_formed(std::string_view text) {
     at += sequence.size;
   }
   return at;
+}
+
+size_t incomplete_utf8(std::string_view text) {
+  for (size_t size = 1; size <= std::min<size_t>(3, text.size()); ++size) {
+    const size_t at = text.size() - size;
+    const auto first = static_cast<uint8_t>(text[at]);
+    const Sequence sequence = sequence_at(text, at);
+    if (first >= 0xC2 && first <= 0xF4 && !sequence.well_formed && sequence.size == size)
+      return size;
+  }
+  return 0;
 }
 
 int64_t repair_utf8(std::string_view text, std::string& out) {

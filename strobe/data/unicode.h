@@ -47,6 +47,9 @@ void append_utf8(std::string& out, char32_t code_point);
 /// (Unicode 3.9, table 3-7: no surrogates, no overlong forms, nothing above U+10FFFF).
 size_t find_ill_formed(std::string_view text);
 
+/// How many bytes at the end of `text` begin a code point that more bytes could complete: 0 to 3.
+size_t incomplete_utf8(std::string_view text);
+
 /// Appends `text` to `out` with every maximal ill-formed subsequence replaced by U+FFFD, as
 /// Unicode 3.9 recommends and Python's errors="replace" does; returns how many were.
 int64_t repair_utf8(std::string_view text, std::string& out);

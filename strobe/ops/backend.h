@@ -70,7 +70,9 @@ struct DeviceInfo {
   std::string name;        // "2 cores, Intel Xeon (AVX-512, AMX-BF16)"
   std::string kind;        // "cpu" or "cuda"
   bool fast_bf16 = false;  // bf16 products run faster than f32
-  double peak_flops = 0;   // of the dtype in use, measured or published; 0 if unknown
+  /// Of products of bf16, and of f32, a second: measured or published; 0 if unknown.
+  double peak_flops = 0, peak_flops_f32 = 0;
+  double peak(DType dtype) const { return dtype == DType::bf16 ? peak_flops : peak_flops_f32; }
   /// Ops run after they return: to keep the device busy, issue a step before the results of the one
   /// before it are read.
   bool asynchronous = false;

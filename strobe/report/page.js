@@ -94,6 +94,11 @@
     if (state.ranges.x) x.range = state.ranges.x.slice();
     const y = axisStyle(panel.unit);
     if (panel.id !== "validation" && panel.id !== "training") y.rangemode = "tozero";
+    if (panel.marks.length) {  // shapes take no part in the range: room for the lines and their labels
+      const ys = [...panel.lines.flatMap((line) => line.y), ...panel.marks.map((mark) => mark.y)].filter((v) => v !== null);
+      const low = Math.min(...ys), high = Math.max(...ys);
+      y.autorangeoptions = { include: [low, high + 0.08 * (high - low)] };
+    }
     if (panel.id === "lr") y.exponentformat = "power";
     return layout(panel.title, { xaxis: x, yaxis: y, shapes: markShapes(panel), uirevision: state.axis + state.log });
   };

@@ -26,9 +26,10 @@ struct StudyPlan {
 /// Times a few steps of an arm: tokens_per_second and tokens_per_step.
 using TimeArm = std::function<ArmPlan(const StudyArm&)>;
 
-/// Times the arms alternately, until each has two rounds that agree, and gives each the steps that fit into the budget's seconds. All arms
-/// get the same seconds, lengthened until those of `budget.min_tokens_arms` see
-/// `budget.min_tokens`. Throws Error for a budget of less than one step.
+/// Times the arms alternately, until each has two rounds that agree, and gives each the steps that
+/// fit into the budget's seconds. All arms get the same seconds, lengthened until those of
+/// `budget.min_tokens_arms` see `budget.min_tokens`. Throws Error for a budget of less than one
+/// step.
 StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm);
 
 void write_plan(const StudyPlan& plan, const std::string& file);

@@ -51,7 +51,7 @@ struct StudyFile {
   std::vector<int64_t> seeds;
   double seconds = 0, tokens = 0;  // of one or the other; 0 both: the base recipe's own length
   double min_tokens = 0;
-  std::string min_tokens_arms;         // an arm's or a level's name; empty: every arm
+  std::string min_tokens_arms;  // an arm's or a level's name; empty: every arm
   std::vector<StudyFactor> factors;
   std::vector<StudyArm> arms;
   std::string equal_tokens_factor;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "strobe/core/error.h"
+#include "strobe/data/unicode.h"
 
 namespace strobe {
 
@@ -49,21 +50,13 @@ int32_t sample(const std::vector<float>& logits, const SamplerOptions& options,
   return ids[static_cast<size_t>(chosen - cumulative.begin())];
 }
 
-namespace {
-
-// Bytes at the end of `text` that begin a character which is not complete yet.
-size_t incomplete_tail(std::string_view text) {
-  for (size_t back = 1; back <= std::min<size_t>(3, text.size()); ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if (byte < 0x80) return 0;
-    if (byte < 0xC0) continue;  // a continuation byte
-    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
-    return length > back ? back : 0;
-  }
-  return 0;
+std::string take_characters(std::string& pending, bool end) {
+  const size_t take = pending.size() - (end ? 0 : incomplete_utf8(pending));
+  std::string text;
+  repair_utf8(std::string_view(pending).substr(0, take), text);
+  pending.erase(0, take);
+  return text;
 }
-
-}  // namespace
 
 void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, int64_t tokens,
               const SamplerOptions& options, const std::function<void(std::string_view)>& write,
@@ -85,10 +78,9 @@ void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& pro
     if (id == tokenizer.end_of_text()) break;
     next.assign(1, id);
     pending += tokenizer.decode(next);
-    const size_t whole = pending.size() - incomplete_tail(pending);
-    write(std::string_view(pending).substr(0, whole));
-    pending.erase(0, whole);
+    write(take_characters(pending, false));
   }
+  if (!pending.empty()) write(take_characters(pending, true));
 }
 
 }  // namespace strobe

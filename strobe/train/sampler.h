@@ -26,8 +26,13 @@ void check_sampler(const SamplerOptions& options);
 int32_t sample(const std::vector<float>& logits, const SamplerOptions& options,
                RandomSequence& random);
 
-/// Continues `prompt` by up to `tokens` tokens and hands out text as it is written, never half a
-/// UTF-8 character. Stops at the end-of-text token, when the context is full or when `stop` says
+/// Takes from the front of `pending`, the bytes of tokens, what can be handed out as text: all but
+/// the beginning of a character at its end, and at the `end` that too. Bytes that no character can
+/// have come out as U+FFFD.
+std::string take_characters(std::string& pending, bool end);
+
+/// Continues `prompt` by up to `tokens` tokens and hands out text as it is written, always
+/// well-formed UTF-8. Stops at the end-of-text token, when the context is full or when `stop` says
 /// so. The engine must have a decode capacity of prompt and continuation.
 void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, int64_t tokens,
               const SamplerOptions& options, const std::function<void(std::string_view)>& write,
