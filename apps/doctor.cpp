@@ -148,11 +148,12 @@ void advise_on_gpu(Report& report, const DeviceInfo& info) {
 
 void advise(Report& report, const DeviceInfo& info) {
   advise_on_gpu(report, info);
-  const std::string_view build = STROBE_BUILD_TYPE, sanitizers = STROBE_SANITIZE;
+  const std::string_view build = STROBE_BUILD_TYPE;
+  const char* const sanitizers = STROBE_SANITIZE;
   if (build != "Release" && build != "RelWithDebInfo")
     report.advice.push_back(fmt::format(
         "this is a {} build, several times slower; build with -DCMAKE_BUILD_TYPE=Release", build));
-  if (!sanitizers.empty())
+  if (*sanitizers)
     report.advice.push_back(
         fmt::format("built with sanitizers ({}), several times slower", sanitizers));
   if (!info.fast_bf16)

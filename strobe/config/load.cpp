@@ -161,7 +161,7 @@ std::string suggest_key(std::string_view path) {
   }
   for (size_t i = 0; i < lasts.size(); ++i)
     if (last == lasts[i]) return paths[i];
-  const std::string near = nearest(path, paths.data(), paths.size());
+  std::string near = nearest(path, paths.data(), paths.size());
   if (!near.empty()) return near;
   const std::string near_last = nearest(last, lasts.data(), lasts.size());
   for (size_t i = 0; i < lasts.size(); ++i)

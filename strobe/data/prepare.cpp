@@ -177,8 +177,9 @@ class BatchReader {
 
   std::vector<BatchPiece> read() {
     std::vector<BatchPiece> batch;
-    BatchPiece next;
-    for (size_t bytes = 0; bytes < batch_bytes && next_piece(next.piece);) {
+    for (size_t bytes = 0; bytes < batch_bytes;) {
+      BatchPiece next;
+      if (!next_piece(next.piece)) break;
       if (!inside_) ++found_[split_ = split_of(next.piece)];
       inside_ = !next.piece.last;
       if (splits_.by_position()) cut(next.piece);
@@ -304,7 +305,7 @@ std::vector<SplitInfo> tokenise(const Work& work, const std::vector<TextFile>& f
 
 // Standard input can be read once: a survey, or a vocabulary to be learned, needs it once more.
 std::string spool_standard_input(const std::string& folder) {
-  const std::string file = folder + "/standard-input";
+  std::string file = folder + "/standard-input";
   FileWriter writer("data prepare", file);
   std::vector<char> buffer(1 << 20);
   while (const size_t got = std::fread(buffer.data(), 1, buffer.size(), stdin))
