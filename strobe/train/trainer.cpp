@@ -256,9 +256,8 @@ StepEvent Trainer::finish_step() {
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
   event.tokens_per_second = length_.tokens_per_step / seconds;
-  if (device_.peak_flops > 0 && engine_.dtype() == DType::bf16)
-    event.mfu =
-        event.tokens_per_second * engine_.model().flops_per_token(sequence_) / device_.peak_flops;
+  if (const double peak = device_.peak(engine_.dtype()); peak > 0)
+    event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
   step_seconds_ += seconds, ++steps_timed_;
   return event;
 }
