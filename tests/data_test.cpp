@@ -1,11 +1,8 @@
 // Reading text, preparing datasets, opening them again; and everything that can be wrong with them.
-#include <archive.h>
-#include <archive_entry.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <numbers>
@@ -19,245 +16,20 @@
 #include "strobe/data/prepare.h"
 #include "strobe/data/text_source.h"
 #include "strobe/data/tokenizer.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
-using reference::TemporaryFolder;
-
-void write(const std::string& file, const std::string& text) {
-  fs::create_directories(fs::path(file).parent_path());
-  std::ofstream(file, std::ios::binary) << text;
-}
+using namespace reference;
 
 std::string read(const std::string& file) { return read_file("test", file, int64_t{1} << 30); }
-
-// Packs files through libarchive: an archive, or with format null the one file compressed.
-void pack(const std::string& file, int (*format)(archive*), int (*filter)(archive*),
-          const std::map<std::string, std::string>& files) {
-  archive* out = archive_write_new();
-  format(out);
-  if (filter != nullptr) filter(out);
-  ASSERT_EQ(archive_write_open_filename(out, file.c_str()), ARCHIVE_OK);
-  for (const auto& [name, text] : files) {
-    archive_entry* entry = archive_entry_new();
-    archive_entry_set_pathname(entry, name.c_str());
-    archive_entry_set_size(entry, static_cast<la_int64_t>(text.size()));
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    ASSERT_EQ(archive_write_header(out, entry), ARCHIVE_OK);
-    ASSERT_EQ(archive_write_data(out, text.data(), text.size()),
-              static_cast<la_ssize_t>(text.size()));
-    archive_entry_free(entry);
-  }
-  ASSERT_EQ(archive_write_close(out), ARCHIVE_OK);
-  archive_write_free(out);
-}
-
-std::vector<std::string> documents_of(const std::vector<std::string>& paths,
-                                      const std::string& field = "text") {
-  const TextOptions options{.paths = paths, .field = field};
-  std::vector<std::string> skipped, out;
-  TextSource source(text_files(options, skipped), options);
-  bool inside = false;
-  for (TextPiece piece; source.next(piece);) {
-    if (!inside) out.emplace_back();
-    out.back() += piece.text;
-    inside = !piece.last;
-  }
-  EXPECT_FALSE(inside);
-  return out;
-}
 
 PrepareResult prepare(const PrepareOptions& options) {
   return prepare(
       options, [](const PrepareProgress&) {}, [] { return false; });
-}
-
-// What `action` complains of.
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-std::string article(int number) {
-  return fmt::format(
-      "= Article {0} =\n\nThe river number {0} runs by the mill.\n\n== Course ==\n\n"
-      "It runs {1} miles.\n\n",
-      number, number * 7 % 13);
-}
-
-std::string articles(int count) {
-  std::string text;
-  for (int i = 0; i < count; ++i) text += article(i);
-  return text;
-}
-
-TEST(TextSource, SplitsArticlesAtTheirTitles) {
-  const TemporaryFolder folder;
-  const std::string wikitext =
-      " \n = One = \n \n text = 1 = \n \n = = Part = = \n \n more \n \n = Two = \n \n end \n";
-  write(folder.path() + "/a.tokens", wikitext);
-  const auto found = documents_of({folder.path() + "/a.tokens"});
-  ASSERT_EQ(found.size(), 2u);
-  EXPECT_EQ(found[0] + found[1], wikitext);
-  EXPECT_TRUE(found[1].starts_with(" = Two = "));
-}
-
-TEST(TextSource, TakesAFileWithoutTitlesAsOneDocument) {
-  const TemporaryFolder folder;
-  const std::string text = "a = b\n\n== no title ==\n\n= \n==\n= x\nend without a line end";
-  write(folder.path() + "/a.txt", text);
-  write(folder.path() + "/b.txt", "\n \n");  // nothing in it
-  write(folder.path() + "/c.txt", "");
-  EXPECT_EQ(documents_of({folder.path()}), std::vector<std::string>{text});
-}
-
-TEST(TextSource, ReadsEveryPacking) {
-  const TemporaryFolder folder;
-  const std::string text = articles(3), path = folder.path() + "/packed";
-  const std::vector<std::string> expected = {article(0), article(1), article(2)};
-  const std::map<std::string, std::string> one = {{"a.txt", text}};
-  struct Packing {
-    const char* ending;
-    int (*format)(archive*);
-    int (*filter)(archive*);
-  };
-  const Packing packings[] = {
-      {".txt.gz", archive_write_set_format_raw, archive_write_add_filter_gzip},
-      {".txt.bz2", archive_write_set_format_raw, archive_write_add_filter_bzip2},
-      {".txt.xz", archive_write_set_format_raw, archive_write_add_filter_xz},
-      {".txt.zst", archive_write_set_format_raw, archive_write_add_filter_zstd},
-      {".tar", archive_write_set_format_ustar, nullptr},
-      {".tar.gz", archive_write_set_format_ustar, archive_write_add_filter_gzip},
-      {".tgz", archive_write_set_format_ustar, archive_write_add_filter_gzip},
-      {".zip", archive_write_set_format_zip, nullptr},
-  };
-  for (const Packing& packing : packings) {
-    pack(path + packing.ending, packing.format, packing.filter, one);
-    EXPECT_EQ(documents_of({path + packing.ending}), expected) << packing.ending;
-  }
-}
-
-TEST(TextSource, ReadsJsonLines) {
-  const TemporaryFolder folder;
-  const std::string file = folder.path() + "/a.jsonl";
-  write(file, "{\"body\": \"one\\ntwo\", \"id\": 1}\n\n{\"body\": \"= T =\\n\\nx\"}");
-  EXPECT_EQ(documents_of({file}, "body"), (std::vector<std::string>{"one\ntwo", "= T =\n\nx"}));
-  EXPECT_NE(error_of([&] { documents_of({file}, "text"); }).find("line 1"), std::string::npos);
-}
-
-TEST(TextSource, ReadsFoldersInOrderAndSkipsWhatItDoesNotKnow) {
-  const TemporaryFolder folder;
-  for (const char* name : {"b.txt", "a/z.txt", "a/y.txt", "c.pdf"})
-    write(folder.path() + "/" + name, name);
-  EXPECT_EQ(documents_of({folder.path()}),
-            (std::vector<std::string>{"a/y.txt", "a/z.txt", "b.txt"}));
-  std::vector<std::string> skipped;
-  text_files({.paths = {folder.path()}}, skipped);
-  EXPECT_EQ(skipped, std::vector<std::string>{folder.path() + "/c.pdf"});
-}
-
-TEST(TextSource, KnowsTheSplitOfAName) {
-  const std::map<std::string, std::string> names = {{"wiki.train.tokens", "train"},
-                                                    {"train-00.txt.xz", "train"},
-                                                    {"val.jsonl", "valid"},
-                                                    {"data/test/0.txt", "test"},
-                                                    {"dev.txt", "valid"},
-                                                    {"latest.txt", ""},
-                                                    {"strain.txt", ""},
-                                                    {"train/test.txt", "test"},
-                                                    {"Validation_2.txt", "valid"},
-                                                    {"", ""},
-                                                    {"/", ""}};
-  for (const auto& [name, split] : names) EXPECT_EQ(split_named_by(name), split) << name;
-}
-
-std::vector<TextPiece> pieces_of(const std::string& file) {
-  const TextOptions options{.paths = {file}};
-  std::vector<std::string> skipped;
-  TextSource source(text_files(options, skipped), options);
-  std::vector<TextPiece> pieces;
-  for (TextPiece piece; source.next(piece);) pieces.push_back(piece);
-  return pieces;
-}
-
-// A text of `bytes` bytes or a few more, of words drawn from `parts`.
-std::string text_of(const std::vector<std::string>& parts, size_t bytes) {
-  std::string text;
-  for (uint64_t state = 1; text.size() < bytes;) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    text += parts[(state >> 33) % parts.size()];
-  }
-  return text;
-}
-
-// The pieces of a long document must give the tokens of the whole, in whatever script.
-TEST(TextSource, CutsLongDocumentsWhereTokensEnd) {
-  const std::map<std::string, std::vector<std::string>> scripts = {
-      {"Latin", {"word", " ", "  ", "\n", " \n", "\n\n", "don't", "été", "12", "\t", "\u00a0"}},
-      {"Cyrillic", {"река", "мельница", " ", " ", "\n"}},
-      {"Chinese", {"河流", "磨坊经过", "。\n\u3000\u3000"}},
-      {"Hindi and emoji", {"नदी", "🌊", " ", "\u2003"}},
-      {"ill-formed", {"a\xff", "\xe2\x82", "\xd0 ", "\x80\x80\x80\x80\x80", " b"}}};
-  for (const auto& [script, parts] : scripts) {
-    const TemporaryFolder folder;
-    const std::string text = text_of(parts, 5 << 20), file = folder.path() + "/long.txt";
-    write(file, text);
-    bool given = false;
-    const Tokenizer tokenizer = Tokenizer::train(
-        [&](std::string& out) {
-          out = text.substr(0, 100000);
-          return !std::exchange(given, true);
-        },
-        270);
-    std::vector<int32_t> whole, cut;
-    tokenizer.encode(text, whole);
-    const std::vector<TextPiece> pieces = pieces_of(file);
-    for (const TextPiece& piece : pieces) {
-      tokenizer.encode(piece.text, cut);
-      EXPECT_LE(piece.text.size(), 2u << 20) << script;
-    }
-    EXPECT_GE(pieces.size(), 3u) << script;
-    EXPECT_EQ(cut, whole) << script;
-  }
-}
-
-TEST(TextSource, CutsTextWithoutSpacesBetweenCharacters) {
-  const TemporaryFolder folder;
-  const std::string text = "ab" + text_of({"河"}, 12 << 20);
-  write(folder.path() + "/long.txt", text);
-  write(folder.path() + "/long.jsonl", "{\"text\": \"" + text + "\"}\n");
-  for (const char* name : {"/long.txt", "/long.jsonl"}) {
-    std::string joined;
-    const std::vector<TextPiece> pieces = pieces_of(folder.path() + name);
-    for (const TextPiece& piece : pieces) {
-      joined += piece.text;
-      EXPECT_EQ(static_cast<unsigned char>(piece.text.back()), 0xB3) << name;  // of E6 B2 B3
-      EXPECT_LE(piece.text.size(), 6u << 20) << name;
-      EXPECT_EQ(piece.last, &piece == &pieces.back()) << name;
-    }
-    EXPECT_GE(pieces.size(), 3u) << name;
-    EXPECT_TRUE(joined == text) << name;
-  }
-}
-
-TEST(TextSource, LeavesOutAByteOrderMarkAndRefusesUtf16) {
-  const TemporaryFolder folder;
-  write(folder.path() + "/a.txt", "\xEF\xBB\xBF= One =\n\nx\n\n= Two =\n\ny");
-  EXPECT_EQ(documents_of({folder.path() + "/a.txt"}),
-            (std::vector<std::string>{"= One =\n\nx\n\n", "= Two =\n\ny"}));
-  write(folder.path() + "/b.jsonl", "\xEF\xBB\xBF{\"text\": \"x\"}");
-  EXPECT_EQ(documents_of({folder.path() + "/b.jsonl"}), std::vector<std::string>{"x"});
-  write(folder.path() + "/c.txt", std::string("\xFF\xFEx\0", 4));
-  EXPECT_NE(error_of([&] { documents_of({folder.path() + "/c.txt"}); }).find("UTF-16"),
-            std::string::npos);
 }
 
 struct Prepared {
@@ -265,7 +37,7 @@ struct Prepared {
   PrepareOptions options;
 
   explicit Prepared(const std::string& text, const std::string& name = "text.txt") {
-    write(folder.path() + "/" + name, text);
+    write_text(folder.path() + "/" + name, text);
     options.text.paths = {folder.path() + "/" + name};
     options.tokenizer = "train:300";
     options.valid = options.test = 0.1;
@@ -324,9 +96,9 @@ TEST(Prepare, GivesTheSameBytesOnAnyNumberOfThreads) {
 
 TEST(Prepare, KeepsTheSplitsThatFilesName) {
   Prepared p(articles(20), "train.txt");
-  write(p.folder.path() + "/in/train.txt", articles(20));
-  write(p.folder.path() + "/in/valid.txt", article(20));
-  write(p.folder.path() + "/in/LICENSE.txt", "as you like");
+  write_text(p.folder.path() + "/in/train.txt", articles(20));
+  write_text(p.folder.path() + "/in/valid.txt", article(20));
+  write_text(p.folder.path() + "/in/LICENSE.txt", "as you like");
   p.options.text.paths = {p.folder.path() + "/in"};
   const PrepareResult result = prepare(p.options);
   EXPECT_EQ(result.skipped.size(), 1u);
@@ -400,14 +172,14 @@ TEST(Prepare, LeavesNothingBehindWhenItFails) {
 TEST(Prepare, RefusesBadInput) {
   const Prepared p(articles(40));
   const std::string in = p.folder.path() + "/";
-  write(in + "empty.txt", " \n\n");
-  write(in + "one.txt", "One document of one line, and no other.\n");
-  write(in + "list.jsonl", "{\"text\": \"x\"}\n[1, 2]\n");
-  write(in + "number.jsonl", "{\"text\": 3, \"title\": \"x\"}\n");
-  write(in + "folder/picture.png", "x");
+  write_text(in + "empty.txt", " \n\n");
+  write_text(in + "one.txt", "One document of one line, and no other.\n");
+  write_text(in + "list.jsonl", "{\"text\": \"x\"}\n[1, 2]\n");
+  write_text(in + "number.jsonl", "{\"text\": 3, \"title\": \"x\"}\n");
+  write_text(in + "folder/picture.png", "x");
   const std::string gz = in + "a.txt.gz", cut = in + "cut.txt.gz", tar = in + "cut.tar.gz";
   pack(gz, archive_write_set_format_raw, archive_write_add_filter_gzip, {{"a", articles(3000)}});
-  write(cut, read(gz).substr(0, 9000));
+  write_text(cut, read(gz).substr(0, 9000));
   const std::pair<const char*, int (*)(archive*)> filters[] = {
       {".xz", archive_write_add_filter_xz},
       {".zst", archive_write_add_filter_zstd},
@@ -416,7 +188,7 @@ TEST(Prepare, RefusesBadInput) {
     const std::string file = in + "w.txt" + ending;
     pack(file, archive_write_set_format_raw, filter, {{"a", articles(3000)}});
     const std::string bytes = read(file);
-    write(file, bytes.substr(0, bytes.size() / 2));
+    write_text(file, bytes.substr(0, bytes.size() / 2));
   }
   struct Case {
     const char* name;
@@ -507,12 +279,12 @@ TEST(Dataset, RefusesDamage) {
   };
   for (const Case& c : cases) {
     const std::string whole = read(data + c.file);
-    write(data + c.file, c.bytes);
+    write_text(data + c.file, c.bytes);
     const std::string message = error_of([&] { Dataset::open(data); });
     EXPECT_NE(message.find(c.says), std::string::npos)
         << c.file << " " << c.says << ": " << message;
     EXPECT_NE(message.find(data), std::string::npos) << message;
-    write(data + c.file, whole);
+    write_text(data + c.file, whole);
   }
   EXPECT_EQ(error_of([&] { Dataset::open(data); }), "no error");
   fs::remove(data + documents);
@@ -526,13 +298,13 @@ TEST(Corpora, SayWhatIsMissing) {
             std::string::npos);
   EXPECT_NE(error_of([] { named_corpus("wikitext-103", ""); }).find("published at https"),
             std::string::npos);
-  write(from + "/wiki.valid.tokens", "x");
-  write(from + "/wiki.test.tokens", "x");
+  write_text(from + "/wiki.valid.tokens", "x");
+  write_text(from + "/wiki.test.tokens", "x");
   const std::string lacks = error_of([&] { named_corpus("wikitext-103", from); });
   EXPECT_NE(lacks.find("lacks wiki.train.tokens"), std::string::npos) << lacks;
   EXPECT_NE(lacks.find("https"), std::string::npos) << lacks;
   // A file that is not the published one is found out by its words.
-  write(from + "/wiki.train.tokens", articles(20));
+  write_text(from + "/wiki.train.tokens", articles(20));
   PrepareOptions options = named_corpus("wikitext-2", from);
   options.tokenizer = "train:260";
   options.out = from + "/out";

@@ -1,0 +1,25 @@
+// Files of text for tests: articles, packed in any way.
+#pragma once
+
+#include <archive.h>
+
+#include <functional>
+#include <map>
+#include <string>
+
+namespace strobe::reference {
+
+void write_text(const std::string& file, const std::string& text);
+
+/// Packs files through libarchive: an archive, or with `format` null the one file compressed.
+void pack(const std::string& file, int (*format)(archive*), int (*filter)(archive*),
+          const std::map<std::string, std::string>& files);
+
+/// A short article under its title, and `count` of them.
+std::string article(int number);
+std::string articles(int count);
+
+/// What `action` complains of.
+std::string error_of(const std::function<void()>& action);
+
+}  // namespace strobe::reference
