@@ -11,6 +11,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
+#include "strobe/cpu/gemm.h"
 #include "strobe/cpu/isa/attention_softmax.h"
 #include "strobe/cpu/isa_select.h"
 #include "strobe/ops/dropout_mask.h"
@@ -63,7 +64,8 @@ void multiply(const Tensor& c, const Tensor& a, const Tensor& b, bool accumulate
       attributes.set_post_ops(sum);
     }
     const dnnl::matmul::desc op(describe(a), describe(b), describe(c));
-    const dnnl::matmul::primitive_desc choice(op, attributes, engine);
+    const dnnl::matmul::primitive_desc choice(op, attributes, engine, /*allow_empty=*/true);
+    if (!choice) return gemm_in_f32(c, a, b, {}, accumulate);
     found =
         products.emplace(key, Product{dnnl::matmul(choice), describe(a), describe(b), describe(c)})
             .first;

@@ -159,7 +159,7 @@ void run(const Product& product, const Tensor& c, const Tensor& a, const Tensor&
   product.primitive.execute(stream, operands);
 }
 
-// A copy of a matrix in f32, for machines whose oneDNN has no products of bf16.
+// A copy of a matrix in f32.
 struct Copy {
   std::vector<float> data;
   Tensor tensor;
@@ -174,8 +174,10 @@ struct Copy {
   }
 };
 
-void run_in_f32(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias,
-                bool accumulate) {
+}  // namespace
+
+void gemm_in_f32(Tensor c, Tensor a, Tensor b, Tensor bias, bool accumulate) {
+  const OneThread one_thread;
   const Copy a32(a), b32(b);
   Copy c32(c);
   const Product& product = find_product(c32.tensor, a32.tensor, b32.tensor, {}, accumulate);
@@ -192,6 +194,8 @@ void run_in_f32(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor&
         c.as<bf16>()[at] = to_bf16(x);
     }
 }
+
+namespace {
 
 // Cuts n into pieces of nearly equal length, a multiple of 64 and at most `longest`.
 int64_t piece(int64_t n, int64_t longest) {
@@ -241,7 +245,7 @@ void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
              product.supported)
       run(product, ct, at, bt, bias);
     else
-      run_in_f32(ct, at, bt, bias, options.accumulate);
+      gemm_in_f32(ct, at, bt, bias, options.accumulate);
     if (options.then) options.then(tile);
   });
 }

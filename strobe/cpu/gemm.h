@@ -26,6 +26,10 @@ struct GemmOptions {
 /// one stride of 1.
 void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options = {});
 
+/// The same through copies in f32, on the calling thread: for machines whose oneDNN has no products
+/// of bf16.
+void gemm_in_f32(Tensor c, Tensor a, Tensor b, Tensor bias, bool accumulate);
+
 /// "2.6.3"
 std::string gemm_library_version();
 
