@@ -8,27 +8,6 @@
 
 namespace strobe::cpu {
 
-namespace {
-
-/// Mistakes of the caller: shapes and types that ops/attention.h rules out.
-void check_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-                    const Tensor& lse, const AttentionOp& op) {
-  check(q.rank == 3 && k.rank == 3 && v.rank == 3 && o.rank == 3, "attention: q, k, v, o are 3-d");
-  check(q.dtype == k.dtype && q.dtype == v.dtype && q.dtype == o.dtype &&
-            (q.dtype == DType::f32 || q.dtype == DType::bf16),
-        "attention: q, k, v, o are all f32 or all bf16");
-  check(k.dim(0) == v.dim(0) && k.dim(1) == v.dim(1) && q.dim(2) == k.dim(2) &&
-            q.dim(2) == v.dim(2) && q.dim(1) % k.dim(1) == 0 && q.shape == o.shape,
-        "attention: shapes of q, k, v, o do not match");
-  check(q.strides[2] == 1 && k.strides[2] == 1 && v.strides[2] == 1 && o.strides[2] == 1,
-        "attention: the last dimension is contiguous");
-  check(lse.dtype == DType::f32 && lse.dim(0) == q.dim(1) && lse.dim(1) == q.dim(0),
-        "attention: lse is f32 (H, Nq)");
-  check(op.scale > 0, "attention: scale is positive");
-}
-
-}  // namespace
-
 std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,
                                   DType) {
   if (algorithm == AttentionAlgorithm::flash3)
@@ -56,7 +35,7 @@ int64_t attention_workspace_bytes(AttentionAlgorithm algorithm, const AttentionS
 
 void attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tensor v,
                        const AttentionOp& op, const StepState& state, Tensor workspace) {
-  check_operands(q, k, v, o, lse, op);
+  check_attention_operands(q, k, v, o, lse, op);
   if (op.algorithm == AttentionAlgorithm::naive)
     naive_forward(o, lse, saved, q, k, v, op, state, workspace);
   else
@@ -66,8 +45,8 @@ void attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, T
 void attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tensor k, Tensor v,
                         Tensor o, Tensor lse, Tensor saved, const AttentionOp& op,
                         const StepState& state, Tensor workspace) {
-  check_operands(q, k, v, o, lse, op);
-  check_operands(dq, dk, dv, d_o, lse, op);
+  check_attention_operands(q, k, v, o, lse, op);
+  check_attention_operands(dq, dk, dv, d_o, lse, op);
   if (op.algorithm == AttentionAlgorithm::naive)
     naive_backward(dq, dk, dv, d_o, q, k, v, saved, op, state, workspace);
   else

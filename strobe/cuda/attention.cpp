@@ -13,23 +13,6 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/// Mistakes of the caller: shapes and types that ops/attention.h rules out.
-void check_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
-                    const Tensor& lse, const AttentionOp& op) {
-  check(q.rank == 3 && k.rank == 3 && v.rank == 3 && o.rank == 3, "attention: q, k, v, o are 3-d");
-  check(q.dtype == k.dtype && q.dtype == v.dtype && q.dtype == o.dtype &&
-            (q.dtype == DType::f32 || q.dtype == DType::bf16),
-        "attention: q, k, v, o are all f32 or all bf16");
-  check(k.dim(0) == v.dim(0) && k.dim(1) == v.dim(1) && q.dim(2) == k.dim(2) &&
-            q.dim(2) == v.dim(2) && q.dim(1) % k.dim(1) == 0 && q.shape == o.shape,
-        "attention: shapes of q, k, v, o do not match");
-  check(q.strides[2] == 1 && k.strides[2] == 1 && v.strides[2] == 1 && o.strides[2] == 1,
-        "attention: the last dimension is contiguous");
-  check(lse.dtype == DType::f32 && lse.dim(0) == q.dim(1) && lse.dim(1) == q.dim(0),
-        "attention: lse is f32 (H, Nq)");
-  check(op.scale > 0, "attention: scale is positive");
-}
-
 void check_alignment(std::initializer_list<const Tensor*> operands) {
   for (const Tensor* x : operands)
     check(reinterpret_cast<uintptr_t>(x->data) % 16 == 0 && x->strides[0] % 8 == 0 &&
@@ -150,7 +133,7 @@ int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
 
 void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
                        Tensor v, const AttentionOp& op, Tensor workspace) {
-  check_operands(q, k, v, o, lse, op);
+  check_attention_operands(q, k, v, o, lse, op);
   if (op.algorithm == AttentionAlgorithm::naive)
     return naive_forward(device, o, lse, saved, q, k, v, op, workspace);
   Padding padding(device, workspace.as<char>());
@@ -168,8 +151,8 @@ void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved,
 void attention_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q,
                         Tensor k, Tensor v, Tensor o, Tensor lse, Tensor saved,
                         const AttentionOp& op, Tensor workspace) {
-  check_operands(q, k, v, o, lse, op);
-  check_operands(dq, dk, dv, d_o, lse, op);
+  check_attention_operands(q, k, v, o, lse, op);
+  check_attention_operands(dq, dk, dv, d_o, lse, op);
   if (op.algorithm == AttentionAlgorithm::naive)
     return naive_backward(device, dq, dk, dv, d_o, q, k, v, saved, op, workspace);
   Padding padding(device, workspace.as<char>());

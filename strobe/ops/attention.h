@@ -63,6 +63,10 @@ struct AttentionShape {
 
 AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionOp& op);
 
+/// Throws for mistakes of the caller: shapes, types and strides that the rules above exclude.
+void check_attention_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,
+                              const Tensor& lse, const AttentionOp& op);
+
 /// Multiplications and additions, as the FlashAttention papers count them: 4 H Tq Tk D forward
 /// (half if causal), 2.5 times that backward, summed over sequences of the longest length.
 double attention_flops(const AttentionShape& shape, bool backward);
