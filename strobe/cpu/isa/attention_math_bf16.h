@@ -11,6 +11,7 @@
 
 #include "strobe/cpu/isa/attention.h"
 #include "strobe/cpu/isa/attention_layout.h"
+#include "strobe/cpu/isa/tile_session.h"
 
 #if defined(__AVX512BF16__)
 
@@ -204,20 +205,7 @@ template <int kPartCount>
 struct MathTiles : OperandsBf16<kPartCount> {
   using Packed = uint16_t;
 
-  /// A thread's tile registers, set to 16 rows of 64 bytes.
-  struct Session {
-    Session() {
-      struct alignas(64) {
-        uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-        uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-      } config;
-      _tile_loadconfig(&config);
-    }
-    ~Session() { _tile_release(); }
-    Session(const Session&) = delete;
-    Session& operator=(const Session&) = delete;
-  };
+  using Session = TileSession;
 
   static inline void product(float* c, int64_t ldc, Operand<Packed> a, Operand<Packed> b, int64_t m,
                              int64_t n, int64_t k, bool accumulate) {

@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "strobe/cpu/isa/simd.h"
+#include "strobe/cpu/isa/tile_session.h"
 
 namespace strobe::cpu::STROBE_ISA {
 
@@ -203,12 +204,6 @@ void write_block(const GemmTile& t, const float* block, int64_t i, int64_t j) {
   }
 }
 
-struct Config {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 }  // namespace
 
 int64_t gemm_tile_scratch_bytes(int64_t m, int64_t n, int64_t k) {
@@ -229,8 +224,7 @@ void gemm_tile(const GemmTile& t, void* scratch) {
   const Source b = {t.b, t.b_column, t.b_row, t.n, t.k};
   const bool in_place = t.a_column == 1 && t.k % kSide == 0;
 
-  alignas(64) const Config config;
-  _tile_loadconfig(&config);
+  const TileSession session;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
     const int64_t k = chunk * chunks.length;
     const int64_t steps = all_steps < blocks(t.k - k) ? all_steps : blocks(t.k - k);
@@ -268,7 +262,6 @@ void gemm_tile(const GemmTile& t, void* scratch) {
       }
     }
   }
-  _tile_release();
 }
 
 }  // namespace strobe::cpu::STROBE_ISA

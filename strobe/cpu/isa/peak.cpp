@@ -1,6 +1,7 @@
 #include "strobe/cpu/isa/peak.h"
 
 #include "strobe/cpu/isa/simd.h"
+#include "strobe/cpu/isa/tile_session.h"
 
 namespace strobe::cpu::STROBE_ISA {
 
@@ -28,16 +29,9 @@ double f32() {
 
 #if defined(__AMX_BF16__)
 
-struct Config {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
 double bf16() {
   constexpr int kTileTurns = 2048;
-  alignas(64) const Config config;
-  _tile_loadconfig(&config);
+  const TileSession session;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -52,7 +46,6 @@ double bf16() {
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_release();
   return 2.0 * 16 * 16 * 32 * 4 * kTileTurns;
 }
 constexpr double (*kBf16)() = bf16;
