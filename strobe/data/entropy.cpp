@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <unordered_map>
 #include <vector>
 
 #include "strobe/core/error.h"
+#include "strobe/data/pair_map.h"
 
 namespace strobe {
 
@@ -35,14 +35,13 @@ void for_each_pair(const Dataset& dataset, const std::string& split, Visit visit
 SplitEntropy split_entropy(const Dataset& dataset, const std::string& split) {
   const auto vocab = static_cast<size_t>(dataset.vocab());
   std::vector<double> count(vocab), context(vocab), followers(vocab);
-  std::unordered_map<uint64_t, uint32_t> pairs;
+  PairMap<uint32_t> pairs;
   double total = 0;
-  const auto key = [](int32_t previous, int32_t token) {
-    return static_cast<uint64_t>(previous) << 32 | static_cast<uint32_t>(token);
-  };
   for_each_pair(dataset, "train", [&](int32_t previous, int32_t token) {
     count[static_cast<size_t>(token)] += 1, context[static_cast<size_t>(previous)] += 1, total += 1;
-    if (++pairs[key(previous, token)] == 1) followers[static_cast<size_t>(previous)] += 1;
+    const auto [together, is_new] = pairs.insert(previous, token);
+    ++*together;
+    if (is_new) followers[static_cast<size_t>(previous)] += 1;
   });
 
   double unigram = 0, bigram = 0, scored = 0;
@@ -50,8 +49,8 @@ SplitEntropy split_entropy(const Dataset& dataset, const std::string& split) {
     const double p = (count[static_cast<size_t>(token)] + 1) / (total + static_cast<double>(vocab));
     const double seen = context[static_cast<size_t>(previous)];
     const double types = followers[static_cast<size_t>(previous)];
-    const auto pair = pairs.find(key(previous, token));
-    const double together = pair == pairs.end() ? 0 : pair->second;
+    const uint32_t* pair = pairs.find(previous, token);
+    const double together = pair ? *pair : 0;
     unigram -= std::log(p);
     bigram -= std::log(seen > 0 ? (together + types * p) / (seen + types) : p);
     scored += 1;
