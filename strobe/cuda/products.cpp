@@ -56,16 +56,23 @@ void linear_gelu_forward(const Device& device, Tensor y, Tensor pre, Tensor x, T
   gelu_forward(device, y, pre, kind);
 }
 
-void gelu_linear_backward(const Device& device, Tensor dpre, Tensor dw, Tensor dbias, Tensor dy,
-                          Tensor x, Tensor pre, Tensor w, Gelu kind) {
+void gelu_linear_backward(const Device& device, Tensor dpre, Tensor dw, Tensor dbias,
+                          Tensor dpre_bias, Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                          bool recompute) {
+  if (recompute) gelu_forward(device, x, pre, kind);
   linear_backward(device, {}, dw, dbias, dy, x, w);
   if (takes_gelu(dpre, pre, kind)) {
     const Product product = {
         .c = dpre, .a = dy, .b = w.transposed(), .epilogue = Epilogue::dgelu, .aux = pre};
-    if (device.gemm->can(device, product)) return device.gemm->run(device, product);
+    if (device.gemm->can(device, product)) {
+      device.gemm->run(device, product);
+      if (dpre_bias) bias_backward(device, dpre_bias, dpre);
+      return;
+    }
   }
   matmul(device, dpre, dy, w.transposed(), /*accumulate=*/false);
   gelu_backward(device, dpre, dpre, pre, kind);
+  if (dpre_bias) bias_backward(device, dpre_bias, dpre);
 }
 
 }  // namespace strobe::cuda

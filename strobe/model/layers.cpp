@@ -31,10 +31,15 @@ void Linear::backward(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
   ctx.ops.linear_backward(dx, weight.grad, bias.grad, dy, x, weight.compute);
 }
 
-Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels) {
+void Linear::backward_weight(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
+  ctx.ops.linear_backward(dx, weight.grad, {}, dy, x, weight.compute);
+}
+
+Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels,
+                        Tensor y) {
   Stream out;
   out.x = ctx.allocate(what + " residual", {rows, channels});
-  out.y = ctx.allocate(what + " normalised", {rows, channels});
+  out.y = y ? y : ctx.allocate(what + " normalised", {rows, channels});
   out.mean = ctx.arena.allocate(what + " mean", DType::f32, {rows});
   out.rstd = ctx.arena.allocate(what + " rstd", DType::f32, {rows});
   return out;
@@ -59,9 +64,9 @@ void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
                                 bias.compute, kEps, ctx.training ? dropout : Dropout{});
 }
 
-void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Tensor dy, const Stream& in,
-                             Dropout dropout, bool stream_ends) {
-  ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, dy,
+void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
+                             const Stream& in, Dropout dropout, bool stream_ends) {
+  ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, branch.bias.grad, dy,
                                  stream_ends ? Tensor{} : dx, in.x, weight.compute, in.mean,
                                  in.rstd, dropout);
 }
@@ -133,7 +138,7 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
                              const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor d_o = ctx.allocate("attention output gradient", {dy.dim(0), dy.dim(1)});
-  c_proj.backward(ctx, d_o, dy, saved.o);
+  c_proj.backward_weight(ctx, d_o, dy, saved.o);
 
   const Tensor dqkv = ctx.allocate("attention qkv gradient", {dy.dim(0), saved.qkv.dim(1)});
   const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
@@ -195,14 +200,13 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
 void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor dpre = ctx.allocate("mlp gradient", {dy.dim(0), saved.pre.dim(1)});
-  Tensor post = saved.post;
-  if (!post) {
-    post = ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)});
-    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
-  }
-  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, c_proj.bias.grad, dy, post, saved.pre,
-                               c_proj.weight.compute, Gelu::tanh);
-  c_fc.backward(ctx, dx, dpre, saved.x);
+  const bool recompute = !saved.post;
+  const Tensor post = recompute
+                          ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)})
+                          : saved.post;
+  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, {}, c_fc.bias.grad, dy, post, saved.pre,
+                               c_proj.weight.compute, Gelu::tanh, recompute);
+  c_fc.backward_weight(ctx, dx, dpre, saved.x);
 }
 
 }  // namespace strobe
