@@ -77,8 +77,8 @@ int run(const Settings& s) {
       ops.add_layernorm_forward(sum, y, mean, rstd, x, z, weight, bias, 1e-5f, drop);
     });
     row(n, c, [&](Backend& ops) {
-      ops.add_layernorm_backward(y, z, dweight, dbias, bias_of_branch, x, y, sum, weight, mean, rstd,
-                                 drop);
+      ops.add_layernorm_backward(y, z, dweight, dbias, bias_of_branch, x, y, sum, weight, mean,
+                                 rstd, drop);
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});

@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
 
   void replay(std::string_view key, const std::function<void()>& body) override;
   double seconds(std::string_view name, const std::function<void()>& body) override;
+  double busy_seconds(const std::function<void()>& body) override;
   void synchronize() override;
   std::string gemm_plans() const override { return gemm_.plans(); }
   void set_gemm_plans(const std::string& plans) override { gemm_.set_plans(plans); }
@@ -85,7 +86,9 @@ class CudaBackend final : public Backend {
 
   void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                      const CrossEntropy& op) override;
-  int64_t logit_rows() const override { return 8192; }
+  void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w, Tensor targets,
+                            const CrossEntropy& op, Tensor workspace) override;
+  int64_t logit_rows() const override { return 4096; }
   void sum(Tensor out, Tensor x) override;
 
   void grad_norm(std::span<const Tensor> grads, float max_norm) override;

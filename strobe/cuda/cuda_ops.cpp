@@ -3,6 +3,7 @@
 #include "strobe/cuda/cuda_backend.h"
 #include "strobe/cuda/elementwise.h"
 #include "strobe/cuda/embedding_loss.h"
+#include "strobe/cuda/linear_cross_entropy.h"
 #include "strobe/cuda/normalisation.h"
 #include "strobe/cuda/products.h"
 #include "strobe/cuda/update.h"
@@ -124,6 +125,13 @@ void CudaBackend::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o
 void CudaBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                                 const CrossEntropy& op) {
   cuda::cross_entropy(device_, losses, dlogits, logits, targets, op);
+}
+
+void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
+                                       Tensor targets, const CrossEntropy& op, Tensor workspace) {
+  if (!cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
+                                  logit_rows()))
+    Backend::linear_cross_entropy(losses, dx, dw, x, w, targets, op, workspace);
 }
 
 void CudaBackend::sum(Tensor out, Tensor x) { cuda::sum(device_, out, x); }

@@ -67,8 +67,8 @@ void Gpt2Block::for_each_param(const ParamVisitor& visit) {
 void Gpt2Block::forward(Context& ctx, Stream& out, const Stream& in, const LayerNorm& next,
                         const Batch& batch, Saved& saved) const {
   const bool shares = recompute_norms && ctx.training;
-  saved.middle = Stream::allocate(ctx, "block middle", in.x.dim(0), in.x.dim(1),
-                                  shares ? in.y : Tensor{});
+  saved.middle =
+      Stream::allocate(ctx, "block middle", in.x.dim(0), in.x.dim(1), shares ? in.y : Tensor{});
   // A branch ends where the norm after it will write its output.
   attn.forward(ctx, saved.middle.y, in.y, batch, saved.attn);
   ln_2.add_forward(ctx, saved.middle, in.x, saved.middle.y, attn_dropout);
@@ -107,13 +107,12 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
   for (int64_t i = 0; i < m.layers; ++i) {
     const std::string name = fmt::format("transformer.h.{}", i);
     const Dropout probabilities{p, site++}, attn_branch{p, site++}, mlp_branch{p, site++};
-    blocks_.push_back(
-        {LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
-         SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm, probabilities,
-                       projection_std),
-         Mlp(name + ".mlp", channels_, feed_forward, projection_std,
-             m.recompute == "gelu" || recompute_norms_),
-         attn_branch, mlp_branch, recompute_norms_});
+    blocks_.push_back({LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
+                       SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm,
+                                     probabilities, projection_std),
+                       Mlp(name + ".mlp", channels_, feed_forward, projection_std,
+                           m.recompute == "gelu" || recompute_norms_),
+                       attn_branch, mlp_branch, recompute_norms_});
     blocks_.back().attn.deterministic = config.attention.deterministic;
   }
 }
@@ -139,8 +138,7 @@ void Gpt2::embed(Context& ctx, Stream& out, Tensor tokens, Tensor positions) con
 void Gpt2::forward(Context& ctx, const Batch& batch, Saved& saved) const {
   saved.streams.push_back(Stream::allocate(ctx, "embedding", batch.rows(), channels_));
   embed(ctx, saved.streams[0], batch.tokens, batch.positions);
-  const Tensor shared =
-      recompute_norms_ || recompute_blocks_ ? saved.streams[0].y : Tensor{};
+  const Tensor shared = recompute_norms_ || recompute_blocks_ ? saved.streams[0].y : Tensor{};
   for (size_t i = 0; i < blocks_.size(); ++i) {
     saved.streams.push_back(Stream::allocate(ctx, "block", batch.rows(), channels_, shared));
     const int64_t mark = ctx.arena.mark();

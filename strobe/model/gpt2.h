@@ -20,7 +20,7 @@ struct Gpt2Block {
   SelfAttention attn;
   Mlp mlp;
   Dropout attn_dropout, mlp_dropout;  // of the two residual branches
-  bool recompute_norms;  // in the backward: all norms of the model write to one tensor
+  bool recompute_norms;               // in the backward: all norms of the model write to one tensor
 
   struct Saved {
     SelfAttention::Saved attn;

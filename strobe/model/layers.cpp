@@ -183,27 +183,23 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
   const int64_t width = c_fc.bias.value.dim(0);
   saved.x = x;
   saved.pre = ctx.allocate("mlp before gelu", {x.dim(0), width});
-  if (recompute_gelu && ctx.training) {
-    // Not in one op: what is rounded into `pre` must be what the backward will see.
-    ArenaScope scope(ctx.arena);
-    const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
-    c_fc.forward(ctx, saved.pre, x);
-    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
-    return c_proj.forward(ctx, y, post);
-  }
-  saved.post = ctx.allocate("mlp after gelu", {x.dim(0), width});
-  ctx.ops.linear_gelu_forward(saved.post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
+  const int64_t mark = ctx.arena.mark();
+  const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
+  ctx.ops.linear_gelu_forward(post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
                               Gelu::tanh);
-  c_proj.forward(ctx, y, saved.post);
+  c_proj.forward(ctx, y, post);
+  if (recompute_gelu && ctx.training)
+    ctx.arena.rewind(mark);
+  else
+    saved.post = post;
 }
 
 void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor dpre = ctx.allocate("mlp gradient", {dy.dim(0), saved.pre.dim(1)});
   const bool recompute = !saved.post;
-  const Tensor post = recompute
-                          ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)})
-                          : saved.post;
+  const Tensor post =
+      recompute ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)}) : saved.post;
   ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, {}, c_fc.bias.grad, dy, post, saved.pre,
                                c_proj.weight.compute, Gelu::tanh, recompute);
   c_fc.backward_weight(ctx, dx, dpre, saved.x);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "strobe/core/error.h"
 
@@ -14,6 +15,10 @@ double Backend::seconds(std::string_view, const std::function<void()>& body) {
   const auto begin = std::chrono::steady_clock::now();
   body();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double Backend::busy_seconds(const std::function<void()>&) {
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {

@@ -120,6 +120,9 @@ class Backend {
   /// Seconds that the device spent in what `body` issues; `name` is for the tools that show a
   /// timeline. Waits.
   virtual double seconds(std::string_view name, const std::function<void()>& body);
+  /// Seconds during which the device ran anything of what `body` issues, what it replays included;
+  /// NaN where that cannot be told. Waits.
+  virtual double busy_seconds(const std::function<void()>& body);
   /// Returns when all ops issued so far have run.
   virtual void synchronize() {}
   /// The algorithms that were chosen for products by timing them, as text; "" where none were.
@@ -158,8 +161,8 @@ class Backend {
   virtual void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
                                    Gelu kind);
   /// The backward of y = gelu(pre) w + bias from dy to dpre.  x is gelu(pre), and is written here
-  /// where `recompute`. dbias += sum dy;  dpre_bias, of the layer that made pre, += sum dpre; either
-  /// may be empty.
+  /// where `recompute`. dbias += sum dy;  dpre_bias, of the layer that made pre, += sum dpre;
+  /// either may be empty.
   virtual void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
                                     Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
                                     bool recompute);

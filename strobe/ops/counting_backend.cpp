@@ -106,9 +106,8 @@ void CountingBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor
 void CountingBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
                                            Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
                                            bool recompute) {
-  const OpCost cost = {
-      2 * product_flops(x, w),
-      bytes_of({dpre, dw, dw, dbias, dbias, dpre_bias, dpre_bias, dy, x, pre, w})};
+  const OpCost cost = {2 * product_flops(x, w),
+                       bytes_of({dpre, dw, dw, dbias, dbias, dpre_bias, dpre_bias, dy, x, pre, w})};
   count("gelu_linear_backward", cost, [&] {
     real_.gelu_linear_backward(dpre, dw, dbias, dpre_bias, dy, x, pre, w, kind, recompute);
   });

@@ -1,8 +1,8 @@
 // Which random byte decides which element of a dropout: the same in every algorithm and backend.
 //
 // An element is kept if its byte is below Dropout::keep_of_256(), and is then multiplied by
-// Dropout::scale(). One Philox block holds 16 bytes and decides a patch of 16 elements. A patch takes
-// 7 rounds, not ten: in attention the rounds cost as much as the softmax.
+// Dropout::scale(). One Philox block holds 16 bytes and decides a patch of 16 elements. A patch
+// takes 7 rounds, not ten: in attention the rounds cost as much as the softmax.
 //
 //   elementwise   patch i is the elements [16 i, 16 i + 16) of the flat tensor;
 //                 byte b of word w is element 16 i + 4 w + b.

@@ -275,9 +275,8 @@ void add_products(Rows& table) {
          .meaning =
              [=](Arrays& a, const StepState&) {
                if (recompute)
-                 by_element(a["x"], a["pre"], [&](double x, int64_t) {
-                   return a.round(gelu(x, Gelu::tanh));
-                 });
+                 by_element(a["x"], a["pre"],
+                            [&](double x, int64_t) { return a.round(gelu(x, Gelu::tanh)); });
                matmul(a["dpre"], a["dy"], false, a["w"], true, false);
                by_element(a["dpre"], a["pre"], [&](double x, int64_t i) {
                  return a.round(a.round(a["dpre"][i]) * gelu_slope(x, Gelu::tanh));
@@ -285,10 +284,11 @@ void add_products(Rows& table) {
                matmul(a["dw"], a["x"], true, a["dy"], false, true);
                const Array &dy = a["dy"], &dpre = a["dpre"];
                for (int64_t i = 0; i < dy.size(); ++i) a["dbias"][i % dy.columns] += dy[i];
-               for (int64_t i = 0; i < dpre.size(); ++i) a["dpre_bias"][i % dpre.columns] += dpre[i];
+               for (int64_t i = 0; i < dpre.size(); ++i)
+                 a["dpre_bias"][i % dpre.columns] += dpre[i];
              },
-         .composed =
-             [=](Backend& ops, const Operands& t) { gelu_backward(ops, t, recompute, true); },
+         .composed = [=](Backend& ops,
+                         const Operands& t) { gelu_backward(ops, t, recompute, true); },
          .noise = 256,  // dpre_bias may be smaller than what it adds up
          .intermediates = true});
 }
