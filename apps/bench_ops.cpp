@@ -64,6 +64,7 @@ int run(const Settings& s) {
     const Buffer sum(*real, dtype, {n, c}), weight(*real, dtype, {c}), bias(*real, dtype, {c});
     const Buffer mean(*real, DType::f32, {n}), rstd(*real, DType::f32, {n});
     const Buffer dweight(*real, DType::f32, {c}), dbias(*real, DType::f32, {c});
+    const Buffer bias_of_branch(*real, DType::f32, {c});
     row(n, c, [&](Backend& ops) { ops.dropout(y, x, drop); });
     row(n, c, [&](Backend& ops) { ops.add_dropout(y, x, z, drop); });
     row(n, c, [&](Backend& ops) { ops.bias_forward(y, bias); });
@@ -76,7 +77,8 @@ int run(const Settings& s) {
       ops.add_layernorm_forward(sum, y, mean, rstd, x, z, weight, bias, 1e-5f, drop);
     });
     row(n, c, [&](Backend& ops) {
-      ops.add_layernorm_backward(y, z, dweight, dbias, x, y, sum, weight, mean, rstd, drop);
+      ops.add_layernorm_backward(y, z, dweight, dbias, bias_of_branch, x, y, sum, weight, mean,
+                                 rstd, drop);
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});

@@ -94,6 +94,20 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                roof.bytes * 1e-9);
 }
 
+// Seconds of a step during which the device runs anything; NaN where that cannot be told.
+double busy_step(Engine& engine, const Config& config, std::span<const HostBatch> batches) {
+  constexpr int kSteps = 6;
+  const double busy = engine.ops().busy_seconds([&] {
+    for (int i = 0; i < kSteps; ++i) {
+      StepInput input;
+      input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
+      engine.start_step(input, batches);
+      engine.finish_step();
+    }
+  });
+  return busy / kSteps;
+}
+
 int run_bench(const BenchOptions& options) {
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
@@ -137,6 +151,8 @@ int run_bench(const BenchOptions& options) {
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
   const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
+  // Watching slows a device down, so that its busy time is compared with steps not watched.
+  const double idle = overlap ? 1 - busy_step(engine, config, batches) / step : NAN;
   const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
                                             config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
@@ -146,10 +162,10 @@ int run_bench(const BenchOptions& options) {
                                   : status_kilobytes("VmHWM:") * 1024 - resident_before;
   if (options.json) {
     fmt::print(
-        R"({{"step_ms": {}, "tokens_per_second": {}, "gflops": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
+        R"({{"step_ms": {}, "tokens_per_second": {}, "gflops": {}, "idle_share": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
         "\n",
         json_cell(step * 1e3), json_cell(tokens / step), json_cell(flops / step / 1e9),
-        measured.busy, vocab, engine.plan().parameters, engine.plan().bytes, peak);
+        json_cell(idle), measured.busy, vocab, engine.plan().parameters, engine.plan().bytes, peak);
   } else {
     const auto line = [](const char* name, const std::string& value) {
       fmt::print("{:<12} {}\n", name, value);
@@ -163,6 +179,8 @@ int run_bench(const BenchOptions& options) {
       line("tokens/s", fmt::format("{:.0f}", tokens / step));
       line("GFLOP/s", fmt::format("{:.1f}  (6 N + 6 L C T a token)", flops / step / 1e9));
     }
+    if (!std::isnan(idle))
+      line("idle", fmt::format("{:.2f} % of the step, of the device", 100 * idle));
     line("vocabulary", fmt::format("{}  ({})", vocab, vocab_origin));
     line("parameters",
          fmt::format("{:.2f} M", static_cast<double>(engine.plan().parameters) / 1e6));

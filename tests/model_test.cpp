@@ -281,6 +281,8 @@ TEST_P(Gpt2, RecomputingChangesNoBit) {
     // near zero that changes its sign into a whole step.
     config.model.recompute = "gelu";
     const std::vector<float> gelu = train(config, tiny_shape(), batches);
+    config.model.recompute = "gelu+norm";
+    EXPECT_TRUE(same_bits(gelu, train(config, tiny_shape(), batches))) << precision;
     if (GetParam() == "cpu") {
       EXPECT_TRUE(same_bits(kept, gelu)) << precision;
     }
@@ -298,10 +300,13 @@ TEST_P(Gpt2, RecomputingTakesLessMemory) {
   const Engine kept(config, kVocab, tiny_shape());
   config.model.recompute = "gelu";
   const Engine some(config, kVocab, tiny_shape());
+  config.model.recompute = "gelu+norm";
+  const Engine more(config, kVocab, tiny_shape());
   config.model.recompute = "block";
   const Engine most(config, kVocab, tiny_shape());
   EXPECT_LT(some.plan().bytes, kept.plan().bytes);
-  EXPECT_LT(most.plan().bytes, some.plan().bytes);
+  EXPECT_LT(more.plan().bytes, some.plan().bytes);
+  EXPECT_LT(most.plan().bytes, more.plan().bytes);
 }
 
 TEST_P(Gpt2, AccumulationEqualsOneLargeBatch) {

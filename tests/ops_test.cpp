@@ -21,8 +21,9 @@ constexpr uint8_t kGuardByte = 0xa5;
 struct Size {
   int64_t rows, columns;
 };
-const Size kSizes[] = {{1, 1}, {3, 17}, {37, 100}, {5, 1031}};
-const Size kLarge = {301, 768};  // cut into several pieces by every op
+const Size kSizes[] = {{1, 1}, {3, 17}, {37, 100}, {5, 1031}, {261, 416}};
+const Size kManyRows = {2081, 1568};  // where a GPU's own products take over from the library's
+const Size kLarge = {301, 768};       // cut into several pieces by every op
 
 DType storage(Type type, DType dtype) {
   if (type == Type::ids) return DType::i32;
@@ -191,12 +192,16 @@ class BackwardOps : public Ops {};  // where the row has the forward that it dif
 TEST_P(Ops, MeanWhatTheReferenceSays) {
   const OpRow& row = GetParam().row;
   std::vector<cpu::Isa> sets = instruction_sets();
-  if (ops_->info().kind != "cpu") sets.resize(1);
+  std::vector<Size> sizes(std::begin(kSizes), std::end(kSizes));
+  if (ops_->info().kind != "cpu") {
+    sets.resize(1);
+    if (row.name.starts_with("linear_")) sizes.push_back(kManyRows);
+  }
   for (const cpu::Isa isa : sets) {
     cpu::set_isa(isa);
     SCOPED_TRACE(cpu::name_of(isa));
     for (const DType dtype : types_of(row))
-      for (const Size size : kSizes) {
+      for (const Size size : sizes) {
         if (size.columns < row.least_columns) continue;
         Call call(row, size, dtype);
         ASSERT_NO_FATAL_FAILURE(call.run(*ops_));

@@ -38,7 +38,7 @@ struct ModelConfig {
     v("context", context, "longest sequence the positions cover");
     v("vocab", vocab, "vocabulary size, V; 0: the dataset's");
     v("dropout", dropout, "dropout at the embedding, in attention and on residuals");
-    v("recompute", recompute, "activations to recompute in the backward: none, gelu or block");
+    v("recompute", recompute, "activations to recompute in the backward: none, gelu, gelu+norm or block");
   }
 };
 

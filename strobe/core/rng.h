@@ -1,4 +1,4 @@
-// Philox4x32-10: a counter-based generator. Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
+// Philox4x32: a counter-based generator. Salmon, Moraes, Dror, Shaw, "Parallel random numbers:
 // as easy as 1, 2, 3", SC 2011. Every random number in strobe is a pure function of
 // (seed, stream, counter), so it can be recomputed anywhere and does not depend on threads.
 #pragma once
@@ -14,9 +14,11 @@ namespace strobe {
 struct Philox {
   using Block = std::array<uint32_t, 4>;
 
-  /// Ten rounds over `counter` under `key`.
+  /// Rounds over `counter` under `key`: ten by default, and 7 are the least that pass BigCrush
+  /// (Salmon et al., table 2).
+  template <int Rounds = 10>
   STROBE_HD static constexpr Block block(Block counter, uint32_t key0, uint32_t key1) {
-    for (int round = 0; round < 10; ++round) {
+    for (int round = 0; round < Rounds; ++round) {
       const uint64_t a = uint64_t{0xD2511F53u} * counter[0];
       const uint64_t b = uint64_t{0xCD9E8D57u} * counter[2];
       counter = {static_cast<uint32_t>(b >> 32) ^ counter[1] ^ key0, static_cast<uint32_t>(b),
@@ -40,11 +42,12 @@ enum class RandomUse : uint32_t {
 };
 
 /// The i-th block of the stream (seed, use, stream).
+template <int Rounds = 10>
 STROBE_HD constexpr Philox::Block random_block(uint64_t seed, RandomUse use, uint32_t stream,
                                                uint64_t i) {
-  return Philox::block({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), stream,
-                        static_cast<uint32_t>(use)},
-                       static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+  return Philox::block<Rounds>({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), stream,
+                                static_cast<uint32_t>(use)},
+                               static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
 }
 
 /// A sequence drawn from one stream, for code on the host that wants one number at a time.

@@ -37,8 +37,8 @@ class CpuBackend final : public Backend {
   void linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) override;
   void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
                            Gelu kind) override;
-  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor pre,
-                            Tensor w, Gelu kind) override;
+  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias, Tensor dy,
+                            Tensor x, Tensor pre, Tensor w, Gelu kind, bool recompute) override;
 
   void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
                          float eps) override;
@@ -48,8 +48,8 @@ class CpuBackend final : public Backend {
                              Tensor branch, Tensor weight, Tensor bias, float eps,
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
-                              Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                              Tensor rstd, Dropout dropout) override;
+                              Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
+                              Tensor mean, Tensor rstd, Dropout dropout) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;

@@ -74,8 +74,9 @@ void CpuBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Ten
 }
 
 void CpuBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
-                                        Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
-                                        Tensor weight, Tensor mean, Tensor rstd, Dropout dropout) {
+                                        Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
+                                        Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
+                                        Dropout dropout) {
   const int64_t columns = sum.dim(1);
   const DropoutMask mask = dropout_mask(dropout, state_);
   norm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum,
@@ -85,6 +86,7 @@ void CpuBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor
                                     static_cast<const T*>(nullptr), dresidual.as<T>() + at, at,
                                     columns, mask);
                 });
+  if (branch_bias) bias_backward(branch_bias, dbranch);
 }
 
 }  // namespace strobe

@@ -80,8 +80,10 @@ void CpuBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, T
   });
 }
 
-void CpuBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
-                                      Tensor pre, Tensor w, Gelu kind) {
+void CpuBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                      Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                      bool recompute) {
+  if (recompute) gelu_forward(x, pre, kind);
   linear_backward({}, dw, dbias, dy, x, w);
   with_storage(dpre.dtype, [&](auto storage) {
     using T = decltype(storage);
@@ -94,6 +96,7 @@ void CpuBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tens
            });
          }});
   });
+  if (dpre_bias) bias_backward(dpre_bias, dpre);
 }
 
 }  // namespace strobe

@@ -10,13 +10,14 @@
 
 namespace strobe::cuda {
 
-/// Philox's ten round keys of this op in this step, for all threads of a block.
+/// Philox's round keys of this op in this step, for all threads of a block.
 struct DropoutKeys {
-  uint4 of_two_rounds[5];
+  static constexpr int kPairs = (kDropoutRounds + 1) / 2;
+  uint4 of_two_rounds[kPairs];
 
   /// By all threads; a barrier must follow.
   __device__ void make(const StepState* state, uint32_t site) {
-    if (threadIdx.x >= 5) return;
+    if (threadIdx.x >= kPairs) return;
     const uint64_t key = dropout_key(state->seed, state->step, state->micro_step, site);
     const uint32_t a = static_cast<uint32_t>(key) + 2 * threadIdx.x * 0x9E3779B9u;
     const uint32_t b = static_cast<uint32_t>(key >> 32) + 2 * threadIdx.x * 0xBB67AE85u;
@@ -85,9 +86,10 @@ class DropoutPatches {
       c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
     };
 #pragma unroll
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < DropoutKeys::kPairs; ++i) {
       const uint4 key = keys_.of_two_rounds[i];
-      round(key.x, key.y), round(key.z, key.w);
+      round(key.x, key.y);
+      if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
     }
     w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
   }

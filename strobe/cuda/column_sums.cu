@@ -47,9 +47,9 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 constexpr int kAdders = 32;  // warps that share the pieces of 32 columns
 
 __global__ void __launch_bounds__(kAdders* kWarp)
-    add_pieces(float* first, float* second, const float* partial, int64_t pieces, int64_t columns) {
+    add_pieces(SumTargets to, const float* partial, int64_t pieces, int64_t columns,
+               int64_t width) {
   __shared__ float sums[kAdders][kWarp];
-  const int64_t width = second ? 2 * columns : columns;
   const int64_t column = blockIdx.x * int64_t{kWarp} + lane_id();
   float sum = 0;
   if (column < width) {
@@ -63,17 +63,18 @@ __global__ void __launch_bounds__(kAdders* kWarp)
   float total = 0;
 #pragma unroll
   for (int i = 0; i < kAdders; ++i) total += sums[i][lane_id()];
-  float& to = column < columns ? first[column] : second[column - columns];
-  to += total;
+  const int64_t row = column / columns;
+  float* const sum_of = row == 0 ? to.row[0] : row == 1 ? to.row[1] : to.row[2];
+  if (sum_of) sum_of[column - row * columns] += total;
 }
 
 }  // namespace
 
-void add_column_sums(const Device& device, float* first, float* second, const float* partial,
+void add_column_sums(const Device& device, const SumTargets& to, int rows, const float* partial,
                      int64_t pieces, int64_t columns) {
-  const int64_t width = second ? 2 * columns : columns;
-  add_pieces<<<ceil_div(width, kWarp), kAdders * kWarp, 0, device.stream>>>(first, second, partial,
-                                                                            pieces, columns);
+  const int64_t width = rows * columns;
+  add_pieces<<<ceil_div(width, kWarp), kAdders * kWarp, 0, device.stream>>>(to, partial, pieces,
+                                                                            columns, width);
   check_launch("column sums");
 }
 
@@ -91,7 +92,7 @@ void bias_backward(const Device& device, Tensor dbias, Tensor dy) {
         partial, dy.as<T>(), rows, columns, plan.rows, columns % kLanes == 0 && aligned(dy.data));
   });
   check_launch("bias_backward");
-  add_column_sums(device, dbias.as<float>(), nullptr, partial, plan.pieces, columns);
+  add_column_sums(device, {{dbias.as<float>()}}, 1, partial, plan.pieces, columns);
 }
 
 }  // namespace strobe::cuda

@@ -5,9 +5,14 @@
 
 namespace strobe::cuda {
 
-/// first[c] += sum over p of partial[p][c], and second[c] the same of partial[p][columns + c].
-/// `partial` is (pieces, columns), or (pieces, 2 columns) where `second` is not null.
-void add_column_sums(const Device& device, float* first, float* second, const float* partial,
+/// Where sums of `columns` go, one to three rows of them; null: nowhere.
+struct SumTargets {
+  static constexpr int kMost = 3;
+  float* row[kMost];
+};
+
+/// to.row[k][c] += sum over p of partial[p][k][c].  partial is (pieces, rows, columns).
+void add_column_sums(const Device& device, const SumTargets& to, int rows, const float* partial,
                      int64_t pieces, int64_t columns);
 
 }  // namespace strobe::cuda

@@ -7,6 +7,7 @@
 
 #include "strobe/core/arena.h"
 #include "strobe/core/error.h"
+#include "strobe/cuda/activity.h"
 #include "strobe/cuda/device_info.h"
 #include "strobe/cuda/step_state.h"
 
@@ -128,6 +129,14 @@ double CudaBackend::seconds(std::string_view name, const std::function<void()>& 
   check_cuda(cudaEventElapsedTime(&milliseconds, begin, end), "timing");
   cudaEventDestroy(begin), cudaEventDestroy(end);
   return milliseconds * 1e-3;
+}
+
+double CudaBackend::busy_seconds(const std::function<void()>& body) {
+  replays_.forget();  // what was recorded before is not seen
+  return cuda::busy_seconds([&] {
+    body();
+    synchronize();
+  });
 }
 
 void CudaBackend::synchronize() { check_cuda(cudaStreamSynchronize(device_.stream), "cuda"); }

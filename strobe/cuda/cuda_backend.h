@@ -35,6 +35,7 @@ class CudaBackend final : public Backend {
 
   void replay(std::string_view key, const std::function<void()>& body) override;
   double seconds(std::string_view name, const std::function<void()>& body) override;
+  double busy_seconds(const std::function<void()>& body) override;
   void synchronize() override;
   std::string gemm_plans() const override { return gemm_.plans(); }
   void set_gemm_plans(const std::string& plans) override { gemm_.set_plans(plans); }
@@ -54,8 +55,8 @@ class CudaBackend final : public Backend {
   void linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w) override;
   void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
                            Gelu kind) override;
-  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor pre,
-                            Tensor w, Gelu kind) override;
+  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias, Tensor dy,
+                            Tensor x, Tensor pre, Tensor w, Gelu kind, bool recompute) override;
 
   void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
                          float eps) override;
@@ -65,8 +66,8 @@ class CudaBackend final : public Backend {
                              Tensor branch, Tensor weight, Tensor bias, float eps,
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
-                              Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                              Tensor rstd, Dropout dropout) override;
+                              Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
+                              Tensor mean, Tensor rstd, Dropout dropout) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
@@ -85,7 +86,9 @@ class CudaBackend final : public Backend {
 
   void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                      const CrossEntropy& op) override;
-  int64_t logit_rows() const override { return 8192; }
+  void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w, Tensor targets,
+                            const CrossEntropy& op, Tensor workspace) override;
+  int64_t logit_rows() const override { return 4096; }
   void sum(Tensor out, Tensor x) override;
 
   void grad_norm(std::span<const Tensor> grads, float max_norm) override;

@@ -3,6 +3,7 @@
 #include "strobe/cuda/cuda_backend.h"
 #include "strobe/cuda/elementwise.h"
 #include "strobe/cuda/embedding_loss.h"
+#include "strobe/cuda/linear_cross_entropy.h"
 #include "strobe/cuda/normalisation.h"
 #include "strobe/cuda/products.h"
 #include "strobe/cuda/update.h"
@@ -55,9 +56,10 @@ void CudaBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, 
   cuda::linear_gelu_forward(device_, y, pre, x, w, bias, kind);
 }
 
-void CudaBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
-                                       Tensor pre, Tensor w, Gelu kind) {
-  cuda::gelu_linear_backward(device_, dpre, dw, dbias, dy, x, pre, w, kind);
+void CudaBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                       Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                       bool recompute) {
+  cuda::gelu_linear_backward(device_, dpre, dw, dbias, dpre_bias, dy, x, pre, w, kind, recompute);
 }
 
 void CudaBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight,
@@ -78,10 +80,11 @@ void CudaBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tenso
 }
 
 void CudaBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
-                                         Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
-                                         Tensor weight, Tensor mean, Tensor rstd, Dropout dropout) {
-  cuda::add_layernorm_backward(device_, dresidual, dbranch, dweight, dbias, dy, dsum, sum, weight,
-                               mean, rstd, dropout);
+                                         Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
+                                         Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
+                                         Dropout dropout) {
+  cuda::add_layernorm_backward(device_, dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
+                               sum, weight, mean, rstd, dropout);
 }
 
 void CudaBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {
@@ -122,6 +125,13 @@ void CudaBackend::attention_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o
 void CudaBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                                 const CrossEntropy& op) {
   cuda::cross_entropy(device_, losses, dlogits, logits, targets, op);
+}
+
+void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
+                                       Tensor targets, const CrossEntropy& op, Tensor workspace) {
+  if (!cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
+                                  logit_rows()))
+    Backend::linear_cross_entropy(losses, dx, dw, x, w, targets, op, workspace);
 }
 
 void CudaBackend::sum(Tensor out, Tensor x) { cuda::sum(device_, out, x); }

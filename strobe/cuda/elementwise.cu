@@ -2,6 +2,8 @@
 // elements and loads both before it computes.
 #include "strobe/cuda/elementwise.h"
 
+#include <type_traits>
+
 #include "strobe/cuda/dropout.cuh"
 #include "strobe/cuda/gelu.cuh"
 #include "strobe/cuda/op_plans.h"
@@ -178,6 +180,42 @@ __global__ void __launch_bounds__(kSide* kTileRows)
   }
 }
 
+constexpr int kBlock = 64;  // side of a tile of bf16 whose rows pass in vectors
+
+// y = x^T of bf16, with vectors on both sides. x (columns, rows) and y (rows, columns), each with
+// contiguous rows; both counts are multiples of eight.
+__global__ void __launch_bounds__(kThreads)
+    transpose_blocks(bf16* y, const bf16* x, int64_t rows, int64_t columns, int64_t y_row,
+                     int64_t x_row) {
+  __shared__ bf16 tile[kBlock][kBlock + 2];
+  constexpr int kAcross = kBlock / kLanes, kPasses = kBlock * kAcross / kThreads;
+  const int64_t row = blockIdx.y * int64_t{kBlock}, column = blockIdx.x * int64_t{kBlock};
+  const int vector = threadIdx.x % kAcross * kLanes, line = threadIdx.x / kAcross;
+  Packed<bf16> raw[kPasses] = {};
+#pragma unroll
+  for (int i = 0; i < kPasses; ++i) {
+    const int at = line + i * (kThreads / kAcross);
+    if (column + at < columns && row + vector < rows)
+      raw[i] = load(x + (column + at) * x_row + row + vector);
+  }
+#pragma unroll
+  for (int i = 0; i < kPasses; ++i) {
+    const int at = line + i * (kThreads / kAcross);
+    uint32_t* to = reinterpret_cast<uint32_t*>(&tile[at][vector]);
+    to[0] = raw[i].words.x, to[1] = raw[i].words.y, to[2] = raw[i].words.z, to[3] = raw[i].words.w;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < kPasses; ++i) {
+    const int at = line + i * (kThreads / kAcross);
+    if (row + at >= rows || column + vector >= columns) continue;
+    Floats out;
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) out[j] = to_float(tile[vector + j][at]);
+    store(y + (row + at) * y_row + column + vector, pack<bf16>(out));
+  }
+}
+
 // Both sides have contiguous rows.
 template <class To, class From>
 __global__ void __launch_bounds__(kThreads)
@@ -199,6 +237,15 @@ void copy_matrix(const Device& device, Tensor y, Tensor x) {
     copy_rows<<<blocks, kThreads, 0, device.stream>>>(y.as<To>(), x.as<From>(), rows, columns,
                                                       y.strides[0], x.strides[0], whole);
     return;
+  }
+  if constexpr (std::is_same_v<To, bf16> && std::is_same_v<From, bf16>) {
+    if (y.strides[1] == 1 && x.strides[0] == 1 && rows % kLanes == 0 && columns % kLanes == 0 &&
+        y.strides[0] % kLanes == 0 && x.strides[1] % kLanes == 0 && aligned(y.data, x.data)) {
+      const dim3 blocks(ceil_div(columns, kBlock), ceil_div(rows, kBlock));
+      transpose_blocks<<<blocks, kThreads, 0, device.stream>>>(y.as<bf16>(), x.as<bf16>(), rows,
+                                                               columns, y.strides[0], x.strides[1]);
+      return;
+    }
   }
   const dim3 grid(ceil_div(columns, kSide), ceil_div(rows, kSide));
   copy_tiles<<<grid, kSide * kTileRows, 0, device.stream>>>(y.as<To>(), x.as<From>(), rows, columns,

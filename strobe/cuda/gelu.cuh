@@ -1,21 +1,29 @@
 // GELU and its slope, by tanh or erf. Hendrycks & Gimpel 2016, arXiv:1606.08415.
 #pragma once
 
+#include "strobe/cuda/ptx.cuh"
 #include "strobe/ops/backend.h"
 
 namespace strobe::cuda {
 
-/// 1 / (1 + e^-x)
-__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+inline constexpr float kLinear = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+inline constexpr float kCubic = 0.044715f * kLinear;
 
-inline constexpr float kTwoRootTwoOverPi = 1.5957691216057308f;  // 2 sqrt(2 / pi)
-inline constexpr float kCubic = 0.044715f;
+/// 0.5 (1 + tanh(z)) = 1 / (1 + e^-2z) of tanh GELU's z at x: gelu(x) = x tanh_gate(x).
+__device__ inline float tanh_gate(float x) {
+  constexpr float kLog2e = 1.4426950408889634f;
+  const float power = x * fmaf(-kCubic * kLog2e, x * x, -kLinear * kLog2e);
+  return ptx::rcp_approx_ftz(1.0f + ptx::ex2_approx_ftz(power));
+}
+/// The slope of tanh GELU at x, where its value and gate are known.
+__device__ inline float tanh_gelu_slope(float x, float value, float gate) {
+  return fmaf(value * (1.0f - gate), fmaf(3.0f * kCubic, x * x, kLinear), gate);
+}
 
-// With 0.5 (1 + tanh(z)) = sigmoid(2 z).
 template <Gelu kKind>
 __device__ float gelu_value(float x) {
   if constexpr (kKind == Gelu::tanh)
-    return x * sigmoid(kTwoRootTwoOverPi * (x + kCubic * x * x * x));
+    return x * tanh_gate(x);
   else
     return 0.5f * x * (1.0f + erff(0.70710678f * x));
 }
@@ -23,8 +31,8 @@ __device__ float gelu_value(float x) {
 template <Gelu kKind>
 __device__ float gelu_slope(float x) {
   if constexpr (kKind == Gelu::tanh) {
-    const float s = sigmoid(kTwoRootTwoOverPi * (x + kCubic * x * x * x));
-    return s + x * s * (1.0f - s) * (kTwoRootTwoOverPi * (1.0f + 3.0f * kCubic * x * x));
+    const float gate = tanh_gate(x);
+    return tanh_gelu_slope(x, x * gate, gate);
   } else {
     const float density = 0.39894228f * __expf(-0.5f * x * x);
     return 0.5f * (1.0f + erff(0.70710678f * x)) + x * density;

@@ -1,8 +1,9 @@
 // Layer norm backward. With xhat = (x - mean) rstd and g = dy weight, by row:
 //   dx = dresidual + rstd (g - mean(g) - xhat mean(g xhat)),
-//   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy.
+//   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy,
+// and the sum over rows of dbranch, which is the gradient of the bias before it.
 //
-// A thread owns eight columns of every row that its group takes, so dweight and dbias add up in
+// A thread owns eight columns of every row that its group takes, so these sums add up in
 // registers; a row's two means go through shuffles and shared memory. The loads of the next rows
 // are under way, by cp.async into shared memory, while a row is computed. At the end the groups'
 // sums are added in order, and a second kernel adds the blocks' (column_sums.h). Traffic: dy, x,
@@ -22,12 +23,13 @@ namespace strobe::cuda {
 namespace {
 
 constexpr int kWideThreads = 256;
+constexpr int kSums = SumTargets::kMost;  // dweight, dbias, branch_bias
 
 template <class T>
 struct Backward {
   T* dx;
   T* dbranch;      // null where there is none
-  float* partial;  // (blocks, 2, columns)
+  float* partial;  // (blocks, kSums, columns)
   const T *dy, *x, *weight;
   const float *mean, *rstd;
   const T* dresidual;  // may be null
@@ -40,8 +42,8 @@ constexpr int kStages = 2;
 template <class T>
 constexpr int kStageBytes = 3 * kStages * sizeof(Packed<T>) * kNormThreads;
 
-// kBranch: whether dbranch is written.
-template <class T, bool kBranch>
+// kBranch: whether dbranch is written; kSumsBranch: whether it is summed.
+template <class T, bool kBranch, bool kSumsBranch>
 __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
     backward_rows(Backward<T> op, DropoutSite dropout, int lanes, int groups) {
   constexpr int kWarps = kNormThreads / kWarp;
@@ -78,7 +80,7 @@ __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
   };
 
   Packed<T> weight{};
-  Floats dweight{}, dbias{};
+  Floats dweight{}, dbias{}, branch_bias{};
   if (active) weight = load(op.weight + column);
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   float next_mean = 0, next_rstd = 0;
@@ -125,20 +127,27 @@ __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
     for (int j = 0; j < kLanes; ++j) dx[j] += rstd * g[j] - shift - xhat[j] * slope;
     const Packed<T> stored = pack<T>(dx);
     store(op.dx + at, stored);
+    Packed<T> branch = stored;
     if constexpr (kBranch) {
-      const Floats branch = unpack(stored);
-      store(op.dbranch + at, mask.drops() ? pack<T>(mask.apply(branch, bytes)) : stored);
+      if (mask.drops()) branch = pack<T>(mask.apply(unpack(stored), bytes));
+      store(op.dbranch + at, branch);
+    }
+    if constexpr (kSumsBranch) {
+      const Floats rounded = unpack(branch);
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) branch_bias[j] += rounded[j];
     }
   }
 
-  // The groups' sums, in order, first of dweight and then of dbias.
-  for (int half = 0; half < 2; ++half) {
-    const Floats& mine = half ? dbias : dweight;
+  // The groups' sums, in order.
+#pragma unroll
+  for (int k = 0; k < (kSumsBranch ? kSums : kSums - 1); ++k) {
+    const Floats& mine = k == 0 ? dweight : k == 1 ? dbias : branch_bias;
     __syncthreads();
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) columns_of[(group * lanes + lane) * kLanes + j] = mine[j];
     __syncthreads();
-    float* to = op.partial + (blockIdx.x * int64_t{2} + half) * op.columns;
+    float* to = op.partial + (blockIdx.x * int64_t{kSums} + k) * op.columns;
     for (int c = threadIdx.x; c < op.columns; c += blockDim.x) {
       float total = 0;
       for (int i = 0; i < groups; ++i) total += columns_of[i * lanes * kLanes + c];
@@ -152,9 +161,10 @@ __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
 template <class T>
 __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, DropoutSite dropout) {
   const DropoutMask mask(dropout);
-  float* dweight = op.partial + blockIdx.x * int64_t{2} * op.columns;
-  float* dbias = dweight + op.columns;
-  for (int i = threadIdx.x; i < op.columns; i += kWideThreads) dweight[i] = dbias[i] = 0;
+  float* dweight = op.partial + blockIdx.x * int64_t{kSums} * op.columns;
+  float *dbias = dweight + op.columns, *branch_bias = dbias + op.columns;
+  for (int i = threadIdx.x; i < op.columns; i += kWideThreads)
+    dweight[i] = dbias[i] = branch_bias[i] = 0;
   const float each = 1.0f / static_cast<float>(op.columns);
   for (int row = blockIdx.x; row < op.rows; row += gridDim.x) {
     const int64_t begin = int64_t{row} * op.columns;
@@ -176,46 +186,54 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
       if (op.dresidual) dx += to_float(op.dresidual[begin + i]);
       const T stored = round_to<T>(dx);
       op.dx[begin + i] = stored;
-      if (op.dbranch)
-        op.dbranch[begin + i] = round_to<T>(mask.apply_one(to_float(stored), begin + i));
+      T branch = stored;
+      if (op.dbranch) {
+        branch = round_to<T>(mask.apply_one(to_float(stored), begin + i));
+        op.dbranch[begin + i] = branch;
+      }
+      branch_bias[i] += to_float(branch);
     }
   }
 }
 
 template <class T>
-void launch(const Device& device, Backward<T> op, const DropoutSite& dropout, float* dweight,
-            float* dbias) {
+void launch(const Device& device, Backward<T> op, const DropoutSite& dropout,
+            const SumTargets& sums) {
   const bool whole = norm_plan_fits(op.columns) &&
                      aligned(op.dx, op.dbranch, op.dy, op.x, op.weight, op.dresidual);
   const NormPlan plan = whole ? norm_plan(op.rows, op.columns, device.multiprocessors)
                               : NormPlan{kWideThreads, 1, wide_norm_blocks(op.rows, op.columns)};
-  check(plan.blocks * int64_t{op.columns} * 8 <= device.scratch_bytes,
+  check(plan.blocks * int64_t{op.columns} * 4 * kSums <= device.scratch_bytes,
         "layernorm_backward: scratch is too small");
   op.partial = reinterpret_cast<float*>(device.scratch);
   if (whole) {
     // More shared memory than any kernel has must be asked for: once.
     static const bool allowed = [] {
-      for (const auto kernel : {backward_rows<T, false>, backward_rows<T, true>})
+      for (const auto kernel : {backward_rows<T, false, false>, backward_rows<T, false, true>,
+                                backward_rows<T, true, true>})
         check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                         kStageBytes<T>),
                    "layernorm_backward");
       return true;
     }();
-    const auto kernel = allowed && op.dbranch ? backward_rows<T, true> : backward_rows<T, false>;
+    check(allowed, "layernorm_backward");
+    const auto kernel = op.dbranch    ? backward_rows<T, true, true>
+                        : sums.row[2] ? backward_rows<T, false, true>
+                                      : backward_rows<T, false, false>;
     kernel<<<plan.blocks, plan.lanes * plan.groups, kStageBytes<T>, device.stream>>>(
         op, dropout, plan.lanes, plan.groups);
   } else {
     backward_wide<T><<<plan.blocks, plan.lanes, 0, device.stream>>>(op, dropout);
   }
   check_launch("layernorm_backward");
-  add_column_sums(device, dweight, dbias, op.partial, plan.blocks, op.columns);
+  add_column_sums(device, sums, kSums, op.partial, plan.blocks, op.columns);
 }
 
 }  // namespace
 
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
-                            Tensor dbias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                            Tensor mean, Tensor rstd, Dropout dropout) {
+                            Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
+                            Tensor weight, Tensor mean, Tensor rstd, Dropout dropout) {
   const int64_t rows = dy.dim(0), columns = dy.dim(1);
   check(sum.numel() == dy.numel() && weight.numel() == columns && dweight.numel() == columns &&
             dbias.numel() == columns,
@@ -239,14 +257,15 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
                             dsum.as<T>(),
                             static_cast<int>(rows),
                             static_cast<int>(columns)};
-    launch<T>(device, op, DropoutSite(device, dropout), dweight.as<float>(), dbias.as<float>());
+    launch<T>(device, op, DropoutSite(device, dropout),
+              {{dweight.as<float>(), dbias.as<float>(), branch_bias.as<float>()}});
   });
 }
 
 void layernorm_backward(const Device& device, Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
                         Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) {
-  add_layernorm_backward(device, dx, Tensor{}, dweight, dbias, dy, dresidual, x, weight, mean, rstd,
-                         Dropout{});
+  add_layernorm_backward(device, dx, Tensor{}, dweight, dbias, Tensor{}, dy, dresidual, x, weight,
+                         mean, rstd, Dropout{});
 }
 
 }  // namespace strobe::cuda

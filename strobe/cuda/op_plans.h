@@ -71,10 +71,10 @@ constexpr NormPlan norm_plan(int64_t rows, int64_t columns, int multiprocessors)
   return {lanes, groups, static_cast<int>(std::min(blocks, most))};
 }
 
-/// Blocks where the plan does not fit: each takes every blocks-th row, and keeps 8 bytes a column.
+/// Blocks where the plan does not fit: each takes every blocks-th row, and keeps 12 bytes a column.
 constexpr int wide_norm_blocks(int64_t rows, int64_t columns) {
   constexpr int64_t kBytes = 16 << 20;
-  const int64_t most = std::clamp<int64_t>(kBytes / (8 * columns), 1, 512);
+  const int64_t most = std::clamp<int64_t>(kBytes / (12 * columns), 1, 512);
   return static_cast<int>(std::clamp<int64_t>(rows / 4, 1, most));
 }
 

@@ -12,7 +12,8 @@ void linear_backward(const Device& device, Tensor dx, Tensor dw, Tensor dbias, T
                      Tensor w);
 void linear_gelu_forward(const Device& device, Tensor y, Tensor pre, Tensor x, Tensor w,
                          Tensor bias, Gelu kind);
-void gelu_linear_backward(const Device& device, Tensor dpre, Tensor dw, Tensor dbias, Tensor dy,
-                          Tensor x, Tensor pre, Tensor w, Gelu kind);
+void gelu_linear_backward(const Device& device, Tensor dpre, Tensor dw, Tensor dbias,
+                          Tensor dpre_bias, Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                          bool recompute);
 
 }  // namespace strobe::cuda

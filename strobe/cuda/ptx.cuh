@@ -57,12 +57,23 @@ __device__ inline void mma_m16n8k16_bf16(float (&c)[4], const uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// No instruction: what is computed from x stays behind this point, inside a loop say.
+__device__ inline void pin(uint32_t& x) { asm volatile("" : "+r"(x)); }
+__device__ inline void pin(int& x) { asm volatile("" : "+r"(x)); }
+__device__ inline void pin(float& x) { asm volatile("" : "+f"(x)); }
+
 // ---- arithmetic --------------------------------------------------------------------------------
 
 /// 2^x, with 2^-22 relative error; denormal results become zero.
 __device__ inline float ex2_approx_ftz(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+/// 1 / x, within one unit in the last place; denormal results become zero.
+__device__ inline float rcp_approx_ftz(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 /// Bytes of {a, b} by the four selectors of `s`; a selector's highest bit asks for the byte's sign.

@@ -49,8 +49,9 @@ const ModelConfig& checked(const ModelConfig& m) {
     fail("model.feed_forward: {} is not a size; it takes 0 to {}", m.feed_forward, 1 << 24);
   if (!(m.dropout >= 0 && m.dropout < 1))
     fail("model.dropout: {} is not a probability in [0, 1)", m.dropout);
-  if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "block")
-    fail("model.recompute: '{}' is unknown; known are none, gelu, block", m.recompute);
+  if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "gelu+norm" &&
+      m.recompute != "block")
+    fail("model.recompute: '{}' is unknown; known are none, gelu, gelu+norm, block", m.recompute);
   return m;
 }
 
@@ -65,7 +66,9 @@ void Gpt2Block::for_each_param(const ParamVisitor& visit) {
 
 void Gpt2Block::forward(Context& ctx, Stream& out, const Stream& in, const LayerNorm& next,
                         const Batch& batch, Saved& saved) const {
-  saved.middle = Stream::allocate(ctx, "block middle", in.x.dim(0), in.x.dim(1));
+  const bool shares = recompute_norms && ctx.training;
+  saved.middle =
+      Stream::allocate(ctx, "block middle", in.x.dim(0), in.x.dim(1), shares ? in.y : Tensor{});
   // A branch ends where the norm after it will write its output.
   attn.forward(ctx, saved.middle.y, in.y, batch, saved.attn);
   ln_2.add_forward(ctx, saved.middle, in.x, saved.middle.y, attn_dropout);
@@ -73,10 +76,13 @@ void Gpt2Block::forward(Context& ctx, Stream& out, const Stream& in, const Layer
   next.add_forward(ctx, out, saved.middle.x, out.y, mlp_dropout);
 }
 
-void Gpt2Block::backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, const Batch& batch,
-                         const Saved& saved) {
+void Gpt2Block::backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, Stream& in,
+                         const Batch& batch, Saved& saved) {
+  if (recompute_norms) ln_2.forward(ctx, saved.middle);
   mlp.backward(ctx, dy, dbranch, saved.mlp);
-  ln_2.add_backward(ctx, dx, dbranch, dy, saved.middle, attn_dropout, /*stream_ends=*/false);
+  ln_2.add_backward(ctx, dx, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
+                    /*stream_ends=*/false);
+  if (recompute_norms) ln_1.forward(ctx, in);
   attn.backward(ctx, dy, dbranch, batch, saved.attn);
 }
 
@@ -84,7 +90,8 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
     : channels_(checked(config.model).channels),
       vocab_(vocab),
       context_(config.model.context),
-      recompute_(config.model.recompute == "block"),
+      recompute_norms_(config.model.recompute == "gelu+norm"),
+      recompute_blocks_(config.model.recompute == "block"),
       wte_(embedding("transformer.wte.weight", vocab, channels_, padding_of(vocab))),
       wpe_(embedding("transformer.wpe.weight", context_, channels_, 0)),
       ln_f_("transformer.ln_f", channels_) {
@@ -100,12 +107,12 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
   for (int64_t i = 0; i < m.layers; ++i) {
     const std::string name = fmt::format("transformer.h.{}", i);
     const Dropout probabilities{p, site++}, attn_branch{p, site++}, mlp_branch{p, site++};
-    blocks_.push_back(
-        {LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
-         SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm, probabilities,
-                       projection_std),
-         Mlp(name + ".mlp", channels_, feed_forward, projection_std, m.recompute == "gelu"),
-         attn_branch, mlp_branch});
+    blocks_.push_back({LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
+                       SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm,
+                                     probabilities, projection_std),
+                       Mlp(name + ".mlp", channels_, feed_forward, projection_std,
+                           m.recompute == "gelu" || recompute_norms_),
+                       attn_branch, mlp_branch, recompute_norms_});
     blocks_.back().attn.deterministic = config.attention.deterministic;
   }
 }
@@ -131,12 +138,13 @@ void Gpt2::embed(Context& ctx, Stream& out, Tensor tokens, Tensor positions) con
 void Gpt2::forward(Context& ctx, const Batch& batch, Saved& saved) const {
   saved.streams.push_back(Stream::allocate(ctx, "embedding", batch.rows(), channels_));
   embed(ctx, saved.streams[0], batch.tokens, batch.positions);
+  const Tensor shared = recompute_norms_ || recompute_blocks_ ? saved.streams[0].y : Tensor{};
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    saved.streams.push_back(Stream::allocate(ctx, "block", batch.rows(), channels_));
+    saved.streams.push_back(Stream::allocate(ctx, "block", batch.rows(), channels_, shared));
     const int64_t mark = ctx.arena.mark();
     Gpt2Block::Saved block;
     blocks_[i].forward(ctx, saved.streams[i + 1], saved.streams[i], norm_after(i), batch, block);
-    if (recompute_)
+    if (recompute_blocks_)
       ctx.arena.rewind(mark);
     else
       saved.blocks.push_back(block);
@@ -161,26 +169,28 @@ void Gpt2::forward_backward(Context& ctx, Tensor losses, const Batch& batch) {
   backward(ctx, dy, batch, saved);
 }
 
-void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, const Saved& saved) {
+void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
   const bool dropping = embedding_dropout_.p > 0;
   const Tensor dx = ctx.allocate("residual gradient", {batch.rows(), channels_});
   const Tensor dbranch = dropping ? ctx.allocate("branch gradient", {batch.rows(), channels_}) : dx;
 
-  ln_f_.add_backward(ctx, dx, dbranch, dy, saved.streams.back(), blocks_.back().mlp_dropout,
-                     /*stream_ends=*/true);
+  ln_f_.add_backward(ctx, dx, dbranch, blocks_.back().mlp.c_proj, dy, saved.streams.back(),
+                     blocks_.back().mlp_dropout, /*stream_ends=*/true);
   for (size_t i = blocks_.size(); i-- > 0;) {
     ArenaScope scope(ctx.arena);
     Gpt2Block::Saved block;
-    if (recompute_) {
+    if (recompute_blocks_) {
       Stream again = Stream::allocate(ctx, "block recomputed", batch.rows(), channels_);
+      blocks_[i].ln_1.forward(ctx, saved.streams[i]);
       blocks_[i].forward(ctx, again, saved.streams[i], norm_after(i), batch, block);
     } else {
       block = saved.blocks[i];
     }
-    blocks_[i].backward(ctx, dy, dx, dbranch, batch, block);
+    blocks_[i].backward(ctx, dy, dx, dbranch, saved.streams[i], batch, block);
     if (i > 0)
-      blocks_[i].ln_1.add_backward(ctx, dx, dbranch, dy, saved.streams[i],
-                                   blocks_[i - 1].mlp_dropout, /*stream_ends=*/false);
+      blocks_[i].ln_1.add_backward(ctx, dx, dbranch, blocks_[i - 1].mlp.c_proj, dy,
+                                   saved.streams[i], blocks_[i - 1].mlp_dropout,
+                                   /*stream_ends=*/false);
     else
       blocks_[i].ln_1.backward(ctx, dx, dy, saved.streams[i], dx);
   }

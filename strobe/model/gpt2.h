@@ -20,6 +20,7 @@ struct Gpt2Block {
   SelfAttention attn;
   Mlp mlp;
   Dropout attn_dropout, mlp_dropout;  // of the two residual branches
+  bool recompute_norms;               // in the backward: all norms of the model write to one tensor
 
   struct Saved {
     SelfAttention::Saved attn;
@@ -32,9 +33,9 @@ struct Gpt2Block {
                const Batch& batch, Saved& saved) const;
   /// On entry dx is the gradient of the stream after the block and dbranch that of the MLP's
   /// output. On exit dx is the gradient of the stream before the block that passes by its ln_1,
-  /// and dy the one that passes through it. dbranch is overwritten.
-  void backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, const Batch& batch,
-                const Saved& saved);
+  /// and dy the one that passes through it. dbranch is overwritten. `in` is as in forward().
+  void backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, Stream& in, const Batch& batch,
+                Saved& saved);
 
   void for_each_param(const ParamVisitor& visit);
 };
@@ -54,20 +55,21 @@ class Gpt2 : public Model {
  private:
   /// What the backward needs of the whole network.
   struct Saved {
-    std::vector<Stream> streams;           // streams[i] enters block i; the last one, the head
+    std::vector<Stream> streams;           // streams[i] enters block i; the last one, the head.
+                                           // Where norms are recomputed all have one y
     std::vector<Gpt2Block::Saved> blocks;  // empty where recomputed
   };
 
   void embed(Context& ctx, Stream& out, Tensor tokens, Tensor positions) const;
   void forward(Context& ctx, const Batch& batch, Saved& saved) const;
-  void backward(Context& ctx, Tensor dy, const Batch& batch, const Saved& saved);
+  void backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved);
   void head_loss(Context& ctx, Tensor losses, Tensor dx, Tensor x, Tensor targets);
   const LayerNorm& norm_after(size_t block) const {
     return block + 1 < blocks_.size() ? blocks_[block + 1].ln_1 : ln_f_;
   }
 
   int64_t channels_, vocab_, context_;
-  bool recompute_;
+  bool recompute_norms_, recompute_blocks_;
   Dropout embedding_dropout_;
   Param wte_, wpe_;
   std::vector<Gpt2Block> blocks_;

@@ -31,10 +31,15 @@ void Linear::backward(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
   ctx.ops.linear_backward(dx, weight.grad, bias.grad, dy, x, weight.compute);
 }
 
-Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels) {
+void Linear::backward_weight(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
+  ctx.ops.linear_backward(dx, weight.grad, {}, dy, x, weight.compute);
+}
+
+Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels,
+                        Tensor y) {
   Stream out;
   out.x = ctx.allocate(what + " residual", {rows, channels});
-  out.y = ctx.allocate(what + " normalised", {rows, channels});
+  out.y = y ? y : ctx.allocate(what + " normalised", {rows, channels});
   out.mean = ctx.arena.allocate(what + " mean", DType::f32, {rows});
   out.rstd = ctx.arena.allocate(what + " rstd", DType::f32, {rows});
   return out;
@@ -59,9 +64,9 @@ void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
                                 bias.compute, kEps, ctx.training ? dropout : Dropout{});
 }
 
-void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Tensor dy, const Stream& in,
-                             Dropout dropout, bool stream_ends) {
-  ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, dy,
+void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
+                             const Stream& in, Dropout dropout, bool stream_ends) {
+  ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, branch.bias.grad, dy,
                                  stream_ends ? Tensor{} : dx, in.x, weight.compute, in.mean,
                                  in.rstd, dropout);
 }
@@ -133,7 +138,7 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
                              const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor d_o = ctx.allocate("attention output gradient", {dy.dim(0), dy.dim(1)});
-  c_proj.backward(ctx, d_o, dy, saved.o);
+  c_proj.backward_weight(ctx, d_o, dy, saved.o);
 
   const Tensor dqkv = ctx.allocate("attention qkv gradient", {dy.dim(0), saved.qkv.dim(1)});
   const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
@@ -178,31 +183,26 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
   const int64_t width = c_fc.bias.value.dim(0);
   saved.x = x;
   saved.pre = ctx.allocate("mlp before gelu", {x.dim(0), width});
-  if (recompute_gelu && ctx.training) {
-    // Not in one op: what is rounded into `pre` must be what the backward will see.
-    ArenaScope scope(ctx.arena);
-    const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
-    c_fc.forward(ctx, saved.pre, x);
-    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
-    return c_proj.forward(ctx, y, post);
-  }
-  saved.post = ctx.allocate("mlp after gelu", {x.dim(0), width});
-  ctx.ops.linear_gelu_forward(saved.post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
+  const int64_t mark = ctx.arena.mark();
+  const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
+  ctx.ops.linear_gelu_forward(post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
                               Gelu::tanh);
-  c_proj.forward(ctx, y, saved.post);
+  c_proj.forward(ctx, y, post);
+  if (recompute_gelu && ctx.training)
+    ctx.arena.rewind(mark);
+  else
+    saved.post = post;
 }
 
 void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
   ArenaScope scope(ctx.arena);
   const Tensor dpre = ctx.allocate("mlp gradient", {dy.dim(0), saved.pre.dim(1)});
-  Tensor post = saved.post;
-  if (!post) {
-    post = ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)});
-    ctx.ops.gelu_forward(post, saved.pre, Gelu::tanh);
-  }
-  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, c_proj.bias.grad, dy, post, saved.pre,
-                               c_proj.weight.compute, Gelu::tanh);
-  c_fc.backward(ctx, dx, dpre, saved.x);
+  const bool recompute = !saved.post;
+  const Tensor post =
+      recompute ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)}) : saved.post;
+  ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, {}, c_fc.bias.grad, dy, post, saved.pre,
+                               c_proj.weight.compute, Gelu::tanh, recompute);
+  c_fc.backward_weight(ctx, dx, dpre, saved.x);
 }
 
 }  // namespace strobe

@@ -20,6 +20,8 @@ struct Linear {
 
   void forward(Context& ctx, Tensor y, Tensor x) const;
   void backward(Context& ctx, Tensor dx, Tensor dy, Tensor x);
+  /// The same but for the bias's gradient, where what writes dy adds that up.
+  void backward_weight(Context& ctx, Tensor dx, Tensor dy, Tensor x);
   void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
 };
 
@@ -27,7 +29,9 @@ struct Linear {
 struct Stream {
   Tensor x, y, mean, rstd;
 
-  static Stream allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels);
+  /// `y` may be memory that streams share, one after another.
+  static Stream allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels,
+                         Tensor y = {});
 };
 
 /// y = (x - mean) / sqrt(var + eps) * weight + bias over channels. Ba et al. 2016,
@@ -46,9 +50,10 @@ struct LayerNorm {
   /// out.x = x + dropout(branch);  out.y = norm(out.x).  branch may be out.y.
   void add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch, Dropout dropout) const;
   /// dx += the norm's gradient, or = it where the stream ends here; dbranch = dropout(dx). The two
-  /// may be one tensor when there is no dropout.
-  void add_backward(Context& ctx, Tensor dx, Tensor dbranch, Tensor dy, const Stream& in,
-                    Dropout dropout, bool stream_ends);
+  /// may be one tensor when there is no dropout. `branch` is the layer that made the branch: its
+  /// bias gets its gradient here.
+  void add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
+                    const Stream& in, Dropout dropout, bool stream_ends);
 
   void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
 };
@@ -78,6 +83,7 @@ struct SelfAttention {
   };
 
   void forward(Context& ctx, Tensor y, Tensor x, const Batch& batch, Saved& saved) const;
+  /// But for the gradient of c_proj's bias.
   void backward(Context& ctx, Tensor dx, Tensor dy, const Batch& batch, const Saved& saved);
   /// x holds the rows that follow the `past` ones in the cache, which receives theirs.
   /// cu_q = {0, rows}, cu_k = {0, past + rows}.
@@ -111,6 +117,7 @@ struct Mlp {
   };
 
   void forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const;
+  /// But for the gradient of c_proj's bias.
   void backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved);
   void for_each_param(const ParamVisitor& visit) {
     c_fc.for_each_param(visit), c_proj.for_each_param(visit);

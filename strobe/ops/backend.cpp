@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "strobe/core/error.h"
 
@@ -14,6 +15,10 @@ double Backend::seconds(std::string_view, const std::function<void()>& body) {
   const auto begin = std::chrono::steady_clock::now();
   body();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double Backend::busy_seconds(const std::function<void()>&) {
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
@@ -33,10 +38,13 @@ void Backend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tens
   gelu_forward(y, pre, kind);
 }
 
-void Backend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
-                                   Tensor pre, Tensor w, Gelu kind) {
+void Backend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                   Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                   bool recompute) {
+  if (recompute) gelu_forward(x, pre, kind);
   linear_backward(dpre, dw, dbias, dy, x, w);
   gelu_backward(dpre, dpre, pre, kind);
+  if (dpre_bias) bias_backward(dpre_bias, dpre);
 }
 
 void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd, Tensor residual,
@@ -47,13 +55,14 @@ void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rs
 }
 
 void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
-                                     Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                     Tensor rstd, Dropout drop) {
+                                     Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
+                                     Tensor weight, Tensor mean, Tensor rstd, Dropout drop) {
   layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum);
   if (drop.p > 0)
     dropout(dbranch, dresidual, drop);
   else if (dbranch.data != dresidual.data)
     copy(dbranch, dresidual);
+  if (branch_bias) bias_backward(branch_bias, dbranch);
 }
 
 AttentionAlgorithm Backend::choose_attention(AttentionAlgorithm asked, const AttentionShape& shape,

@@ -120,6 +120,9 @@ class Backend {
   /// Seconds that the device spent in what `body` issues; `name` is for the tools that show a
   /// timeline. Waits.
   virtual double seconds(std::string_view name, const std::function<void()>& body);
+  /// Seconds during which the device ran anything of what `body` issues, what it replays included;
+  /// NaN where that cannot be told. Waits.
+  virtual double busy_seconds(const std::function<void()>& body);
   /// Returns when all ops issued so far have run.
   virtual void synchronize() {}
   /// The algorithms that were chosen for products by timing them, as text; "" where none were.
@@ -157,9 +160,12 @@ class Backend {
   /// pre = x w + bias;  y = gelu(pre).
   virtual void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
                                    Gelu kind);
-  /// The backward of y = gelu(pre) w + bias from dy to dpre.  x is gelu(pre).
-  virtual void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
-                                    Tensor pre, Tensor w, Gelu kind);
+  /// The backward of y = gelu(pre) w + bias from dy to dpre.  x is gelu(pre), and is written here
+  /// where `recompute`. dbias += sum dy;  dpre_bias, of the layer that made pre, += sum dpre;
+  /// either may be empty.
+  virtual void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                    Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                    bool recompute);
 
   // ---- normalisation -------------------------------------------------------------------------
   /// y = (x - mean) * rstd * weight + bias.  x, y (N, C); mean, rstd (N) f32; weight, bias (C).
@@ -174,9 +180,11 @@ class Backend {
                                      float eps, Dropout dropout);
   /// The backward of add_layernorm_forward: dresidual = dsum + d(layernorm), dbranch = its dropout.
   /// dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no dropout.
+  /// branch_bias (C), of the layer that made the branch, += sum dbranch; it may be empty.
   virtual void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
-                                      Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
-                                      Tensor weight, Tensor mean, Tensor rstd, Dropout dropout);
+                                      Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
+                                      Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
+                                      Dropout dropout);
 
   // ---- embedding -----------------------------------------------------------------------------
   /// y (N, C) = sum over tables of table[ids], one to three of them.

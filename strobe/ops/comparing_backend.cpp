@@ -193,11 +193,14 @@ void ComparingBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tenso
     ops.linear_gelu_forward(at(y), at(pre), at(x), at(w), at(bias), kind);
   });
 }
-void ComparingBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy,
-                                            Tensor x, Tensor pre, Tensor w, Gelu kind) {
-  both("gelu_linear_backward", {dpre, dw, dbias}, [&](Backend& ops, const Place& at) {
-    ops.gelu_linear_backward(at(dpre), at(dw), at(dbias), at(dy), at(x), at(pre), at(w), kind);
-  });
+void ComparingBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                            Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                            bool recompute) {
+  both("gelu_linear_backward", {dpre, dw, dbias, dpre_bias, recompute ? x : Tensor{}},
+       [&](Backend& ops, const Place& at) {
+         ops.gelu_linear_backward(at(dpre), at(dw), at(dbias), at(dpre_bias), at(dy), at(x),
+                                  at(pre), at(w), kind, recompute);
+       });
 }
 void ComparingBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x,
                                          Tensor weight, Tensor bias, float eps) {
@@ -222,13 +225,14 @@ void ComparingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, 
   });
 }
 void ComparingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
-                                              Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
-                                              Tensor weight, Tensor mean, Tensor rstd,
-                                              Dropout dropout) {
-  both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias},
+                                              Tensor dbias, Tensor branch_bias, Tensor dy,
+                                              Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
+                                              Tensor rstd, Dropout dropout) {
+  both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias, branch_bias},
        [&](Backend& ops, const Place& at) {
-         ops.add_layernorm_backward(at(dresidual), at(dbranch), at(dweight), at(dbias), at(dy),
-                                    at(dsum), at(sum), at(weight), at(mean), at(rstd), dropout);
+         ops.add_layernorm_backward(at(dresidual), at(dbranch), at(dweight), at(dbias),
+                                    at(branch_bias), at(dy), at(dsum), at(sum), at(weight),
+                                    at(mean), at(rstd), dropout);
        });
 }
 void ComparingBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {

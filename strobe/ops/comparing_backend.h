@@ -51,8 +51,8 @@ class ComparingBackend final : public Backend {
   void linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w) override;
   void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
                            Gelu kind) override;
-  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor pre,
-                            Tensor w, Gelu kind) override;
+  void gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias, Tensor dy,
+                            Tensor x, Tensor pre, Tensor w, Gelu kind, bool recompute) override;
   void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
                          float eps) override;
   void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
@@ -61,8 +61,8 @@ class ComparingBackend final : public Backend {
                              Tensor branch, Tensor weight, Tensor bias, float eps,
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
-                              Tensor dy, Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                              Tensor rstd, Dropout dropout) override;
+                              Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
+                              Tensor mean, Tensor rstd, Dropout dropout) override;
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
   void attention_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tensor v,

@@ -103,12 +103,14 @@ void CountingBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor
   count("linear_gelu_forward", {product_flops(x, w), bytes_of({y, pre, x, w, bias})},
         [&] { real_.linear_gelu_forward(y, pre, x, w, bias, kind); });
 }
-void CountingBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dy,
-                                           Tensor x, Tensor pre, Tensor w, Gelu kind) {
+void CountingBackend::gelu_linear_backward(Tensor dpre, Tensor dw, Tensor dbias, Tensor dpre_bias,
+                                           Tensor dy, Tensor x, Tensor pre, Tensor w, Gelu kind,
+                                           bool recompute) {
   const OpCost cost = {2 * product_flops(x, w),
-                       bytes_of({dpre, dw, dw, dbias, dbias, dy, x, pre, w})};
-  count("gelu_linear_backward", cost,
-        [&] { real_.gelu_linear_backward(dpre, dw, dbias, dy, x, pre, w, kind); });
+                       bytes_of({dpre, dw, dw, dbias, dbias, dpre_bias, dpre_bias, dy, x, pre, w})};
+  count("gelu_linear_backward", cost, [&] {
+    real_.gelu_linear_backward(dpre, dw, dbias, dpre_bias, dy, x, pre, w, kind, recompute);
+  });
 }
 
 void CountingBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight,
@@ -132,16 +134,16 @@ void CountingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, T
   });
 }
 void CountingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
-                                             Tensor dbias, Tensor dy, Tensor dsum, Tensor sum,
-                                             Tensor weight, Tensor mean, Tensor rstd,
-                                             Dropout dropout) {
+                                             Tensor dbias, Tensor branch_bias, Tensor dy,
+                                             Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
+                                             Tensor rstd, Dropout dropout) {
   const Tensor branch = dbranch.data == dresidual.data ? Tensor{} : dbranch;
   count("add_layernorm_backward",
-        moving(
-            {dresidual, branch, dweight, dweight, dbias, dbias, dy, dsum, sum, weight, mean, rstd}),
+        moving({dresidual, branch, dweight, dweight, dbias, dbias, branch_bias, branch_bias, dy,
+                dsum, sum, weight, mean, rstd}),
         [&] {
-          real_.add_layernorm_backward(dresidual, dbranch, dweight, dbias, dy, dsum, sum, weight,
-                                       mean, rstd, dropout);
+          real_.add_layernorm_backward(dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
+                                       sum, weight, mean, rstd, dropout);
         });
 }
 

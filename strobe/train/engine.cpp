@@ -40,7 +40,7 @@ void check_fits(const EnginePlan& plan, int64_t free) {
       fail(
           "memory: {} are planned, {} are available: '{}' ({}) does not fit beside the "
           "{} before it; a smaller train.micro_batch (with train.grad_accum) or "
-          "model.recompute=gelu or block takes less",
+          "model.recompute=gelu, gelu+norm or block takes less",
           format_bytes(plan.bytes), format_bytes(free), part.name, format_bytes(part.bytes),
           format_bytes(sum));
     sum += part.bytes;

@@ -186,7 +186,7 @@ std::string Trainer::describe_fit() const {
   };
   std::string out = fmt::format("GPU memory      {}, {} free: the run {}\n",
                                 format_bytes(device_.memory_bytes), format_bytes(room), verdict);
-  for (const std::string recompute : {"none", "gelu", "block"})
+  for (const std::string recompute : {"none", "gelu", "gelu+norm", "block"})
     if (const int64_t most = largest(recompute); most > 0)
       out +=
           fmt::format("                train.micro_batch up to {} fits with model.recompute={}\n",

@@ -248,40 +248,49 @@ void add_products(Rows& table) {
        .noise = 64,
        .intermediates = true});
   // pre (r, c), w (c, kInner), dy (r, kInner)
-  table.push_back({.name = "gelu_linear_backward",
-                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"dpre", out, r, c},
-                             {"dw", in_out, c, kInner, Type::f32},
-                             {"dbias", in_out, 1, kInner, Type::f32},
-                             {"dy", in, r, kInner},
-                             {"x", in, r, c},
-                             {"pre", in, r, c},
-                             {"w", in, c, kInner}};
-                   },
-                   .run =
-                       [](Backend& ops, const Operands& t) {
-                         ops.gelu_linear_backward(t["dpre"], t["dw"], t.flat("dbias"), t["dy"],
-                                                  t["x"], t["pre"], t["w"], Gelu::tanh);
-                       },
-                   .meaning =
-                       [](Arrays& a, const StepState&) {
-                         matmul(a["dpre"], a["dy"], false, a["w"], true, false);
-                         by_element(a["dpre"], a["pre"], [&](double x, int64_t i) {
-                           return a.round(a["dpre"][i]) * gelu_slope(x, Gelu::tanh);
-                         });
-                         matmul(a["dw"], a["x"], true, a["dy"], false, true);
-                         const Array& dy = a["dy"];
-                         for (int64_t i = 0; i < dy.size(); ++i)
-                           a["dbias"][i % dy.columns] += dy[i];
-                       },
-                   .composed =
-                       [](Backend& ops, const Operands& t) {
-                         ops.Backend::gelu_linear_backward(t["dpre"], t["dw"], t.flat("dbias"),
-                                                           t["dy"], t["x"], t["pre"], t["w"],
-                                                           Gelu::tanh);
-                       },
-                   .noise = 64,
-                   .intermediates = true});
+  const auto gelu_backward = [](Backend& ops, const Operands& t, bool recompute, bool composed) {
+    const auto call = [&](auto&& f) {
+      f(t["dpre"], t["dw"], t.flat("dbias"), t.flat("dpre_bias"), t["dy"], t["x"], t["pre"], t["w"],
+        Gelu::tanh, recompute);
+    };
+    if (composed)
+      call([&](auto... x) { ops.Backend::gelu_linear_backward(x...); });
+    else
+      call([&](auto... x) { ops.gelu_linear_backward(x...); });
+  };
+  for (const bool recompute : {false, true})
+    table.push_back(
+        {.name = recompute ? "gelu_linear_backward_recompute" : "gelu_linear_backward",
+         .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+           return {{"dpre", out, r, c},
+                   {"dw", in_out, c, kInner, Type::f32},
+                   {"dbias", in_out, 1, kInner, Type::f32},
+                   {"dy", in, r, kInner},
+                   {"x", recompute ? out : in, r, c},
+                   {"pre", in, r, c},
+                   {"w", in, c, kInner},
+                   {"dpre_bias", in_out, 1, c, Type::f32}};
+         },
+         .run = [=](Backend& ops, const Operands& t) { gelu_backward(ops, t, recompute, false); },
+         .meaning =
+             [=](Arrays& a, const StepState&) {
+               if (recompute)
+                 by_element(a["x"], a["pre"],
+                            [&](double x, int64_t) { return a.round(gelu(x, Gelu::tanh)); });
+               matmul(a["dpre"], a["dy"], false, a["w"], true, false);
+               by_element(a["dpre"], a["pre"], [&](double x, int64_t i) {
+                 return a.round(a.round(a["dpre"][i]) * gelu_slope(x, Gelu::tanh));
+               });
+               matmul(a["dw"], a["x"], true, a["dy"], false, true);
+               const Array &dy = a["dy"], &dpre = a["dpre"];
+               for (int64_t i = 0; i < dy.size(); ++i) a["dbias"][i % dy.columns] += dy[i];
+               for (int64_t i = 0; i < dpre.size(); ++i)
+                 a["dpre_bias"][i % dpre.columns] += dpre[i];
+             },
+         .composed = [=](Backend& ops,
+                         const Operands& t) { gelu_backward(ops, t, recompute, true); },
+         .noise = 256,  // dpre_bias may be smaller than what it adds up
+         .intermediates = true});
 }
 
 }  // namespace

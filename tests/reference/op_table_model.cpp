@@ -118,8 +118,8 @@ void add_normalisation(std::vector<OpRow>& table) {
   const auto add_backward = [](Backend& ops, const Operands& t, bool composed) {
     save_statistics(ops, t, "sum");
     const auto call = [&](auto&& f) {
-      f(t["dresidual"], t["dbranch"], t.flat("dweight"), t.flat("dbias"), t["dy"], t["dsum"],
-        t["sum"], t.flat("weight"), t.flat("mean"), t.flat("rstd"), kDropout);
+      f(t["dresidual"], t["dbranch"], t.flat("dweight"), t.flat("dbias"), t.flat("branch_bias"),
+        t["dy"], t["dsum"], t["sum"], t.flat("weight"), t.flat("mean"), t.flat("rstd"), kDropout);
     };
     if (composed)
       call([&](auto... x) { ops.Backend::add_layernorm_backward(x...); });
@@ -132,6 +132,7 @@ void add_normalisation(std::vector<OpRow>& table) {
                              {"dbranch", out, r, c},
                              {"dweight", in_out, 1, c, Type::f32},
                              {"dbias", in_out, 1, c, Type::f32},
+                             {"branch_bias", in_out, 1, c, Type::f32},
                              {"scratch", scratch, r, c},
                              {"mean", scratch, 1, r, Type::f32},
                              {"rstd", scratch, 1, r, Type::f32},
@@ -150,6 +151,7 @@ void add_normalisation(std::vector<OpRow>& table) {
                          for (int64_t i = 0; i < d.size(); ++i) {
                            d[i] = a.round(d[i] + a["dsum"][i]);
                            a["dbranch"][i] = d[i] * dropout_factor(kDropout, state, i);
+                           a["branch_bias"][i % d.columns] += a.round(a["dbranch"][i]);
                          }
                        },
                    .may_alias = {{"dresidual", "dsum"}},

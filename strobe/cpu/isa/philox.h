@@ -1,9 +1,10 @@
-// Philox4x32-10 (strobe/core/rng.h) on kLanes counters at a time.
+// The Philox of dropout masks (strobe/ops/dropout_mask.h) on kLanes counters at a time.
 #pragma once
 
 #include <immintrin.h>
 
 #include "strobe/cpu/isa/simd.h"
+#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cpu::STROBE_ISA {
 
@@ -41,7 +42,7 @@ STROBE_INLINE void multiply_wide(U32 x, uint32_t factor, U32& high, U32& low) {
 STROBE_INLINE PhiloxBlocks philox(PhiloxBlocks counters, uint64_t key) {
   uint32_t key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
   U32* c = counters.words;
-  for (int round = 0; round < 10; ++round) {
+  for (int round = 0; round < kDropoutRounds; ++round) {
     U32 high_a, low_a, high_b, low_b;
     multiply_wide(c[0], 0xD2511F53u, high_a, low_a);
     multiply_wide(c[2], 0xCD9E8D57u, high_b, low_b);

@@ -1,0 +1,288 @@
+// What only Hopper has: mbarriers, TMA, wgmma, setmaxnreg, named barriers, fences. One function an
+// instruction, named as it; no other file of flash3 contains `asm`. For files *_sm90.cu.
+//
+// Protocol of a stage of shared memory. "full": mbarrier_arrive_expect_tx by the thread that issues
+// the copies, which complete it; "empty": mbarrier_arrive by each consumer. A barrier's phases are
+// told apart by their parity: mbarrier_wait(bar, p) returns when the phase of parity p is over, so
+// the n-th use of a stage waits on "full" with n & 1 and its producer on "empty" with ~n & 1.
+//
+// Shared memory that ordinary stores wrote and TMA or wgmma will read needs
+// fence_proxy_async_shared() by each writer, then a barrier.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <cstdio>
+
+namespace strobe::cuda::sm90 {
+
+// ---- mbarrier ----------------------------------------------------------------------------------
+
+__device__ inline void mbarrier_init(uint32_t bar, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
+}
+/// Makes mbarrier_init visible to TMA; then a barrier of the thread block.
+__device__ inline void fence_mbarrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ inline void mbarrier_arrive(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+/// Arrives, and lets the phase also wait for `bytes` of copies.
+__device__ inline void mbarrier_arrive_expect_tx(uint32_t bar, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes)
+               : "memory");
+}
+/// Whether the phase of this parity is over; waits a while.
+__device__ inline bool mbarrier_try_wait_parity(uint32_t bar, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n}"
+      : "=r"(done)
+      : "r"(bar), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+/// With -DSTROBE_GUARD_BARRIERS a wait of a second says which barrier and traps.
+__device__ inline void mbarrier_wait(uint32_t bar, uint32_t parity) {
+#ifdef STROBE_GUARD_BARRIERS
+  const long long begin = clock64();
+  while (!mbarrier_try_wait_parity(bar, parity))
+    if (clock64() - begin > 2000000000ll) {
+      printf("mbarrier at %u, parity %u: block %d, thread %d waits for ever\n", bar, parity,
+             blockIdx.x, threadIdx.x);
+      __trap();
+    }
+#else
+  while (!mbarrier_try_wait_parity(bar, parity)) {
+  }
+#endif
+}
+
+// ---- barriers, registers -----------------------------------------------------------------------
+
+/// Named barrier `id` (0 is __syncthreads'): waits for `threads` threads, those that only arrive
+/// included.
+__device__ inline void bar_sync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+__device__ inline void bar_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+/// The registers a thread may have from here on, by all warps of a warpgroup.
+template <int Registers>
+__device__ inline void setmaxnreg_inc() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+template <int Registers>
+__device__ inline void setmaxnreg_dec() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+/// Ordinary accesses to shared memory before, TMA's and wgmma's after.
+__device__ inline void fence_proxy_async_shared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// ---- TMA ---------------------------------------------------------------------------------------
+
+__device__ inline void prefetch_tensormap(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+/// The box at (x, y, z) of a tensor in global memory to shared memory; counts its bytes, those out
+/// of bounds (zero) included, at `bar`.
+__device__ inline void cp_async_bulk_tensor_3d(uint32_t to, const CUtensorMap* map, int x, int y,
+                                               int z, uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(map), "r"(bar), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+/// From shared memory to the box; what is out of bounds is not written.
+__device__ inline void cp_async_bulk_tensor_3d_store(const CUtensorMap* map, uint32_t from, int x,
+                                                     int y, int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+      "r"(from), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+/// Contiguous bytes, a multiple of 16, to shared memory.
+__device__ inline void cp_async_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t bar) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(from), "r"(bytes), "r"(bar)
+      : "memory");
+}
+/// Adds contiguous floats in shared memory to those in global memory.
+__device__ inline void cp_reduce_async_bulk_add_f32(float* to, uint32_t from, uint32_t bytes) {
+  asm volatile(
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+      "r"(from), "r"(bytes)
+      : "memory");
+}
+__device__ inline void cp_async_bulk_commit_group() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+/// Until at most `Pending` of this thread's groups of stores are unfinished; `_read`: have not read
+/// their shared memory yet.
+template <int Pending>
+__device__ inline void cp_async_bulk_wait_group() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Pending) : "memory");
+}
+template <int Pending>
+__device__ inline void cp_async_bulk_wait_group_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
+}
+
+// ---- wgmma -------------------------------------------------------------------------------------
+//
+// d (+)= a b by a warpgroup: 64 x N in f32, as many rows of 16 as it has warps. In the terms of
+// tile.cuh, d[4 n + ...] is the accumulator 16x8 of columns 8 n. a is a tile in shared memory or an
+// A fragment 16x16 a warp. Asynchronous: between wgmma_commit_group and the wait that covers it the
+// accumulators and fragments must not be touched.
+
+/// Before the first wgmma, and whenever registers that the next one reads or adds to were written.
+__device__ inline void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void wgmma_commit_group() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int Pending>
+__device__ inline void wgmma_wait_group() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+/// Keeps the compiler from moving accesses of x across this point.
+template <int N>
+__device__ inline void wgmma_fence_operand(float (&x)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(x[i])::"memory");
+}
+
+/// The descriptor of a tile in shared memory at `address`, a multiple of 1024, in panels of 64
+/// 16-bit elements (128 bytes) with TMA's 128-byte swizzle. Fields: address / 16 in bits 0-13, the
+/// two strides / 16 in bits 16-29 and 32-45, the swizzle in 62-63.
+///
+/// k_major: the product sums along a panel's rows; groups of 8 rows lie 1024 bytes apart.
+///   The next 16 of k: address + 32.
+/// mn_major: the product sums over a panel's rows; panels of 64 columns lie `panel_bytes` apart.
+///   The next 16 of k: address + 2048.
+__device__ inline uint64_t descriptor_k_major(uint32_t address) {
+  return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 16) |
+         ((address & 0x3ffff) >> 4);
+}
+__device__ inline uint64_t descriptor_mn_major(uint32_t address, uint32_t panel_bytes) {
+  return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{panel_bytes >> 4} << 16) |
+         ((address & 0x3ffff) >> 4);
+}
+
+// Operands of an instruction are numbered, accumulators first.
+#define STROBE_REGISTERS_32                                                          \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
+  "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define STROBE_REGISTERS_48 \
+  STROBE_REGISTERS_32       \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define STROBE_REGISTERS_64 \
+  STROBE_REGISTERS_48       \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define STROBE_REGISTERS_80 \
+  STROBE_REGISTERS_64       \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define STROBE_REGISTERS_88 \
+  STROBE_REGISTERS_80       \
+  ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define STROBE_REGISTERS_96 \
+  STROBE_REGISTERS_88       \
+  ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define STROBE_FLOATS_8(i)                                                                    \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define STROBE_FLOATS_32 \
+  STROBE_FLOATS_8(0), STROBE_FLOATS_8(8), STROBE_FLOATS_8(16), STROBE_FLOATS_8(24)
+#define STROBE_FLOATS_48 STROBE_FLOATS_32, STROBE_FLOATS_8(32), STROBE_FLOATS_8(40)
+#define STROBE_FLOATS_64 STROBE_FLOATS_48, STROBE_FLOATS_8(48), STROBE_FLOATS_8(56)
+#define STROBE_FLOATS_80 STROBE_FLOATS_64, STROBE_FLOATS_8(64), STROBE_FLOATS_8(72)
+#define STROBE_FLOATS_88 STROBE_FLOATS_80, STROBE_FLOATS_8(80)
+#define STROBE_FLOATS_96 STROBE_FLOATS_88, STROBE_FLOATS_8(88)
+
+// %a, %b, ... are the numbers that follow the accumulators.
+#define STROBE_WGMMA_SS(n, registers, a, b, add, ta, tb)                                      \
+  asm volatile(                                                                               \
+      "{\n.reg .pred p;\n"                                                                    \
+      "setp.ne.b32 p, %" #add                                                                 \
+      ", 0;\n"                                                                                \
+      "wgmma.mma_async.sync.aligned.m64n" #n                                                  \
+      "k16.f32.bf16.bf16 "                                                                    \
+      "{" STROBE_REGISTERS_##registers "}, %" #a ", %" #b ", p, 1, 1, %" #ta ", %" #tb ";\n}" \
+      : STROBE_FLOATS_##registers                                                             \
+      : "l"(desc_a), "l"(desc_b), "r"(accumulate), "n"(TransposeA), "n"(TransposeB))
+#define STROBE_WGMMA_RS(n, registers, a0, a1, a2, a3, b, add, tb)                          \
+  asm volatile(                                                                            \
+      "{\n.reg .pred p;\n"                                                                 \
+      "setp.ne.b32 p, %" #add                                                              \
+      ", 0;\n"                                                                             \
+      "wgmma.mma_async.sync.aligned.m64n" #n                                               \
+      "k16.f32.bf16.bf16 "                                                                 \
+      "{" STROBE_REGISTERS_##registers "}, {%" #a0 ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b \
+                                       ", p, 1, 1, %" #tb ";\n}"                           \
+      : STROBE_FLOATS_##registers                                                          \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate), "n"(TransposeB))
+
+/// d = a b + (accumulate ? d : 0), 16 of k, bf16. Transpose: the operand is mn_major.
+template <int N, int TransposeA, int TransposeB>
+__device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b,
+                                         int accumulate) {
+  if constexpr (N == 64)
+    STROBE_WGMMA_SS(64, 32, 32, 33, 34, 35, 36);
+  else if constexpr (N == 96)
+    STROBE_WGMMA_SS(96, 48, 48, 49, 50, 51, 52);
+  else if constexpr (N == 128)
+    STROBE_WGMMA_SS(128, 64, 64, 65, 66, 67, 68);
+  else if constexpr (N == 160)
+    STROBE_WGMMA_SS(160, 80, 80, 81, 82, 83, 84);
+  else if constexpr (N == 176)
+    STROBE_WGMMA_SS(176, 88, 88, 89, 90, 91, 92);
+  else if constexpr (N == 192)
+    STROBE_WGMMA_SS(192, 96, 96, 97, 98, 99, 100);
+  else
+    static_assert(N == 0, "wgmma: no such N");
+}
+template <int N, int TransposeB>
+__device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t desc_b,
+                                         int accumulate) {
+  if constexpr (N == 64)
+    STROBE_WGMMA_RS(64, 32, 32, 33, 34, 35, 36, 37, 38);
+  else if constexpr (N == 96)
+    STROBE_WGMMA_RS(96, 48, 48, 49, 50, 51, 52, 53, 54);
+  else if constexpr (N == 128)
+    STROBE_WGMMA_RS(128, 64, 64, 65, 66, 67, 68, 69, 70);
+  else if constexpr (N == 160)
+    STROBE_WGMMA_RS(160, 80, 80, 81, 82, 83, 84, 85, 86);
+  else if constexpr (N == 176)
+    STROBE_WGMMA_RS(176, 88, 88, 89, 90, 91, 92, 93, 94);
+  else if constexpr (N == 192)
+    STROBE_WGMMA_RS(192, 96, 96, 97, 98, 99, 100, 101, 102);
+  else
+    static_assert(N == 0, "wgmma: no such N");
+}
+
+#undef STROBE_WGMMA_RS
+#undef STROBE_WGMMA_SS
+#undef STROBE_REGISTERS_32
+#undef STROBE_REGISTERS_48
+#undef STROBE_REGISTERS_64
+#undef STROBE_REGISTERS_80
+#undef STROBE_REGISTERS_88
+#undef STROBE_REGISTERS_96
+#undef STROBE_FLOATS_8
+#undef STROBE_FLOATS_32
+#undef STROBE_FLOATS_48
+#undef STROBE_FLOATS_64
+#undef STROBE_FLOATS_80
+#undef STROBE_FLOATS_88
+#undef STROBE_FLOATS_96
+
+}  // namespace strobe::cuda::sm90
