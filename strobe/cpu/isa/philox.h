@@ -4,9 +4,11 @@
 #include <immintrin.h>
 
 #include "strobe/cpu/isa/simd.h"
-#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cpu::STROBE_ISA {
+
+/// kDropoutRounds, which no file compiled for one instruction set may include.
+constexpr int kPhiloxRounds = 7;
 
 /// Four words of kLanes blocks: word w of block i is lane i of words[w].
 struct PhiloxBlocks {
@@ -42,7 +44,7 @@ STROBE_INLINE void multiply_wide(U32 x, uint32_t factor, U32& high, U32& low) {
 STROBE_INLINE PhiloxBlocks philox(PhiloxBlocks counters, uint64_t key) {
   uint32_t key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
   U32* c = counters.words;
-  for (int round = 0; round < kDropoutRounds; ++round) {
+  for (int round = 0; round < kPhiloxRounds; ++round) {
     U32 high_a, low_a, high_b, low_b;
     multiply_wide(c[0], 0xD2511F53u, high_a, low_a);
     multiply_wide(c[2], 0xCD9E8D57u, high_b, low_b);
