@@ -12,7 +12,7 @@ namespace strobe {
 namespace {
 
 struct EvalOptions {
-  std::string run, split = "valid", data;
+  std::string run, split = "valid", data, weights = "best";
   bool json = false;
 };
 
@@ -20,10 +20,12 @@ int run_eval(const EvalOptions& options) {
   const Config config = run_config(options.run);
   const Dataset dataset = Dataset::open(options.data.empty() ? config.data.path : options.data);
   check_tokenizer(options.run, dataset);
-  const EvalBatches batches(dataset, options.split, config.train.micro_batch,
-                            config.train.sequence);
-  LoadedRun run = load_run(
-      options.run, {.sequences = config.train.micro_batch, .length = config.train.sequence});
+  const EvalBatches batches(dataset, options.split, config.train.micro_batch, config.train.sequence,
+                            0, config.data.mask_documents);
+  LoadedRun run = load_run(options.run, {.sequences = config.train.micro_batch,
+                                         .length = config.train.sequence,
+                                         .most_sequences = batches.most_sequences()});
+  if (options.weights != "best") use_average(run, options.weights);
   catch_stop_signals();
   const Evaluation result = evaluate(*run.engine, dataset, options.split, batches, stop_requested);
   if (stop_requested()) fail("eval: stopped after {} tokens", result.tokens);
@@ -49,6 +51,8 @@ Verb verb_eval() {
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->split, "--split", "valid or test");
             options.value(o->data, "--data", "another dataset folder of the same tokenizer");
+            options.value(o->weights, "--weights",
+                          "best, or an average that the run kept: ema, lawa");
             options.flag(o->json, "--json", "print one JSON object");
             return [o] { return run_eval(*o); };
           }};

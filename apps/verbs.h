@@ -25,6 +25,7 @@ Verb verb_bench_gemm();
 Verb verb_bench_ops();
 Verb verb_bench_step();
 Verb verb_report();
+Verb verb_list();
 Verb verb_doctor();
 
 inline std::vector<Verb> all_verbs() {
@@ -47,6 +48,7 @@ inline std::vector<Verb> all_verbs() {
       verb_bench_ops(),
       verb_bench_step(),
       verb_report(),
+      verb_list(),
       verb_doctor(),
   };
 }

@@ -4,81 +4,19 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "strobe/core/error.h"
 #include "strobe/train/sampler.h"
-#include "strobe/train/trainer.h"
-#include "tests/reference/backends.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/training.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
-using reference::TemporaryFolder;
+using reference::slurp;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
-
-class Train : public testing::TestWithParam<std::string> {
+class Train : public reference::TrainingRuns {
  protected:
-  void SetUp() override {
-    STROBE_NEEDS_BACKEND(GetParam());
-    reference::write_tiny_dataset(folder_.file("data"));
-  }
-
-  Config config(int64_t steps) const {
-    Config config;
-    config.backend = GetParam();
-    config.data.path = folder_.file("data");
-    config.model.layers = 2, config.model.channels = 32, config.model.heads = 2;
-    config.model.context = 24, config.model.dropout = 0.1;
-    config.train.steps = static_cast<double>(steps), config.train.micro_batch = 2;
-    config.eval.every = {0, Length::Unit::steps},
-    config.checkpoint.every = {0, Length::Unit::steps};
-    config.optimizer.lr = 1e-2;
-    return config;
-  }
-  // Trains to the end, or until `stop_after` steps; resumes if the folder exists.
-  RunState train(const Config& config, const std::string& name, int64_t stop_after = -1) {
-    const std::string path = folder_.file(name);
-    int64_t asked = 0;
-    Trainer trainer(config, [&] { return stop_after >= 0 && asked++ >= stop_after; });
-    const bool resume = fs::exists(path);
-    RunFolder run = resume ? RunFolder::open(path) : RunFolder::create(path, trainer.config());
-    return trainer.run(run, resume);
-  }
-  std::string weights(const std::string& name, int64_t step) const {
-    return slurp(fmt::format("{}/checkpoints/step_{:08}/model.safetensors", folder_.file(name),
-                             step)) +
-           slurp(fmt::format("{}/checkpoints/step_{:08}/optimizer.safetensors", folder_.file(name),
-                             step));
-  }
-  // events.jsonl without what the clock decides.
-  std::string events(const std::string& name) const {
-    std::ifstream stream(folder_.file(name) + "/events.jsonl");
-    std::string out;
-    for (std::string line; std::getline(stream, line);) {
-      for (const char* key : {"\"seconds\"", "\"tokens_per_second\"", "\"mfu\""})
-        if (const size_t at = line.find(key); at != std::string::npos)
-          line.erase(at, line.find_first_of(",}", at) - at);
-      out += line + "\n";
-    }
-    return out;
-  }
-  void expect_error(const Config& config, const std::string& part) {
-    try {
-      Trainer trainer(config, {});
-      ADD_FAILURE() << "accepted, should say: " << part;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
-  }
-
   // The message of the Error that training on from `name` with this configuration throws.
   std::string refusal(const Config& config, const std::string& name) {
     try {
@@ -88,12 +26,6 @@ class Train : public testing::TestWithParam<std::string> {
     }
     return "accepted";
   }
-  std::string result(const std::string& name) const {
-    return slurp(folder_.file(name) + "/result.json");
-  }
-
-  static constexpr int64_t kValidationBatches = 7;  // 332 targets in blocks of 24, two a batch
-  TemporaryFolder folder_;
 };
 
 TEST_P(Train, LowersTheLoss) {
@@ -396,10 +328,6 @@ TEST_P(Train, RefusesWhatCannotRun) {
   expect_error(changed([](Config& c) { c.train.steps.reset(); }), "set one of");
   expect_error(changed([](Config& c) { c.train.tokens = 5; }), "set one of");
   expect_error(changed([](Config& c) { c.train.steps = -1; }), "more than 0");
-  expect_error(changed([](Config& c) {
-                 c.schedule.warmup = {9, Length::Unit::seconds};
-               }),
-               "schedule.warmup");
   expect_error(changed([](Config& c) { c.schedule.warmup = {9, Length::Unit::steps}; }), "warm-up");
   expect_error(changed([](Config& c) { c.schedule.name = "cosign"; }), "did you mean 'cosine'");
   expect_error(changed([](Config& c) { c.optimizer.name = "muom"; }), "did you mean 'muon'");

@@ -13,10 +13,15 @@
 namespace strobe {
 
 struct DataConfig {
-  std::string path;
+  std::string path, shuffle = "blocks";
+  bool mask_documents = false;
   template <class V>
   void fields(V&& v) {
     v("path", path, "folder made by 'strobe data prepare'");
+    v("shuffle", shuffle,
+      "each epoch in another order: blocks, whose borders stay, or documents, packed anew");
+    v("mask_documents", mask_documents,
+      "attention ends at document boundaries, where positions begin again; in evaluations too");
   }
 };
 
@@ -25,6 +30,7 @@ struct ModelConfig {
   int64_t layers = 12, channels = 768, heads = 12, kv_heads = 0, feed_forward = 0;
   int64_t context = 1024, vocab = 0;
   double dropout = 0.0;
+  std::optional<double> dropout_embedding, dropout_attention, dropout_residual;
   template <class V>
   void fields(V&& v) {
     v("preset", preset,
@@ -38,7 +44,22 @@ struct ModelConfig {
     v("context", context, "longest sequence the positions cover");
     v("vocab", vocab, "vocabulary size, V; 0: the dataset's");
     v("dropout", dropout, "dropout at the embedding, in attention and on residuals");
+    v("dropout_embedding", dropout_embedding, "of the embedding; auto: model.dropout");
+    v("dropout_attention", dropout_attention, "of attention probabilities; auto: model.dropout");
+    v("dropout_residual", dropout_residual, "of residual branches; auto: model.dropout");
     v("recompute", recompute, "activations to recompute in the backward: none, gelu, gelu+norm or block");
+  }
+};
+
+struct LossConfig {
+  double label_smoothing = 0, z_loss = 0;
+  template <class V>
+  void fields(V&& v) {
+    v("label_smoothing", label_smoothing,
+      "share of each target that is spread over the vocabulary; in training alone");
+    v("z_loss", z_loss,
+      "weight of the squared logarithm of the softmax's denominator (PaLM: 1e-4); in training "
+      "alone");
   }
 };
 
@@ -64,44 +85,88 @@ struct GemmConfig {
 };
 
 struct OptimizerConfig {
-  std::string name = "adamw";
-  double lr = 6e-4, weight_decay = 0.1, clip = 1.0;
+  std::string name = "adamw", groups;
+  double lr = 6e-4, weight_decay = 0.1, clip = 1.0, clip_value = 0;
   std::optional<double> beta1, beta2, eps, momentum, embedding_lr;
-  bool decay_embeddings = true;
+  bool decay_embeddings = true, decay_coupled = true, decay_cautious = false;
+  double lr_scale = 1;  // of a parameter group: its learning rate as a share of the run's. No key
   template <class V>
   void fields(V&& v) {
-    v("name", name, "adamw, lion or muon");
-    v("lr", lr, "peak learning rate (muon: of the matrices)");
-    v("weight_decay", weight_decay, "decoupled, times the learning rate; off for biases and norms");
+    v("name", name, "'strobe list optimizers' prints them: adamw, lion, muon and more");
+    v("lr", lr, "peak learning rate (matrix optimizers: of the matrices)");
+    v("weight_decay", weight_decay, "decoupled from the gradient; off for biases and norms");
     v("clip", clip, "largest gradient norm; 0: no clipping");
+    v("clip_value", clip_value, "largest element of a gradient, before clip; 0: any");
     v("beta1", beta1, "decay of the first moment; auto: the optimizer's own");
     v("beta2", beta2, "decay of the second moment; auto: the optimizer's own");
     v("eps", eps, "added to the denominator; auto: the optimizer's own");
-    v("momentum", momentum, "muon's momentum; auto: 0.95");
-    v("embedding_lr", embedding_lr, "muon: AdamW's learning rate for the rest; auto: 6e-4");
+    v("momentum", momentum, "of muon and normuon; auto: 0.95");
+    v("embedding_lr", embedding_lr,
+      "muon, normuon: AdamW's learning rate for the rest; auto: 6e-4");
     v("decay_embeddings", decay_embeddings, "apply weight decay to embeddings too");
+    v("decay_coupled", decay_coupled,
+      "weight decay is multiplied by the learning rate; false: by the schedule's factor alone");
+    v("decay_cautious", decay_cautious, "decay only weights that the update shrinks anyway");
+    v("groups", groups,
+      "parameters with options of their own, by patterns of their names: '*wte*|*wpe*: lr=1e-3 "
+      "weight_decay=0; *mlp*: optimizer=lion lr_scale=0.1'; the first pattern that fits counts");
   }
 };
 
-struct ScheduleConfig {
-  std::string name = "cosine", record;
-  Length warmup{0.05, Length::Unit::fraction}, length{1, Length::Unit::fraction};
+/// How a quantity changes over a run: a line of `strobe list schedules` and its options.
+struct CurveConfig {
+  std::string name = "constant", warmup_shape = "linear", cooldown_shape = "linear", milestones;
+  Length warmup{0, Length::Unit::fraction}, length{1, Length::Unit::fraction};
   Length cooldown{0.2, Length::Unit::fraction};
-  double floor = 0.1;
+  Length every{0.25, Length::Unit::fraction};
+  double warmup_from = 0, floor = 0, threshold = 1e-4;
+  int64_t patience = 2;
+  std::optional<double> cycles, power, gamma;
+  std::optional<Length> timescale;
   template <class V>
   void fields(V&& v) {
-    v("name", name, "constant, linear, cosine or wsd");
-    v("warmup", warmup, "linear warm-up from 0");
+    v("name", name, "shape; 'strobe list schedules' prints them all");
+    v("warmup", warmup, "length of the rise to the peak");
+    v("warmup_shape", warmup_shape, "of the rise: linear, cosine, 1-sqrt or square");
+    v("warmup_from", warmup_from, "where the rise begins, as a share of the peak");
     v("length", length, "where the schedule ends");
-    v("cooldown", cooldown, "wsd: length of the final decay");
-    v("floor", floor, "final learning rate as a share of the peak");
+    v("floor", floor, "final value as a share of the peak");
+    v("cooldown", cooldown, "wsd, power_cool: length of the final decay");
+    v("cooldown_shape", cooldown_shape, "wsd: linear, cosine, 1-sqrt or square");
+    v("cycles", cycles, "cosine: waves (auto: 0.5); cosine_restarts: cycles (auto: 1)");
+    v("power", power, "polynomial, power_cool: exponent; auto: the shape's own");
+    v("gamma", gamma, "step, multistep, exponential, plateau: factor; auto: the shape's own");
+    v("every", every, "step, exponential: distance between multiplications by gamma");
+    v("milestones", milestones, "multistep: lengths, as '50 %, 75 %', which is also what '' means");
+    v("timescale", timescale, "inverse_sqrt: length; auto: the warm-up's");
+    v("patience", patience, "plateau: evaluations without an improvement that are let pass");
+    v("threshold", threshold, "plateau: relative improvement of the validation loss that counts");
+  }
+};
+
+/// The learning rate's curve, and those of other quantities as text, "linear(floor=0.1)".
+struct ScheduleConfig : CurveConfig {
+  ScheduleConfig() { name = "cosine", warmup = {0.05, Length::Unit::fraction}, floor = 0.1; }
+  std::string weight_decay = "constant", momentum = "constant", dropout = "constant";
+  std::string batch = "constant", sequence = "constant", record;
+  template <class V>
+  void fields(V&& v) {
+    CurveConfig::fields(v);
+    v("weight_decay", weight_decay,
+      "curve that weight decay is multiplied by, for example 'linear(floor=0, warmup=5 %)'");
+    v("momentum", momentum, "curve that momentum (beta1) is multiplied by");
+    v("dropout", dropout, "curve that dropout is multiplied by");
+    v("batch", batch,
+      "curve of grad_accum, its peak: 'constant(warmup=10 %, warmup_from=0.25)' warms up");
+    v("sequence", sequence,
+      "curve of the attended length, its peak train.sequence: longer blocks are cut");
     v("record", record, "run folder whose recorded learning rates to repeat, step by step");
   }
 };
 
 struct TrainConfig {
   std::optional<double> steps, tokens, epochs, seconds;
-  int64_t micro_batch = 8, sequence = 0, grad_accum = 1;
+  int64_t micro_batch = 8, sequence = 0, grad_accum = 1, patience = 0;
   Length log_every{10, Length::Unit::steps};
   template <class V>
   void fields(V&& v) {
@@ -112,7 +177,22 @@ struct TrainConfig {
     v("micro_batch", micro_batch, "sequences in one forward and backward");
     v("sequence", sequence, "tokens in a sequence, T; 0: the context");
     v("grad_accum", grad_accum, "micro-batches in one optimizer step");
+    v("patience", patience,
+      "end the run after so many evaluations without a lower validation loss; 0: never");
     v("log_every", log_every, "interval between printed lines when not on a terminal");
+  }
+};
+
+struct AverageConfig {
+  double ema = 0;
+  int64_t lawa = 0;
+  Length every{0.05, Length::Unit::fraction}, start{0, Length::Unit::fraction};
+  template <class V>
+  void fields(V&& v) {
+    v("ema", ema, "decay a step of an exponential moving average of the weights; 0: none");
+    v("lawa", lawa, "mean of the newest so many snapshots of the weights (LAWA); 0: none");
+    v("every", every, "lawa: interval between snapshots");
+    v("start", start, "averages begin here; each is evaluated beside the weights themselves");
   }
 };
 
@@ -151,11 +231,13 @@ struct Config {
   int64_t seed = 1, threads = 0;
   DataConfig data;
   ModelConfig model;
+  LossConfig loss;
   AttentionConfig attention;
   GemmConfig gemm;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainConfig train;
+  AverageConfig average;
   EvalConfig eval;
   CheckpointConfig checkpoint;
   SampleConfig sample;
@@ -169,11 +251,13 @@ struct Config {
     v("init_from", init_from, "run folder whose weights to start from");
     v("data", data, "");
     v("model", model, "");
+    v("loss", loss, "");
     v("attention", attention, "");
     v("gemm", gemm, "");
     v("optimizer", optimizer, "");
     v("schedule", schedule, "");
     v("train", train, "");
+    v("average", average, "");
     v("eval", eval, "");
     v("checkpoint", checkpoint, "");
     v("sample", sample, "");

@@ -47,12 +47,19 @@ void parse(std::optional<double>& value, std::string_view text) {
 }
 std::string print(const std::optional<double>& value) { return value ? print(*value) : "auto"; }
 
+void parse(std::optional<Length>& value, std::string_view text) {
+  if (text == "auto") return value.reset();
+  value = parse_length(text);
+}
+std::string print(const std::optional<Length>& value) { return value ? print(*value) : "auto"; }
+
 const char* type_name(const std::string&) { return "text"; }
 const char* type_name(double) { return "number"; }
 const char* type_name(int64_t) { return "integer"; }
 const char* type_name(bool) { return "true or false"; }
 const char* type_name(Length) { return "length"; }
 const char* type_name(const std::optional<double>&) { return "number or auto"; }
+const char* type_name(const std::optional<Length>&) { return "length or auto"; }
 
 struct Collector {
   std::vector<Field>& out;
@@ -64,7 +71,8 @@ struct Collector {
       member.fields(Collector{out, prefix + name + "."});
     } else {
       const std::string path = prefix + name;
-      constexpr bool is_text = std::is_same_v<T, std::string> || std::is_same_v<T, Length>;
+      constexpr bool is_text = std::is_same_v<T, std::string> || std::is_same_v<T, Length> ||
+                               std::is_same_v<T, std::optional<Length>>;
       out.push_back({path, type_name(member), help, is_text, [&member] { return print(member); },
                      [&member, path](std::string_view text) {
                        try {
@@ -82,6 +90,12 @@ struct Collector {
 std::vector<Field> fields_of(Config& config) {
   std::vector<Field> out;
   config.fields(Collector{out, ""});
+  return out;
+}
+
+std::vector<Field> fields_of(CurveConfig& curve) {
+  std::vector<Field> out;
+  curve.fields(Collector{out, ""});
   return out;
 }
 

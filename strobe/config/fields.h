@@ -21,5 +21,6 @@ struct Field {
 
 /// Every field of `config`, in order of declaration; `config` must outlive the list.
 std::vector<Field> fields_of(Config& config);
+std::vector<Field> fields_of(CurveConfig& curve);
 
 }  // namespace strobe

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "strobe/core/tensor.h"
@@ -22,11 +23,14 @@ struct Param {
   Tensor value;    // f32 master
   Tensor compute;  // what the forward reads: bf16, or `value` itself when computing in f32
   Tensor grad;     // f32, accumulated (+=)
-  std::vector<Tensor> state;  // the optimizer's, f32
+  std::vector<Tensor> state;  // the optimizer's, f32, of shapes of its own
+  Tensor used;  // f32: what the model is used with, where that is not `value`: an average
+  std::vector<std::pair<std::string, Tensor>> kept;  // f32, of the parameter's shape, by name
 
-  /// `tensor` (value, grad or a state) without the padding: what files hold.
+  /// `tensor` (value, grad or a state of its shape) without the padding: what files hold.
   Tensor stored(Tensor tensor) const {
-    return padding == 0 ? tensor : tensor.rows(0, tensor.dim(0) - padding);
+    const bool padded = padding > 0 && tensor.rank == value.rank && tensor.dim(0) == value.dim(0);
+    return padded ? tensor.rows(0, tensor.dim(0) - padding) : tensor;
   }
 };
 

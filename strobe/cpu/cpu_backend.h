@@ -74,6 +74,9 @@ class CpuBackend final : public Backend {
   void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) override;
   void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) override;
   void normalize(Tensor y, Tensor x, float eps) override;
+  void clamp(Tensor x, float limit) override;
+  void scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                        const MomentScaling& op) override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
 
  private:

@@ -66,7 +66,7 @@ void CpuBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Ten
         float& loss = losses.as<float>()[i];
         if (target >= 0) {
           loss = cross_entropy(gradient, logits.as<T>() + i * width, target, state_.loss_scale,
-                               op.vocab, width);
+                               op.vocab, width, op.label_smoothing, op.z_loss);
           continue;
         }
         loss = 0;

@@ -48,27 +48,39 @@ void CpuBackend::grad_norm(std::span<const Tensor> grads, float max_norm) {
   if (!std::isfinite(state_.grad_norm)) state_.halt = 1;
 }
 
+void CpuBackend::clamp(Tensor x, float limit) {
+  for_pieces(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    float* at = x.as<float>();
+    for (int64_t i = begin; i < end; ++i)
+      at[i] = at[i] > limit ? limit : at[i] < -limit ? -limit : at[i];
+  });
+}
+
 void CpuBackend::update(const UpdateRule& rule, std::span<const UpdateTarget> targets) {
   if (state_.halt) return;
+  const RuleStep step = {state_.step + 1, state_.momentum_scale, state_.average};
+  const bool scaled = std::visit([](const auto& r) { return is_scaled(r); }, rule);
   for (const UpdateTarget& target : targets) {
     UpdateKernel kernel;
     kernel.value = target.value.as<float>();
     if (target.compute && target.compute.data != target.value.data)
       kernel.compute = target.compute.as<bf16>();
     kernel.grad = target.grad.as<float>();
-    kernel.state0 = target.state0.as<float>(), kernel.state1 = target.state1.as<float>();
-    kernel.lr = state_.lr * target.lr_scale, kernel.weight_decay = target.weight_decay;
-    kernel.grad_scale = state_.grad_scale;
+    for (int i = 0; i < kMostStates; ++i) kernel.states[i] = target.state(i).as<float>();
+    kernel.element = {state_.lr * target.lr_scale, target.weight_decay * state_.decay_scale,
+                      target.cautious};
+    kernel.grad_scale = scaled ? state_.grad_scale : 1.0f;
     for_pieces(target.value.numel(), kGrain,
-               [&](int64_t begin, int64_t end) { kernel.run(rule, state_.step + 1, begin, end); });
+               [&](int64_t begin, int64_t end) { kernel.run(rule, step, begin, end); });
   }
 }
 
 void CpuBackend::momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) {
   if (state_.halt) return fill(u, 0);
+  const float scheduled = scheduled_beta(beta, {1, state_.momentum_scale, 1});
   for_pieces(u.numel(), kGrain, [&](int64_t begin, int64_t end) {
     cpu::elementwise().momentum(u.as<float>() + begin, m.as<float>() + begin,
-                                grad.as<float>() + begin, state_.grad_scale, beta, nesterov,
+                                grad.as<float>() + begin, state_.grad_scale, scheduled, nesterov,
                                 end - begin);
   });
 }
@@ -85,17 +97,98 @@ void CpuBackend::normalize(Tensor y, Tensor x, float eps) {
   });
 }
 
+void CpuBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                                  const MomentScaling& op) {
+  const int64_t m = x.dim(0), n = x.dim(1);
+  check(u.dim(0) == m && u.dim(1) == n && columns.numel() == n && (!rows || rows.numel() == m),
+        "scale_by_moments: shapes differ");
+  const int64_t grain = column_sum_grain(m), pieces = (m + grain - 1) / grain;
+  const auto row_of = [](const Tensor& t, int64_t i) { return t.as<float>() + i * t.strides[0]; };
+  if (state_.halt) {
+    for (int64_t i = 0; i < m; ++i) std::fill_n(row_of(u, i), n, 0.0f);
+    return;
+  }
+  const float scale = op.gradient ? state_.grad_scale : 1.0f;
+  const auto t = static_cast<double>(state_.step + 1);
+  const auto beta =
+      static_cast<float>(op.exponent < 0 ? 1 - std::pow(t, double{op.exponent}) : double{op.beta});
+  std::vector<double> column_sums(static_cast<size_t>(pieces * n)),
+      row_sums(static_cast<size_t>(m));
+  for_pieces(m, grain, [&](int64_t begin, int64_t end) {
+    double* sums = column_sums.data() + begin / grain * n;
+    for (int64_t i = begin; i < end; ++i) {
+      const float* from = row_of(x, i);
+      double sum = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const float g = scale * from[j];
+        const double square = g * g + op.eps_square;
+        sum += square, sums[j] += square;
+      }
+      row_sums[static_cast<size_t>(i)] = sum;
+    }
+  });
+  const auto move = [&](float& moment, double mean) {
+    moment = beta * moment + (1.0f - beta) * static_cast<float>(mean);
+  };
+  for (int64_t j = 0; j < n; ++j) {
+    double sum = 0;
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      sum += column_sums[static_cast<size_t>(piece * n + j)];
+    move(columns.as<float>()[j], sum / static_cast<double>(m));
+  }
+  double row_mean = 1;
+  if (rows) {
+    row_mean = 0;
+    for (int64_t i = 0; i < m; ++i) {
+      float& moment = rows.as<float>()[i];
+      move(moment, row_sums[static_cast<size_t>(i)] / static_cast<double>(n));
+      row_mean += moment / static_cast<double>(m);
+    }
+  }
+  std::vector<double> squares(static_cast<size_t>(2 * pieces));  // of u, of x
+  for_pieces(m, grain, [&](int64_t begin, int64_t end) {
+    double of_u = 0, of_x = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const float share = rows ? static_cast<float>(rows.as<float>()[i] / row_mean) : 1.0f;
+      const float* from = row_of(x, i);
+      float* to = row_of(u, i);
+      for (int64_t j = 0; j < n; ++j) {
+        const float g = scale * from[j];
+        const float y = g / (std::sqrt(share * columns.as<float>()[j]) + op.eps);
+        of_x += double{g} * g, of_u += double{y} * y;
+        to[j] = y;
+      }
+    }
+    squares[static_cast<size_t>(begin / grain)] = of_u;
+    squares[static_cast<size_t>(pieces + begin / grain)] = of_x;
+  });
+  double u_square = 0, x_square = 0;
+  for (int64_t i = 0; i < pieces; ++i)
+    u_square += squares[static_cast<size_t>(i)],
+        x_square += squares[static_cast<size_t>(pieces + i)];
+  double factor = 1;
+  if (op.most_rms > 0)
+    factor = 1 / std::max(1.0, std::sqrt(u_square / static_cast<double>(m * n)) / op.most_rms);
+  if (op.keep_norm) factor = std::sqrt(x_square) / (std::sqrt(u_square) + op.eps);
+  if (factor == 1) return;
+  for_pieces(m, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < n; ++j) row_of(u, i)[j] *= static_cast<float>(factor);
+  });
+}
+
 void CpuBackend::apply_update(const UpdateTarget& target, Tensor u) {
   if (state_.halt) return;
   const bool copies = target.compute && target.compute.data != target.value.data;
   const float lr = state_.lr * target.lr_scale;
+  const float weight_decay = target.weight_decay * state_.decay_scale;
   with_storage(u.dtype, [&](auto storage) {
     using T = decltype(storage);
     for_pieces(u.numel(), kGrain, [&](int64_t begin, int64_t end) {
       of<T>(cpu::elementwise())
           .apply_update(target.value.as<float>() + begin,
                         copies ? target.compute.as<uint16_t>() + begin : nullptr, u.as<T>() + begin,
-                        lr, target.weight_decay, end - begin);
+                        lr, weight_decay, target.cautious, end - begin);
     });
   });
 }

@@ -12,11 +12,12 @@ struct UpdateKernel {
   float* value = nullptr;
   bf16* compute = nullptr;  // refreshed, unless null
   const float* grad = nullptr;
-  float *state0 = nullptr, *state1 = nullptr;  // null where the rule has fewer
-  float lr = 0, weight_decay = 0, grad_scale = 1;
+  float* states[kMostStates] = {};  // null where the rule has fewer
+  RuleElement element;
+  float grad_scale = 1;
 
-  /// Applies update number `t` (from 1) of `rule` to elements [begin, end).
-  void run(const UpdateRule& rule, int64_t t, int64_t begin, int64_t end) const;
+  /// Applies one update of `rule` to elements [begin, end).
+  void run(const UpdateRule& rule, const RuleStep& step, int64_t begin, int64_t end) const;
 };
 
 }  // namespace strobe::cpu

@@ -62,6 +62,7 @@ struct Loss {
   const StepState* state;
   int width, vocab;
   bool keeps, whole;  // the row fits into shared memory; vectors are aligned
+  float smoothing, z_loss;
 };
 
 template <class T>
@@ -91,6 +92,7 @@ __global__ void __launch_bounds__(kThreads, 2) cross_entropy_rows(Loss<T> op) {
       if (i * kLanes + j >= op.vocab) x[j] = -INFINITY;
   };
   Softmax softmax = {kLowest, 0};
+  float logit_sum = 0;  // for label smoothing
   for (int first = threadIdx.x; first < vectors; first += kThreads * kAhead) {
     Packed<T> raw[kAhead];
 #pragma unroll
@@ -107,25 +109,41 @@ __global__ void __launch_bounds__(kThreads, 2) cross_entropy_rows(Loss<T> op) {
       Floats x = unpack(raw[k]);
       mask_padding(x, i);
       softmax.add(x);
+      if (op.smoothing > 0)
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j)
+          if (i * kLanes + j < op.vocab) logit_sum += x[j];
     }
   }
   softmax = merge_block(softmax);
-  if (threadIdx.x == 0) op.losses[row] = logf(softmax.sum) - (aimed - softmax.largest);
+  const float log_z = logf(softmax.sum) + softmax.largest;
+  float loss = logf(softmax.sum) - (aimed - softmax.largest);
+  if (op.smoothing > 0) {
+    const float mean = block_sum<kThreads>(logit_sum) / static_cast<float>(op.vocab);
+    loss += op.smoothing * (aimed - mean);
+  }
+  loss += op.z_loss * log_z * log_z;
+  if (threadIdx.x == 0) op.losses[row] = loss;
   if (!dlogits) return;
 
-  const float scale = op.state->loss_scale, factor = known ? scale / softmax.sum : aimed;
+  // d/dx_j of the loss: softmax_j (1 + 2 z_loss log_z) - smoothing / vocab, and at the target.
+  const float scale = op.state->loss_scale;
+  const float factor = known ? scale * (1.0f + 2.0f * op.z_loss * log_z) / softmax.sum : aimed;
+  const float spread = scale * op.smoothing / static_cast<float>(op.vocab);
+  const float at_target = scale * (1.0f - op.smoothing);
 #pragma unroll 2
   for (int i = threadIdx.x; i < vectors; i += kThreads) {
     const int count = op.width - i * kLanes;
     Floats x = op.keeps ? unpack(kept[i]) : load_some(logits + i * kLanes, count, op.whole);
     mask_padding(x, i);
 #pragma unroll
-    for (int j = 0; j < kLanes; ++j) x[j] = factor * __expf(x[j] - softmax.largest);
+    for (int j = 0; j < kLanes; ++j)
+      x[j] = factor * __expf(x[j] - softmax.largest) - (i * kLanes + j < op.vocab ? spread : 0.0f);
     const int at = target - i * kLanes;
     if (at >= 0 && at < kLanes)
 #pragma unroll
       for (int j = 0; j < kLanes; ++j)
-        if (j == at) x[j] -= scale;
+        if (j == at) x[j] -= at_target;
     store_some(dlogits + i * kLanes, x, count, op.whole);
   }
 }
@@ -163,7 +181,8 @@ void cross_entropy(const Device& device, Tensor losses, Tensor dlogits, Tensor l
     const bool whole = width % kLanes == 0 && aligned(logits.data, dlogits.data);
     const Loss<T> loss = {losses.as<float>(),         dlogits.as<T>(), logits.as<T>(),
                           targets.as<int32_t>(),      device.state,    static_cast<int>(width),
-                          static_cast<int>(op.vocab), keeps,           whole};
+                          static_cast<int>(op.vocab), keeps,           whole,
+                          op.label_smoothing,         op.z_loss};
     cross_entropy_rows<T><<<rows, kThreads, keeps ? bytes : 0, device.stream>>>(loss);
   });
   check_launch("cross_entropy");

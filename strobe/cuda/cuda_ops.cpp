@@ -129,8 +129,9 @@ void CudaBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Te
 
 void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
                                        Tensor targets, const CrossEntropy& op, Tensor workspace) {
-  if (!cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
-                                  logit_rows()))
+  const bool plain = op.label_smoothing == 0 && op.z_loss == 0;
+  if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
+                                            logit_rows()))
     Backend::linear_cross_entropy(losses, dx, dw, x, w, targets, op, workspace);
 }
 
@@ -149,6 +150,22 @@ void CudaBackend::momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nes
 }
 
 void CudaBackend::normalize(Tensor y, Tensor x, float eps) { cuda::normalize(device_, y, x, eps); }
+
+void CudaBackend::clamp(Tensor x, float limit) { cuda::clamp(device_, x, limit); }
+
+void CudaBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                                   const MomentScaling& op) {
+  cuda::scale_by_moments(device_, u, rows, columns, x, op);
+}
+
+void CudaBackend::orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace) {
+  cuda::orthogonalize(device_, x, scale, dtype, workspace);
+}
+
+int64_t CudaBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
+                                                   DType dtype) const {
+  return cuda::orthogonalize_workspace_bytes(n, rows, columns, dtype);
+}
 
 void CudaBackend::apply_update(const UpdateTarget& target, Tensor u) {
   cuda::apply_update(device_, target, u);

@@ -11,6 +11,8 @@ __global__ void write_state(StepState* state, StepState value) { *state = value;
 __global__ void write_input(StepState* state, StepInput value) {
   state->seed = value.seed, state->step = value.step, state->micro_step = value.micro_step;
   state->lr = value.lr, state->loss_scale = value.loss_scale;
+  state->decay_scale = value.decay_scale, state->momentum_scale = value.momentum_scale;
+  state->average = value.average;
 }
 
 }  // namespace

@@ -3,9 +3,12 @@
 // The elements of all tensors are cut into tiles, one a block; a block finds its tensor in a table
 // that is a kernel parameter. AdamW's bias corrections depend on the step, which only the device
 // knows: a kernel of one thread computes them, in double as on the CPU, before the update.
+// What every update of a step has in common, such as AdamW's bias corrections, depends on the step,
+// which only the device knows: a kernel of one thread computes it, in double as on the CPU.
 // Traffic: value, states (both ways), gradient and compute copy once, 30 bytes an element in AdamW.
 #include "strobe/cuda/update.h"
 
+#include <type_traits>
 #include <variant>
 
 #include "strobe/cuda/op_plans.h"
@@ -23,9 +26,10 @@ struct Entry {
   float* value;
   bf16* compute;  // null where value is its own compute copy
   const float* grad;
-  float *state0, *state1;
+  float* states[kMostStates];
   int64_t n;
   float lr_scale, weight_decay;
+  bool cautious;
 };
 
 struct Targets {
@@ -51,48 +55,59 @@ __device__ void store_quad(bf16* to, const Quad& x) {
 }
 
 template <class Rule>
-__global__ void prepare(typename Rule::Corrections* corrections, const StepState* state,
-                        Rule rule) {
-  *corrections = rule.prepare(state->step + 1);
+__global__ void prepare(typename Rule::Prepared* prepared, const StepState* state, Rule rule) {
+  *prepared = rule.prepare({state->step + 1, state->momentum_scale, state->average});
 }
 
 template <class Rule>
 __global__ void __launch_bounds__(kThreads)
     update_tiles(const __grid_constant__ Targets targets, const Rule rule, const StepState* state,
-                 const typename Rule::Corrections* prepared) {
+                 const typename Rule::Prepared* step) {
   if (state->halt) return;
   const int tile = static_cast<int>(blockIdx.x);
   const int owner = owner_of_tile(targets.first_tile, targets.count, tile);
   const Entry& t = targets.entries[owner];
-  typename Rule::Corrections corrections{};
-  if constexpr (Rule::kStates > 1) corrections = *prepared;
-  const float lr = state->lr * t.lr_scale, scale = state->grad_scale, decay = t.weight_decay;
+  typename Rule::Prepared prepared{};
+  if constexpr (!std::is_empty_v<typename Rule::Prepared>) prepared = *step;
+  const float scale = is_scaled(Rule{}) ? state->grad_scale : 1.0f;
+  const RuleElement element = {state->lr * t.lr_scale, t.weight_decay * state->decay_scale,
+                               t.cautious};
   const int64_t begin = (tile - targets.first_tile[owner]) * int64_t{kTile};
   const int64_t end = min(t.n, begin + kTile);
-  const uintptr_t all = reinterpret_cast<uintptr_t>(t.value) | reinterpret_cast<uintptr_t>(t.grad) |
-                        reinterpret_cast<uintptr_t>(t.state0) |
-                        reinterpret_cast<uintptr_t>(t.state1) |
-                        reinterpret_cast<uintptr_t>(t.compute) * 2;
+  uintptr_t all = reinterpret_cast<uintptr_t>(t.value) | reinterpret_cast<uintptr_t>(t.grad) |
+                  reinterpret_cast<uintptr_t>(t.compute) * 2;
+#pragma unroll
+  for (int k = 0; k < Rule::kStates; ++k) all |= reinterpret_cast<uintptr_t>(t.states[k]);
   const int64_t quads_end = all % 16 == 0 ? begin + (end - begin) / kQuad * kQuad : begin;
 #pragma unroll 2
   for (int64_t i = begin + threadIdx.x * kQuad; i < quads_end; i += kThreads * kQuad) {
-    Quad w = load_quad(t.value + i), m = load_quad(t.state0 + i), v{};
+    Quad w = load_quad(t.value + i), states[kMostStates];
     const Quad g = load_quad(t.grad + i);
-    if constexpr (Rule::kStates > 1) v = load_quad(t.state1 + i);
 #pragma unroll
-    for (int j = 0; j < kQuad; ++j)
-      rule(scale * g.at[j], w.at[j], m.at[j], v.at[j], lr, decay, corrections);
+    for (int k = 0; k < Rule::kStates; ++k) states[k] = load_quad(t.states[k] + i);
+#pragma unroll
+    for (int j = 0; j < kQuad; ++j) {
+      RuleStates s;
+#pragma unroll
+      for (int k = 0; k < Rule::kStates; ++k) s[k] = states[k].at[j];
+      rule(scale * g.at[j], w.at[j], s, element, prepared);
+#pragma unroll
+      for (int k = 0; k < Rule::kStates; ++k) states[k].at[j] = s[k];
+    }
     store_quad(t.value + i, w);
-    store_quad(t.state0 + i, m);
-    if constexpr (Rule::kStates > 1) store_quad(t.state1 + i, v);
+#pragma unroll
+    for (int k = 0; k < Rule::kStates; ++k) store_quad(t.states[k] + i, states[k]);
     if (t.compute) store_quad(t.compute + i, w);
   }
   for (int64_t i = quads_end + threadIdx.x; i < end; i += kThreads) {
-    float w = t.value[i], m = t.state0[i], v = 0;
-    if constexpr (Rule::kStates > 1) v = t.state1[i];
-    rule(scale * t.grad[i], w, m, v, lr, decay, corrections);
-    t.value[i] = w, t.state0[i] = m;
-    if constexpr (Rule::kStates > 1) t.state1[i] = v;
+    float w = t.value[i];
+    RuleStates s;
+#pragma unroll
+    for (int k = 0; k < Rule::kStates; ++k) s[k] = t.states[k][i];
+    rule(scale * t.grad[i], w, s, element, prepared);
+    t.value[i] = w;
+#pragma unroll
+    for (int k = 0; k < Rule::kStates; ++k) t.states[k][i] = s[k];
     if (t.compute) t.compute[i] = to_bf16(w);
   }
 }
@@ -105,30 +120,35 @@ bf16* compute_copy(const UpdateTarget& target) {
 
 template <class Rule>
 void launch(const Device& device, const Rule& rule, std::span<const UpdateTarget> all) {
-  auto* corrections = reinterpret_cast<typename Rule::Corrections*>(device.scratch);
-  check(device.scratch_bytes >= 8, "update: scratch is too small");
-  if constexpr (Rule::kStates > 1)
-    prepare<<<1, 1, 0, device.stream>>>(corrections, device.state, rule);
+  auto* prepared = reinterpret_cast<typename Rule::Prepared*>(device.scratch);
+  check(device.scratch_bytes >= static_cast<int64_t>(sizeof(*prepared)),
+        "update: scratch is too small");
+  if constexpr (!std::is_empty_v<typename Rule::Prepared>)
+    prepare<<<1, 1, 0, device.stream>>>(prepared, device.state, rule);
   Targets table;
   table.first_tile[0] = 0;
   const auto flush = [&] {
     const int32_t tiles = table.first_tile[table.count];
     if (tiles > 0)
       update_tiles<Rule>
-          <<<tiles, kThreads, 0, device.stream>>>(table, rule, device.state, corrections);
+          <<<tiles, kThreads, 0, device.stream>>>(table, rule, device.state, prepared);
     table.count = 0;
   };
   for (const UpdateTarget& target : all) {
     const int64_t n = target.value.numel();
     if (n == 0) continue;
-    check(target.value.dtype == DType::f32 && target.grad.numel() == n &&
-              target.state0.numel() == n && (Rule::kStates < 2 || target.state1.numel() == n),
+    check(target.value.dtype == DType::f32 && target.grad.numel() == n,
           "update: a target's tensors differ");
     const int i = table.count++;
-    table.entries[i] = {target.value.as<float>(),  compute_copy(target),
-                        target.grad.as<float>(),   target.state0.as<float>(),
-                        target.state1.as<float>(), n,
-                        target.lr_scale,           target.weight_decay};
+    Entry& entry = table.entries[i];
+    entry.value = target.value.as<float>(), entry.compute = compute_copy(target);
+    entry.grad = target.grad.as<float>(), entry.n = n;
+    for (int k = 0; k < kMostStates; ++k) {
+      check(k >= Rule::kStates || target.state(k).numel() == n, "update: a state of another shape");
+      entry.states[k] = target.state(k).as<float>();
+    }
+    entry.lr_scale = target.lr_scale, entry.weight_decay = target.weight_decay;
+    entry.cautious = target.cautious;
     const int64_t end = table.first_tile[i] + ceil_div(n, kTile);
     check(end < INT32_MAX, "update: too many elements");
     table.first_tile[i + 1] = static_cast<int32_t>(end);
@@ -148,6 +168,7 @@ __global__ void __launch_bounds__(kThreads)
   const bool whole = is_aligned && count >= kLanes;
   if (state->halt) return store_some(u + at, Floats{}, count, whole);
   const float scale = state->grad_scale;
+  beta = scheduled_beta(beta, {1, state->momentum_scale, 1});
   Floats next = load_some(m + at, count, whole), g = load_some(grad + at, count, whole), step;
 #pragma unroll
   for (int j = 0; j < kLanes; ++j) {
@@ -162,17 +183,28 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     apply(float* value, bf16* compute, const T* u, int64_t n, const StepState* state,
-          float lr_scale, float weight_decay, bool is_aligned) {
+          float lr_scale, float weight_decay, bool cautious, bool is_aligned) {
   const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
   if (count <= 0 || state->halt) return;
   const bool whole = is_aligned && count >= kLanes;
-  const float lr = state->lr * lr_scale;
+  const RuleElement element = {state->lr * lr_scale, weight_decay * state->decay_scale, cautious};
   Floats w = load_some(value + at, count, whole);
   const Floats step = load_some(u + at, count, whole);
 #pragma unroll
-  for (int j = 0; j < kLanes; ++j) w[j] -= lr * (step[j] + weight_decay * w[j]);
+  for (int j = 0; j < kLanes; ++j) descend(w[j], step[j], element);
   store_some(value + at, w, count, whole);
   if (compute) store_some(compute + at, w, count, whole);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    clamp_all(float* x, int64_t n, float limit, bool is_aligned) {
+  const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
+  if (count <= 0) return;
+  const bool whole = is_aligned && count >= kLanes;
+  Floats v = load_some(x + at, count, whole);
+#pragma unroll
+  for (int j = 0; j < kLanes; ++j) v[j] = v[j] > limit ? limit : v[j] < -limit ? -limit : v[j];
+  store_some(x + at, v, count, whole);
 }
 
 }  // namespace
@@ -200,9 +232,18 @@ void apply_update(const Device& device, const UpdateTarget& target, Tensor u) {
     using T = decltype(storage);
     apply<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(
         target.value.as<float>(), compute, u.as<T>(), n, device.state, target.lr_scale,
-        target.weight_decay, aligned(target.value.data, compute, u.data));
+        target.weight_decay, target.cautious, aligned(target.value.data, compute, u.data));
   });
   check_launch("apply_update");
+}
+
+void clamp(const Device& device, Tensor x, float limit) {
+  const int64_t n = x.numel();
+  check(x.dtype == DType::f32, "clamp: takes f32");
+  if (n == 0) return;
+  clamp_all<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(x.as<float>(), n, limit,
+                                                                            aligned(x.data));
+  check_launch("clamp");
 }
 
 }  // namespace strobe::cuda

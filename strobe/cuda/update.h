@@ -2,8 +2,9 @@
 // in one launch for every few hundred. Tables of tensors travel as kernel parameters, so that a
 // captured launch carries its own.
 //
-// Scratch: 8 bytes for each 16384 elements and each tensor (grad_norm, normalize), 8 bytes
-// (update).
+// Scratch: 8 bytes for each 16384 elements and each tensor (grad_norm, normalize), 16 bytes
+// (update), 8 bytes a row, a column for each 256 rows and 16 for each 4096 elements
+// (scale_by_moments).
 #pragma once
 
 #include <span>
@@ -16,6 +17,11 @@ void grad_norm(const Device& device, std::span<const Tensor> grads, float max_no
 void update(const Device& device, const UpdateRule& rule, std::span<const UpdateTarget> targets);
 void momentum(const Device& device, Tensor u, Tensor m, Tensor grad, float beta, bool nesterov);
 void normalize(const Device& device, Tensor y, Tensor x, float eps);
+void clamp(const Device& device, Tensor x, float limit);
+void scale_by_moments(const Device& device, Tensor u, Tensor rows, Tensor columns, Tensor x,
+                      const MomentScaling& op);
+void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Tensor workspace);
+int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns, DType dtype);
 void apply_update(const Device& device, const UpdateTarget& target, Tensor u);
 
 }  // namespace strobe::cuda

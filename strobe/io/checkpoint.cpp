@@ -50,7 +50,7 @@ std::vector<std::pair<int64_t, std::string>> checkpoints_in(const std::string& f
 
 std::map<std::string, Tensor> model_tensors(std::span<Param* const> params) {
   std::map<std::string, Tensor> out;
-  for (const Param* p : params) out.emplace(p->name, p->stored(p->value));
+  for (const Param* p : params) out.emplace(p->name, p->stored(p->used ? p->used : p->value));
   return out;
 }
 
@@ -59,6 +59,10 @@ std::map<std::string, Tensor> optimizer_tensors(std::span<Param* const> params) 
   for (const Param* p : params)
     for (size_t i = 0; i < p->state.size(); ++i)
       out.emplace(fmt::format("{}.state{}", p->name, i), p->stored(p->state[i]));
+  for (const Param* p : params) {
+    if (p->used) out.emplace(p->name + ".value", p->stored(p->value));
+    for (const auto& [name, tensor] : p->kept) out.emplace(p->name + "." + name, p->stored(tensor));
+  }
   return out;
 }
 
@@ -232,10 +236,15 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
-      "\"best_step\": {},\n{}{}  \"checksums\": {{\n    \"{}\": \"{:016x}\",\n    \"{}\": "
+      "\"best_step\": {},\n  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": {},\n"
+      "  \"snapshots\": {},\n  \"lr_most\": {},\n  \"lr_squares\": {},\n  \"plateau_best\": {},\n"
+      "  \"plateau_factor\": {},\n  \"plateau_bad\": {},\n{}{}  \"checksums\": {{\n    \"{}\": "
+      "\"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
-      s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
+      s.since_best, s.micro_batches, s.ema_steps, s.snapshots, json_number(s.lr_most),
+      json_number(s.lr_squares), json_number(s.plateau_best), json_number(s.plateau_factor),
+      s.plateau_bad, s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
       s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
       kModel, model_sum, kOptimizer, optimizer_sum));
   write_whole(path + "/state.json", state);
@@ -279,8 +288,11 @@ int64_t checkpoint_bytes(std::span<Param* const> params) {
   int64_t bytes = 4096;
   for (const Param* p : params) {
     constexpr int64_t kHeaderShare = 256;
-    bytes +=
-        (p->stored(p->value).bytes() + kHeaderShare) * static_cast<int64_t>(1 + p->state.size());
+    const auto add = [&](const Tensor& x) { bytes += p->stored(x).bytes() + kHeaderShare; };
+    add(p->value);
+    if (p->used) add(p->used);
+    for (const Tensor& state : p->state) add(state);
+    for (const auto& [name, tensor] : p->kept) add(tensor);
   }
   return bytes;
 }
@@ -317,6 +329,14 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         state.best_step = json["best_step"].get<int64_t>();
         state.best_loss = json["best_loss"].get<double>();
       }
+      const auto read = [&](const char* key, auto& value) {
+        if (json.contains(key) && json[key].is_number()) json[key].get_to(value);
+      };
+      read("since_best", state.since_best), read("micro_batches", state.micro_batches);
+      read("ema_steps", state.ema_steps), read("snapshots", state.snapshots);
+      read("lr_most", state.lr_most), read("lr_squares", state.lr_squares);
+      read("plateau_best", state.plateau_best), read("plateau_factor", state.plateau_factor);
+      read("plateau_bad", state.plateau_bad);
       state.evaluation_due = json.contains("evaluation_due") && json["evaluation_due"] == true;
       if (json.contains("gemm_plans") && json["gemm_plans"].is_string())
         state.gemm_plans = json["gemm_plans"].get<std::string>();
@@ -345,8 +365,40 @@ std::string best_checkpoint(const std::string& folder) {
 
 void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params) {
   const SafetensorsFile file = open_verified(checkpoint, kModel, read_state(checkpoint));
-  check_fits(file, model_tensors(params));
-  upload(file, ops, model_tensors(params));
+  std::map<std::string, Tensor> weights;
+  for (const Param* p : params) weights.emplace(p->name, p->stored(p->value));
+  check_fits(file, weights);
+  upload(file, ops, weights);
+}
+
+void load_average(const std::string& checkpoint, const std::string& name, Backend& ops,
+                  std::span<Param* const> params) {
+  const nlohmann::json state = read_state(checkpoint);
+  const SafetensorsFile file = open_verified(checkpoint, kOptimizer, state);
+  const auto& tensors = file.header().tensors;
+  const auto has = [&](const std::string& tensor) { return tensors.contains(tensor); };
+  int64_t count = 0;  // of the tensors whose mean it is
+  if (name == "lawa") {
+    const int64_t taken = state.value("snapshots", int64_t{0});
+    while (count < taken && has(fmt::format("{}.lawa{}", params[0]->name, count))) ++count;
+  } else if (name == "ema" && state.value("ema_steps", int64_t{0}) > 0) {
+    count = has(params[0]->name + ".ema") ? 1 : 0;
+  }
+  if (count == 0) fail("checkpoint: {} has no average '{}' of the weights", checkpoint, name);
+  for (const Param* p : params) {
+    const Tensor target = p->stored(p->value);
+    std::vector<float> mean(static_cast<size_t>(target.numel()), 0.0f);
+    for (int64_t i = 0; i < count; ++i) {
+      const Tensor source =
+          file.tensor(name == "lawa" ? fmt::format("{}.lawa{}", p->name, i) : p->name + ".ema");
+      if (source.numel() != target.numel())
+        fail("checkpoint: {}: an average of '{}' is {}, the model's is {}", file.path(), p->name,
+             to_string(source), to_string(target));
+      for (size_t j = 0; j < mean.size(); ++j)
+        mean[j] += source.as<float>()[j] / static_cast<float>(count);
+    }
+    ops.upload(target, mean.data());
+  }
 }
 
 }  // namespace strobe

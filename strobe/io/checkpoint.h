@@ -1,7 +1,8 @@
 // Checkpoints: checkpoints/step_N/ with
 //
 //   model.safetensors      parameters under their own names, without padding: Hugging Face's GPT-2
-//   optimizer.safetensors  <parameter>.state<i>
+//   optimizer.safetensors  <parameter>.state<i>; averages, <parameter>.<name>; <parameter>.value
+//                          where the model is used with an average, which model.safetensors holds
 //   state.json             progress, the checksums of the other two, and its own
 //
 // A folder is written under a temporary name, fsynced and renamed, so one that has its name is
@@ -28,7 +29,13 @@ struct TrainState {
   double best_loss = std::numeric_limits<double>::infinity();  // lowest validation loss so far
   int64_t best_step = -1;                                      // -1: never evaluated
   bool evaluation_due = false;                                 // stopped before it was made
-  std::string gemm_plans;                                      // Backend::gemm_plans()
+  int64_t since_best = 0;                                      // evaluations since best_step
+  int64_t micro_batches = -1;            // of the data, that steps have taken; -1: not on record
+  int64_t ema_steps = 0, snapshots = 0;  // that averages are made of
+  double lr_most = 0, lr_squares = 0;    // the largest learning rate, and the sum of its squares
+  double plateau_best = std::numeric_limits<double>::infinity(), plateau_factor = 1;
+  int64_t plateau_bad = 0;  // see optim/schedule.h
+  std::string gemm_plans;   // Backend::gemm_plans()
 };
 
 /// Writes checkpoints from a snapshot, in the background.
@@ -80,5 +87,9 @@ std::string best_checkpoint(const std::string& folder);
 
 /// Loads the parameters of one checkpoint folder, checksums verified.
 void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params);
+
+/// The same of an average that the run kept, "ema" or "lawa". Throws Error where it has none.
+void load_average(const std::string& checkpoint, const std::string& name, Backend& ops,
+                  std::span<Param* const> params);
 
 }  // namespace strobe

@@ -11,6 +11,12 @@ struct Context {
   Arena& arena;  // activations and scratch
   DType dtype;   // of activations: f32 or bf16
   bool training = true;
+  float dropout_scale = 1;  // what a schedule multiplies every dropout by
+
+  /// A dropout as it is in this step.
+  Dropout now(Dropout dropout) const {
+    return training ? Dropout{dropout.p * dropout_scale, dropout.site} : Dropout{};
+  }
 
   Tensor allocate(std::string_view what, std::initializer_list<int64_t> shape) const {
     return arena.allocate(what, dtype, shape);

@@ -47,8 +47,12 @@ const ModelConfig& checked(const ModelConfig& m) {
     fail("model: heads ({}) must be divisible by kv_heads ({})", m.heads, m.kv_heads);
   if (m.feed_forward < 0 || m.feed_forward > (1 << 24))
     fail("model.feed_forward: {} is not a size; it takes 0 to {}", m.feed_forward, 1 << 24);
-  if (!(m.dropout >= 0 && m.dropout < 1))
-    fail("model.dropout: {} is not a probability in [0, 1)", m.dropout);
+  for (const auto& [name, value] : {std::pair<const char*, double>{"dropout", m.dropout},
+                                    {"dropout_embedding", m.dropout_embedding.value_or(0)},
+                                    {"dropout_attention", m.dropout_attention.value_or(0)},
+                                    {"dropout_residual", m.dropout_residual.value_or(0)}})
+    if (!(value >= 0 && value < 1))
+      fail("model.{}: {} is not a probability in [0, 1)", name, value);
   if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "gelu+norm" &&
       m.recompute != "block")
     fail("model.recompute: '{}' is unknown; known are none, gelu, gelu+norm, block", m.recompute);
@@ -96,9 +100,18 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
       wpe_(embedding("transformer.wpe.weight", context_, channels_, 0)),
       ln_f_("transformer.ln_f", channels_) {
   const ModelConfig& m = config.model;
-  const auto p = static_cast<float>(m.dropout);
+  if (!(config.loss.label_smoothing >= 0 && config.loss.label_smoothing < 1))
+    fail("loss.label_smoothing: {} is outside [0, 1)", config.loss.label_smoothing);
+  if (!(config.loss.z_loss >= 0 && config.loss.z_loss < 1e6))
+    fail("loss.z_loss: {} is not a weight; it takes 0 or more", config.loss.z_loss);
+  label_smoothing_ = static_cast<float>(config.loss.label_smoothing);
+  z_loss_ = static_cast<float>(config.loss.z_loss);
+  const auto p_of = [&](const std::optional<double>& own) {
+    return static_cast<float>(own.value_or(m.dropout));
+  };
+  const float p_attention = p_of(m.dropout_attention), p_residual = p_of(m.dropout_residual);
   uint32_t site = 0;
-  embedding_dropout_ = {p, site++};
+  embedding_dropout_ = {p_of(m.dropout_embedding), site++};
   const AttentionAlgorithm algorithm = attention_algorithm(config.attention.algorithm);
   const int64_t kv_heads = m.kv_heads > 0 ? m.kv_heads : m.heads;
   const int64_t feed_forward = m.feed_forward > 0 ? m.feed_forward : 4 * channels_;
@@ -106,7 +119,8 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
   const float projection_std = kInitStd / std::sqrt(2.0f * static_cast<float>(m.layers));
   for (int64_t i = 0; i < m.layers; ++i) {
     const std::string name = fmt::format("transformer.h.{}", i);
-    const Dropout probabilities{p, site++}, attn_branch{p, site++}, mlp_branch{p, site++};
+    const Dropout probabilities{p_attention, site++}, attn_branch{p_residual, site++};
+    const Dropout mlp_branch{p_residual, site++};
     blocks_.push_back({LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
                        SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm,
                                      probabilities, projection_std),
@@ -131,7 +145,8 @@ double Gpt2::flops_per_token(int64_t sequence) {
 void Gpt2::embed(Context& ctx, Stream& out, Tensor tokens, Tensor positions) const {
   const EmbeddingTable tables[] = {{wte_.compute, tokens}, {wpe_.compute, positions}};
   ctx.ops.embedding_forward(out.x, tables);
-  if (ctx.training && embedding_dropout_.p > 0) ctx.ops.dropout(out.x, out.x, embedding_dropout_);
+  if (const Dropout dropout = ctx.now(embedding_dropout_); dropout.p > 0)
+    ctx.ops.dropout(out.x, out.x, dropout);
   blocks_[0].ln_1.forward(ctx, out);
 }
 
@@ -156,8 +171,10 @@ void Gpt2::head_loss(Context& ctx, Tensor losses, Tensor dx, Tensor x, Tensor ta
   const int64_t bytes = ctx.ops.linear_cross_entropy_workspace_bytes(x.dim(0), channels_,
                                                                      wte_.value.dim(0), ctx.dtype);
   const Tensor workspace = ctx.arena.allocate("head workspace", DType::u8, {bytes});
-  ctx.ops.linear_cross_entropy(losses, dx, dx ? wte_.grad : Tensor{}, x, wte_.compute, targets,
-                               {.vocab = vocab_}, workspace);
+  CrossEntropy op = {.vocab = vocab_};
+  if (ctx.training) op.label_smoothing = label_smoothing_, op.z_loss = z_loss_;
+  ctx.ops.linear_cross_entropy(losses, dx, dx ? wte_.grad : Tensor{}, x, wte_.compute, targets, op,
+                               workspace);
 }
 
 void Gpt2::forward_backward(Context& ctx, Tensor losses, const Batch& batch) {
@@ -170,7 +187,7 @@ void Gpt2::forward_backward(Context& ctx, Tensor losses, const Batch& batch) {
 }
 
 void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
-  const bool dropping = embedding_dropout_.p > 0;
+  const bool dropping = embedding_dropout_.p > 0 || blocks_.back().mlp_dropout.p > 0;
   const Tensor dx = ctx.allocate("residual gradient", {batch.rows(), channels_});
   const Tensor dbranch = dropping ? ctx.allocate("branch gradient", {batch.rows(), channels_}) : dx;
 
@@ -194,7 +211,8 @@ void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
     else
       blocks_[i].ln_1.backward(ctx, dx, dy, saved.streams[i], dx);
   }
-  if (dropping) ctx.ops.dropout(dx, dx, embedding_dropout_);
+  if (const Dropout dropout = ctx.now(embedding_dropout_); dropout.p > 0)
+    ctx.ops.dropout(dx, dx, dropout);
   ctx.ops.embedding_backward(wte_.grad, dx, batch.tokens);
   ctx.ops.embedding_backward(wpe_.grad, dx, batch.positions);
 }

@@ -71,6 +71,7 @@ class Gpt2 : public Model {
   int64_t channels_, vocab_, context_;
   bool recompute_norms_, recompute_blocks_;
   Dropout embedding_dropout_;
+  float label_smoothing_ = 0, z_loss_ = 0;  // of training
   Param wte_, wpe_;
   std::vector<Gpt2Block> blocks_;
   LayerNorm ln_f_;

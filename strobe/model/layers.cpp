@@ -61,14 +61,14 @@ void LayerNorm::backward(Context& ctx, Tensor dx, Tensor dy, const Stream& in, T
 void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
                             Dropout dropout) const {
   ctx.ops.add_layernorm_forward(out.x, out.y, out.mean, out.rstd, x, branch, weight.compute,
-                                bias.compute, kEps, ctx.training ? dropout : Dropout{});
+                                bias.compute, kEps, ctx.now(dropout));
 }
 
 void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
                              const Stream& in, Dropout dropout, bool stream_ends) {
   ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, branch.bias.grad, dy,
                                  stream_ends ? Tensor{} : dx, in.x, weight.compute, in.mean,
-                                 in.rstd, dropout);
+                                 in.rstd, ctx.now(dropout));
 }
 
 SelfAttention::SelfAttention(const std::string& name, int64_t channels, int64_t heads,
@@ -98,7 +98,7 @@ AttentionOp SelfAttention::op(const Context& ctx, Tensor cu_q, Tensor cu_k, int6
   op.causal = true;
   op.deterministic = deterministic;
   op.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  if (ctx.training) op.dropout = dropout;
+  op.dropout = ctx.now(dropout);
   op.cu_q = cu_q, op.cu_k = cu_k;
   op.max_q = max_q, op.max_k = max_k;
   return op;

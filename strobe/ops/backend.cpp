@@ -98,4 +98,63 @@ void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x
   }
 }
 
+namespace {
+
+// Jordan et al. 2024: the odd quintic whose iterates bring singular values near 1 soonest.
+constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
+constexpr int kIterations = 5;
+constexpr float kNormEps = 1e-7f;
+
+// Copies that products read and may not overwrite, over a workspace.
+struct NewtonSchulz {
+  Tensor a, b, x_read, a_read, b_read;
+  int64_t bytes = 0;
+
+  NewtonSchulz(char* memory, int64_t rows, int64_t columns, DType dtype) {
+    const int64_t side = std::min(rows, columns);
+    const auto take = [&](DType type, int64_t m, int64_t n) {
+      constexpr int64_t kAlignment = 256;
+      const Tensor out(memory ? memory + bytes : nullptr, type, {m, n});
+      bytes += (out.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+      return out;
+    };
+    a = take(DType::f32, side, side), b = take(DType::f32, side, side);
+    x_read = take(dtype, rows, columns);
+    a_read = take(dtype, side, side), b_read = take(dtype, side, side);
+  }
+};
+
+}  // namespace
+
+int64_t Backend::orthogonalize_workspace_bytes(int64_t, int64_t rows, int64_t columns,
+                                               DType dtype) const {
+  return NewtonSchulz(nullptr, rows, columns, dtype).bytes;
+}
+
+void Backend::orthogonalize(Tensor all, float scale, DType dtype, Tensor workspace) {
+  const int64_t rows = all.dim(1), columns = all.dim(2);
+  const NewtonSchulz t(workspace.as<char>(), rows, columns, dtype);
+  for (int64_t i = 0; i < all.dim(0); ++i) {
+    const Tensor x(all.as<float>() + i * rows * columns, DType::f32, {rows, columns});
+    normalize(x, x, kNormEps);
+    for (int k = 0; k < kIterations; ++k) {
+      copy(t.x_read, x);
+      if (rows <= columns)
+        matmul(t.a, t.x_read, t.x_read.transposed());
+      else
+        matmul(t.a, t.x_read.transposed(), t.x_read);
+      copy(t.a_read, t.a);
+      matmul(t.b, t.a_read, t.a_read);
+      axpby(t.b, kB, t.a, kC);
+      copy(t.b_read, t.b);
+      axpby(x, 0, x, kA);
+      if (rows <= columns)
+        matmul(x, t.b_read, t.x_read, /*accumulate=*/true);
+      else
+        matmul(x, t.x_read, t.b_read, /*accumulate=*/true);
+    }
+    axpby(x, 0, x, scale);
+  }
+}
+
 }  // namespace strobe

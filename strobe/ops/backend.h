@@ -35,10 +35,13 @@ namespace strobe {
 /// What the host decides about a step, written before it.
 struct StepInput {
   uint64_t seed = 0;
-  int64_t step = 0;        // optimizer updates done before this one
-  int32_t micro_step = 0;  // within gradient accumulation
-  float lr = 0;            // the schedule's value
-  float loss_scale = 1;    // what d(loss)/d(row loss) is: 1 / scored tokens of the global batch
+  int64_t step = 0;          // optimizer updates done before this one
+  int32_t micro_step = 0;    // within gradient accumulation
+  float lr = 0;              // the schedule's value
+  float decay_scale = 1;     // what schedules multiply weight decay ...
+  float momentum_scale = 1;  // ... and momentum by
+  float average = 1;     // lr^2 over the sum of lr^2 so far: schedule-free's weight of this step
+  float loss_scale = 1;  // what d(loss)/d(row loss) is: 1 / scored tokens of the global batch
 };
 
 /// What changes from step to step: the host's decisions, and the results of the step.
@@ -50,9 +53,24 @@ struct StepState : StepInput {
 
 /// One parameter as an optimizer's elementwise update sees it.
 struct UpdateTarget {
-  Tensor value, compute, grad;  // f32; the compute copy is refreshed unless it is `value` itself
-  Tensor state0, state1;        // f32; empty where the rule has fewer
+  Tensor value, compute, grad;    // f32; the compute copy is refreshed unless it is `value` itself
+  Tensor state0, state1, state2;  // f32; empty where the rule has fewer
   float lr_scale = 1, weight_decay = 0;
+  bool cautious = false;  // decays only where the update has the weight's sign
+
+  Tensor& state(int i) { return i == 0 ? state0 : i == 1 ? state1 : state2; }
+  const Tensor& state(int i) const { return i == 0 ? state0 : i == 1 ? state1 : state2; }
+};
+
+/// Second moments of a matrix, and what is done with them.
+struct MomentScaling {
+  float beta = 0.95f;      // decay of the moments ...
+  float exponent = 0;      // ... or, where this is below 0, beta = 1 - t^exponent in step t
+  float eps_square = 0;    // added to squares
+  float eps = 0;           // added to their root
+  float most_rms = 0;      // above 0: the result is scaled down to this root mean square
+  bool keep_norm = false;  // the result gets the norm of what it was made of
+  bool gradient = false;   // what is scaled is a gradient: clipping comes first
 };
 
 enum class Gelu { tanh, erf };
@@ -63,7 +81,9 @@ struct EmbeddingTable {
 };
 
 struct CrossEntropy {
-  int64_t vocab = 0;  // rows of the head at or beyond it are padding and get probability 0
+  int64_t vocab = 0;          // rows of the head at or beyond it are padding and get probability 0
+  float label_smoothing = 0;  // share of the target that is spread over the vocabulary, evenly
+  float z_loss = 0;           // times (log of the softmax's denominator)^2 is added
 };
 
 struct DeviceInfo {
@@ -215,8 +235,10 @@ class Backend {
                                   const AttentionOp& op, Tensor workspace) = 0;
 
   // ---- loss ----------------------------------------------------------------------------------
-  /// losses (N) f32 = -log softmax(logits)[target], 0 where target < 0. Where dlogits is not empty
-  /// (it may be logits), dlogits = loss_scale * d(loss)/d(logits).  logits (N, V), targets i32 (N).
+  /// losses (N) f32 = -log softmax(logits)[target], 0 where target < 0; with z = log sum
+  /// exp(logits) and smoothing s, z - (1 - s) logits[target] - s mean(logits) + z_loss z^2. Where
+  /// dlogits is not empty (it may be logits), dlogits = loss_scale * d(loss)/d(logits).  logits (N,
+  /// V), targets i32 (N).
   virtual void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                              const CrossEntropy& op) = 0;
   /// The head and its loss, in chunks of rows, so that (N, V) never exists: logits = x w^T.
@@ -233,18 +255,33 @@ class Backend {
   virtual void sum(Tensor out, Tensor x) = 0;
 
   // ---- update --------------------------------------------------------------------------------
+  /// x = min(max(x, -limit), limit), f32; NaN stays.
+  virtual void clamp(Tensor x, float limit) = 0;
   /// Writes grad_norm, grad_scale and halt of the StepState from all gradients. max_norm <= 0: no
   /// clipping.
   virtual void grad_norm(std::span<const Tensor> grads, float max_norm) = 0;
-  /// One elementwise optimizer update of all targets: lr = StepState.lr * lr_scale.
+  /// One elementwise optimizer update of all targets: lr = StepState.lr * lr_scale, weight decay
+  /// times StepState.decay_scale.
   virtual void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) = 0;
-  /// m = beta m + g, u = nesterov ? g + beta m : m, where g = grad_scale * grad. f32, for matrix
-  /// optimizers; does nothing but u = 0 when halted.
+  /// m = beta m + g, u = nesterov ? g + beta m : m, where g = grad_scale * grad and beta is
+  /// multiplied by momentum_scale. f32, for matrix optimizers; does nothing but u = 0 when halted.
   virtual void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) = 0;
   /// y = x / (||x||_F + eps), x f32, y f32 or bf16.
   virtual void normalize(Tensor y, Tensor x, float eps) = 0;
-  /// value -= lr (u + weight_decay value), where lr = StepState.lr * target.lr_scale; refreshes the
-  /// compute copy. u (f32 or bf16) comes from a matrix optimizer. Does nothing when halted.
+  /// u = x / (sqrt(V) + eps), f32, where V_ij = columns_j, or rows_i columns_j / mean(rows) if
+  /// rows is not empty, are moving means of x^2 over a column (and a row), which are updated first.
+  /// x, u (M, N) with rows apart, u may be x; rows (M), columns (N). u = 0 and no more when halted.
+  virtual void scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                                const MomentScaling& op) = 0;
+  /// x (n, M, N) f32, each matrix made near to orthogonal: divided by its norm, then five times
+  ///   A = X X^T,  X = a X + (b A + c A^2) X     (Newton-Schulz; with X^T X where M > N)
+  /// and multiplied by `scale`. Products are of `dtype`.
+  virtual void orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace);
+  virtual int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
+                                                DType dtype) const;
+  /// value -= lr (u + weight_decay value), where lr = StepState.lr * target.lr_scale, weight decay
+  /// is scaled and may be cautious as in update(); refreshes the compute copy. u (f32 or bf16)
+  /// comes from a matrix optimizer. Does nothing when halted.
   virtual void apply_update(const UpdateTarget& target, Tensor u) = 0;
 };
 

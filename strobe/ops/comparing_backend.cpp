@@ -69,7 +69,8 @@ AttentionOp ComparingBackend::Place::operator()(AttentionOp op) const {
 }
 
 UpdateTarget ComparingBackend::Place::operator()(UpdateTarget target) const {
-  for (Tensor* x : {&target.value, &target.compute, &target.grad, &target.state0, &target.state1})
+  for (Tensor* x : {&target.value, &target.compute, &target.grad, &target.state0, &target.state1,
+                    &target.state2})
     *x = (*this)(*x);
   return target;
 }
@@ -291,8 +292,29 @@ void ComparingBackend::update(const UpdateRule& rule, std::span<const UpdateTarg
     ops.update(rule, there);
   });
   for (const UpdateTarget& target : targets)
-    for (const Tensor& x : {target.value, target.compute, target.state0, target.state1})
+    for (const Tensor& x :
+         {target.value, target.compute, target.state0, target.state1, target.state2})
       if (x) compare("update", x);
+}
+
+void ComparingBackend::clamp(Tensor x, float limit) {
+  both("clamp", {x}, [&](Backend& ops, const Place& at) { ops.clamp(at(x), limit); });
+}
+void ComparingBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                                        const MomentScaling& op) {
+  both("scale_by_moments", {u, rows, columns}, [&](Backend& ops, const Place& at) {
+    ops.scale_by_moments(at(u), at(rows), at(columns), at(x), op);
+  });
+}
+void ComparingBackend::orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace) {
+  both("orthogonalize", {x}, [&](Backend& ops, const Place& at) {
+    ops.orthogonalize(at(x), scale, dtype, at(workspace));
+  });
+}
+int64_t ComparingBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
+                                                        DType dtype) const {
+  return std::max(first_.orthogonalize_workspace_bytes(n, rows, columns, dtype),
+                  second_.orthogonalize_workspace_bytes(n, rows, columns, dtype));
 }
 
 void ComparingBackend::apply_update(const UpdateTarget& target, Tensor u) {

@@ -1,5 +1,7 @@
 #include "strobe/ops/counting_backend.h"
 
+#include <algorithm>
+
 namespace strobe {
 
 namespace {
@@ -31,8 +33,9 @@ double rows_read(const Tensor& table, const Tensor& ids) {
 
 OpCost update_cost(const UpdateTarget& target, const Tensor& u) {
   const bool copies = target.compute && target.compute.data != target.value.data;
-  const double read = bytes_of({target.value, target.grad, target.state0, target.state1, u});
-  const double written = bytes_of({target.value, target.state0, target.state1});
+  const double states = bytes_of({target.state0, target.state1, target.state2});
+  const double read = states + bytes_of({target.value, target.grad, u});
+  const double written = states + bytes_of({target.value});
   return {0, read + written + (copies ? bytes_of({target.compute}) : 0)};
 }
 
@@ -206,6 +209,9 @@ void CountingBackend::sum(Tensor out, Tensor x) {
   count("sum", moving({out, x}), [&] { real_.sum(out, x); });
 }
 
+void CountingBackend::clamp(Tensor x, float limit) {
+  count("clamp", moving({x, x}), [&] { real_.clamp(x, limit); });
+}
 void CountingBackend::grad_norm(std::span<const Tensor> grads, float max_norm) {
   double bytes = 0;
   for (const Tensor& grad : grads) bytes += bytes_of({grad});
@@ -222,9 +228,27 @@ void CountingBackend::momentum(Tensor u, Tensor m, Tensor grad, float beta, bool
 void CountingBackend::normalize(Tensor y, Tensor x, float eps) {
   count("normalize", moving({y, x, x}), [&] { real_.normalize(y, x, eps); });
 }
+void CountingBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                                       const MomentScaling& op) {
+  count("scale_by_moments", moving({u, rows, rows, columns, columns, x, x}),
+        [&] { real_.scale_by_moments(u, rows, columns, x, op); });
+}
+void CountingBackend::orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace) {
+  constexpr double kIterations = 5;
+  const auto n = static_cast<double>(x.dim(0));
+  const auto side = static_cast<double>(std::min(x.dim(1), x.dim(2)));
+  const auto elements = static_cast<double>(x.dim(1) * x.dim(2));
+  const double flops = n * kIterations * (4 * side * elements + 2 * side * side * side);
+  count("orthogonalize", {flops, bytes_of({x, x})},
+        [&] { real_.orthogonalize(x, scale, dtype, workspace); });
+}
+int64_t CountingBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
+                                                       DType dtype) const {
+  return real_.orthogonalize_workspace_bytes(n, rows, columns, dtype);
+}
 void CountingBackend::apply_update(const UpdateTarget& target, Tensor u) {
   UpdateTarget moved = target;
-  moved.grad = moved.state0 = moved.state1 = {};
+  moved.grad = moved.state0 = moved.state1 = moved.state2 = {};
   count("apply_update", update_cost(moved, u), [&] { real_.apply_update(target, u); });
 }
 

@@ -87,10 +87,16 @@ class CountingBackend : public Backend {
   int64_t linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels, int64_t vocab,
                                                DType dtype) const override;
   void sum(Tensor out, Tensor x) override;
+  void clamp(Tensor x, float limit) override;
   void grad_norm(std::span<const Tensor> grads, float max_norm) override;
   void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) override;
   void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) override;
   void normalize(Tensor y, Tensor x, float eps) override;
+  void scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
+                        const MomentScaling& op) override;
+  void orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace) override;
+  int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
+                                        DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
 
  protected:

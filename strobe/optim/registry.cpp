@@ -1,21 +1,51 @@
+// The catalogue of optimizers: the rules of ops/update_rules.h, and one line for each of the
+// others.
 #include <algorithm>
 #include <vector>
 
 #include "strobe/core/error.h"
 #include "strobe/optim/entries.h"
+#include "strobe/optim/groups.h"
 
 namespace strobe {
 
-std::span<const OptimizerEntry> optimizers() {
-  static const OptimizerEntry entries[] = {
-      adamw_entry(),
-      lion_entry(),
-      muon_entry(),
-  };
+namespace {
+
+template <class Rule>
+std::string defaults_of() {
+  const Rule rule;
+  std::vector<std::string> out;
+  if constexpr (requires { rule.beta1; }) out.push_back(fmt::format("beta1 {}", rule.beta1));
+  if constexpr (requires { rule.beta2; }) out.push_back(fmt::format("beta2 {}", rule.beta2));
+  if constexpr (requires { rule.eps; }) out.push_back(fmt::format("eps {}", rule.eps));
+  return fmt::format("{}", fmt::join(out, ", "));
+}
+
+template <class Rule>
+void add_rule(std::vector<OptimizerEntry>& entries) {
+  if (!Rule::kInfo.name) return;
+  entries.push_back({Rule::kInfo.name, Rule::kInfo.summary, Rule::kInfo.formula,
+                     defaults_of<Rule>(), Rule::kInfo.source,
+                     [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
+                       return std::make_unique<ElementwiseOptimizer<Rule>>(config);
+                     }});
+}
+
+template <class... Rules>
+void add_rules(std::vector<OptimizerEntry>& entries, const std::variant<Rules...>*) {
+  (add_rule<Rules>(entries), ...);
+}
+
+std::vector<OptimizerEntry> all_entries() {
+  std::vector<OptimizerEntry> entries;
+  add_rules(entries, static_cast<const UpdateRule*>(nullptr));
+  entries.push_back(muon_entry());
+  entries.push_back(normuon_entry());
+  entries.push_back(adafactor_entry());
   return entries;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config) {
+void check_options(const OptimizerConfig& config) {
   const auto in = [](const std::optional<double>& value, double low, double high,
                      const char* name) {
     if (value && !(*value >= low && *value < high))
@@ -24,12 +54,28 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config) {
   in(config.lr, 0, 1e6, "lr");
   in(config.weight_decay, 0, 1e6, "weight_decay");
   in(config.clip, 0, 1e30, "clip");
+  in(config.clip_value, 0, 1e30, "clip_value");
   in(config.beta1, 0, 1, "beta1");
   in(config.beta2, 0, 1, "beta2");
   in(config.eps, 0, 1, "eps");
   in(config.momentum, 0, 1, "momentum");
   in(config.embedding_lr, 0, 1e6, "embedding_lr");
+  if (!config.decay_coupled && !(config.lr > 0))
+    fail("optimizer.decay_coupled: without coupling, lr must be above 0, found {}", config.lr);
+  if (config.name == "schedule_free_adamw" && config.beta1 && *config.beta1 == 0)
+    fail("optimizer.beta1: schedule_free_adamw needs one above 0");
+}
 
+}  // namespace
+
+std::span<const OptimizerEntry> optimizers() {
+  static const std::vector<OptimizerEntry> entries = all_entries();
+  return entries;
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config) {
+  check_options(config);
+  if (!config.groups.empty()) return make_grouped_optimizer(config);
   std::vector<std::string> names;
   for (const OptimizerEntry& entry : optimizers()) {
     if (entry.name == config.name) return entry.make(config);
@@ -40,26 +86,27 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config) {
        meant.empty() ? "" : fmt::format(", did you mean '{}'?", meant), fmt::join(names, ", "));
 }
 
-float weight_decay_of(const Param& param, const OptimizerConfig& config) {
-  const bool decays = param.kind == ParamKind::matrix ||
-                      (param.kind == ParamKind::embedding && config.decay_embeddings);
-  return decays ? static_cast<float>(config.weight_decay) : 0.0f;
-}
-
-UpdateTarget update_target(const Param& param, float lr_scale, float weight_decay) {
+UpdateTarget update_target(const Param& param, const OptimizerConfig& config, double lr) {
+  const double peak = lr > 0 ? lr : config.lr;
   UpdateTarget target;
   target.value = param.value, target.compute = param.compute, target.grad = param.grad;
-  if (!param.state.empty()) target.state0 = param.state[0];
-  if (param.state.size() > 1) target.state1 = param.state[1];
-  target.lr_scale = lr_scale, target.weight_decay = weight_decay;
+  for (size_t i = 0; i < param.state.size(); ++i)
+    target.state(static_cast<int>(i)) = param.state[i];
+  target.lr_scale =
+      static_cast<float>(lr > 0 ? config.lr_scale * (lr / config.lr) : config.lr_scale);
+  const bool decays = param.kind == ParamKind::matrix ||
+                      (param.kind == ParamKind::embedding && config.decay_embeddings);
+  if (decays)
+    target.weight_decay =
+        static_cast<float>(config.decay_coupled ? config.weight_decay : config.weight_decay / peak);
+  target.cautious = config.decay_cautious;
   return target;
 }
 
-void ElementwiseOptimizer::step(Backend& ops, std::span<Param* const> params, Tensor) {
-  std::vector<UpdateTarget> targets;
-  for (const Param* param : params)
-    targets.push_back(update_target(*param, 1.0f, weight_decay_of(*param, config_)));
-  ops.update(rule_, targets);
+Tensor state_like(const Param& param) {
+  Tensor out = param.value;
+  out.data = nullptr, out.dtype = DType::f32;
+  return out;
 }
 
 }  // namespace strobe

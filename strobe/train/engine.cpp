@@ -1,6 +1,7 @@
 #include "strobe/train/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "strobe/core/error.h"
@@ -72,11 +73,22 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
   if (!ops_)
     ops_ = make_backend(config.backend, {.tf32 = config.gemm.tf32, .tune_gemm = config.gemm.tune});
   dtype_ = resolve_precision(config.precision, ops_->info());
-  clip_ = config.optimizer.clip;
+  clip_ = config.optimizer.clip, clip_value_ = config.optimizer.clip_value;
+  average_ = config.average;
+  if (!(average_.ema >= 0 && average_.ema < 1))
+    fail("average.ema: {} is not a decay in [0, 1)", average_.ema);
+  constexpr int64_t kMostSnapshots = 1000;
+  if (average_.lawa < 0 || average_.lawa > kMostSnapshots)
+    fail("average.lawa: {} is not a number of snapshots; it takes 0 to {}", average_.lawa,
+         kMostSnapshots);
   model_ = make_model(config, vocab);
   params_ = params_of(*model_);
   if (shape.training) check_shape(shape, config.model.context);
-  if (shape.training) optimizer_ = make_optimizer(config.optimizer);
+  shape_.most_sequences = std::max(shape.most_sequences, shape.sequences);
+  if (shape.training) {
+    optimizer_ = make_optimizer(config.optimizer);
+    check_groups(config.optimizer, params_);
+  }
 
   // The same code as a real run, over an arena without memory and a backend that only counts.
   Arena measuring;
@@ -124,31 +136,54 @@ void Engine::allocate() {
   lay_out(arena_);
   decode_mark_ = arena_.mark();
   ops_->set_step_state({});
-  for (const Param* param : params_)
+  for (const Param* param : params_) {
     for (const Tensor& state : param->state) ops_->fill(state, 0);
-  if (shape_.length == 0) return;
+    for (const auto& [name, tensor] : param->kept) ops_->fill(tensor, 0);
+  }
+  starts_.clear();
+}
 
+// Sequences that attend apart, and positions in them, where they differ from those before.
+void Engine::upload_layout(const HostBatch& batch) {
   const int64_t rows = shape_.sequences * shape_.length;
+  batch_.longest = batch.longest > 0 ? batch.longest : shape_.length;
+  std::vector<int32_t> starts = batch.starts;
+  if (starts.empty())
+    for (int64_t i = 0; i <= shape_.sequences; ++i)
+      starts.push_back(static_cast<int32_t>(i * shape_.length));
+  const auto room = static_cast<size_t>(shape_.most_sequences) + 1;
+  check(starts.size() <= room, "engine: more sequences than were planned");
+  starts.resize(room, static_cast<int32_t>(rows));  // empty ones
+  if (starts == starts_) return;
   std::vector<int32_t> positions(static_cast<size_t>(rows));
-  for (size_t i = 0; i < positions.size(); ++i)
-    positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % shape_.length);
-  std::vector<int32_t> starts(static_cast<size_t>(shape_.sequences) + 1);
-  for (size_t i = 0; i < starts.size(); ++i)
-    starts[i] = static_cast<int32_t>(static_cast<int64_t>(i) * shape_.length);
+  for (size_t i = 0; i + 1 < starts.size(); ++i)
+    for (int32_t row = starts[i]; row < starts[i + 1]; ++row)
+      positions[static_cast<size_t>(row)] = row - starts[i];
   ops_->upload(batch_.positions, positions.data());
   ops_->upload(batch_.cu_seqlens, starts.data());
+  starts_ = std::move(starts);
 }
 
 void Engine::lay_out(Arena& arena) {
   grads_ = allocate_params(*model_, arena, dtype_, shape_.training);
   if (shape_.training) {
-    for (Param* param : params_) {
-      param->state.clear();
-      for (int i = 0; i < optimizer_->states(*param); ++i) {
-        Tensor state = param->value;
-        state.data = arena.allocate("optimizer state", DType::f32, {state.numel()}).data;
-        param->state.push_back(state);
-      }
+    spare_.assign(params_.size(), Tensor{});
+    for (size_t i = 0; i < params_.size(); ++i) {
+      Param& param = *params_[i];
+      const auto place = [&](Tensor tensor, const char* what) {
+        tensor.data = arena.allocate(what, DType::f32, {tensor.numel()}).data;
+        tensor.dtype = DType::f32;
+        return tensor;
+      };
+      param.state.clear(), param.kept.clear();
+      for (const Tensor& state : optimizer_->states(param))
+        param.state.push_back(place(state, "optimizer state"));
+      if (average_.ema > 0) param.kept.emplace_back("ema", place(param.value, "averages"));
+      for (int64_t k = 0; k < average_.lawa; ++k)
+        param.kept.emplace_back(fmt::format("lawa{}", k), place(param.value, "averages"));
+      const bool averages = optimizer_->averages(param);
+      if (averages || average_.lawa > 0) spare_[i] = place(param.value, "weights to evaluate");
+      param.used = averages ? spare_[i] : Tensor{};
     }
   }
   if (shape_.length == 0) return;
@@ -156,7 +191,7 @@ void Engine::lay_out(Arena& arena) {
   batch_.tokens = arena.allocate("batch", DType::i32, {rows});
   batch_.positions = arena.allocate("batch", DType::i32, {rows});
   batch_.targets = arena.allocate("batch", DType::i32, {rows});
-  batch_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.sequences + 1});
+  batch_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.most_sequences + 1});
   batch_.longest = shape_.length;
   losses_ = arena.allocate("losses", DType::f32, {rows});
   loss_sum_ = arena.allocate("losses", DType::f32, {1});
@@ -168,8 +203,10 @@ void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
   ops.fill(grads_, 0);
   for (int64_t i = 0; i < micro_batches; ++i) {
     load(i);
-    ops.replay("micro-step", [&] {
-      Context ctx{ops, arena, dtype_, /*training=*/true};
+    // What a record holds besides operands: the longest sequence, and how much is dropped.
+    const std::string key = fmt::format("micro-step {} {}", batch_.longest, dropout_scale_);
+    ops.replay(key, [&] {
+      Context ctx{ops, arena, dtype_, /*training=*/true, dropout_scale_};
       model_->forward_backward(ctx, losses_, batch_);
       ops.sum(loss_sum_, losses_);
     });
@@ -177,9 +214,10 @@ void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
   }
   ops.replay("update", [&] {
     const Tensor all_grads[] = {grads_};
+    if (clip_value_ > 0) ops.clamp(grads_, static_cast<float>(clip_value_));
     ops.grad_norm(all_grads, static_cast<float>(clip_));
     ArenaScope scope(arena);
-    const int64_t bytes = optimizer_->workspace_bytes(params_);
+    const int64_t bytes = optimizer_->workspace_bytes(ops, params_);
     const Tensor workspace =
         bytes > 0 ? arena.allocate("optimizer workspace", DType::u8, {bytes}) : Tensor{};
     optimizer_->step(ops, params_, workspace);
@@ -191,10 +229,16 @@ void Engine::upload(const HostBatch& batch) {
         "engine: batch of another size");
   ops_->upload(batch_.tokens, batch.tokens.data());
   ops_->upload(batch_.targets, batch.targets.data());
+  upload_layout(batch);
 }
 
-void Engine::start_step(const StepInput& input, std::span<const HostBatch> batches) {
+void Engine::start_step(const StepInput& input, std::span<const HostBatch> batches,
+                        float dropout_scale) {
   stop_decoding();
+  check(weights_ == Weights::training, "engine: a step takes the weights of training");
+  // A mask has 256 levels, and every level is recorded apart: 1/64 is as fine as matters.
+  constexpr float kLevels = 64;
+  dropout_scale_ = std::round(dropout_scale * kLevels) / kLevels;
   int64_t scored = 0;
   for (const HostBatch& batch : batches) scored += batch.scored;
   StepInput now = input;
@@ -228,13 +272,73 @@ double Engine::step(const StepInput& input, std::span<const HostBatch> batches) 
 double Engine::evaluate(const HostBatch& batch) {
   stop_decoding();
   upload(batch);
-  ops_->replay("evaluate", [&] {
+  // In f32 an average is read where it lies.
+  ops_->replay(fmt::format("evaluate {}", static_cast<int>(weights_)), [&] {
     Context ctx{*ops_, arena_, dtype_, /*training=*/false};
     model_->evaluate(ctx, losses_, batch_);
   });
   std::vector<float> losses(static_cast<size_t>(batch_.rows()));
   ops_->download(losses.data(), losses_);
   return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+void Engine::start_optimizer() { optimizer_->initialise(*ops_, params_); }
+
+void Engine::average_weights(bool first) {
+  if (average_.ema <= 0) return;
+  std::vector<UpdateTarget> targets;
+  for (const Param* param : params_) {
+    const Tensor average = param->kept[0].second;
+    if (first) ops_->copy(average, param->value);
+    UpdateTarget target;
+    target.value = target.compute = average, target.grad = param->value;
+    targets.push_back(target);
+  }
+  const EmaRule rule{static_cast<float>(average_.ema)};
+  if (!first) ops_->replay("average", [&] { ops_->update(rule, targets); });
+}
+
+void Engine::take_snapshot(int64_t number) {
+  if (average_.lawa <= 0) return;
+  const size_t at = static_cast<size_t>(number % average_.lawa) + (average_.ema > 0 ? 1 : 0);
+  for (const Param* param : params_) ops_->copy(param->kept[at].second, param->value);
+}
+
+void Engine::refresh_used() {
+  for (const Param* param : params_)
+    if (param->used) optimizer_->write_average(*ops_, *param, param->used);
+}
+
+void Engine::use_weights(Weights which, int64_t snapshots) {
+  const bool averages = std::any_of(params_.begin(), params_.end(),
+                                    [](const Param* param) { return bool(param->used); });
+  if (which == Weights::best && !averages) which = Weights::training;
+  if (which == Weights::training && weights_ == Weights::training) return;
+  weights_ = which;
+  for (size_t i = 0; i < params_.size(); ++i) {
+    Param& param = *params_[i];
+    Tensor source = param.value;
+    if (which == Weights::best && param.used) {
+      optimizer_->write_average(*ops_, param, param.used);
+      source = param.used;
+    } else if (which == Weights::ema) {
+      source = param.kept[0].second;
+    } else if (which == Weights::lawa) {
+      const int64_t count = std::min(snapshots, average_.lawa);
+      const size_t first = average_.ema > 0 ? 1 : 0;
+      source = spare_[i];
+      ops_->fill(source, 0);
+      for (int64_t k = 0; k < count; ++k)
+        ops_->axpby(source, 1.0f / static_cast<float>(count),
+                    param.kept[first + static_cast<size_t>(k)].second, 1);
+    }
+    // A compute copy is written; in f32, where there is none, the model reads the weights
+    // themselves.
+    if (dtype_ == DType::f32)
+      param.compute = source;
+    else
+      ops_->copy(param.compute, source);
+  }
 }
 
 // What is replayed has its operands where they were: the cache lies in their place.

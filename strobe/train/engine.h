@@ -21,6 +21,7 @@ struct EngineShape {
   int64_t sequences = 0, length = 0;  // of one micro-batch; 0: no batches
   int64_t decode_capacity = 0;        // tokens; 0: no decoding
   int64_t micro_batches = 1;          // in one optimizer step
+  int64_t most_sequences = 0;  // attended apart, when blocks are cut; 0: as many as `sequences`
 };
 
 /// Throws Error unless a training run of this shape can be: every size 1 or more, sequences within
@@ -64,15 +65,29 @@ class Engine {
     double loss = 0;  // mean, in nats
     StepState state;  // after the step: grad_norm, halt
   };
-  /// Issues one optimizer step on `batches`; `input` carries seed, step and learning rate. On a
-  /// device that runs ops after they return, several may be under way.
-  void start_step(const StepInput& input, std::span<const HostBatch> batches);
+  /// Issues one optimizer step on `batches`; `input` carries seed, step and what schedules say. On
+  /// a device that runs ops after they return, several may be under way.
+  void start_step(const StepInput& input, std::span<const HostBatch> batches,
+                  float dropout_scale = 1);
   /// Waits for the oldest step that was started.
   StepResult finish_step();
   /// Both; returns the mean loss in nats. grad_norm and halt are in ops().step_state().
   double step(const StepInput& input, std::span<const HostBatch> batches);
   /// Sum of the losses of the scored tokens, in nats.
   double evaluate(const HostBatch& batch);
+
+  /// Once parameters have their first values: gives the optimizer's states theirs.
+  void start_optimizer();
+  /// Moves the exponential average of the weights one step; `first`: it begins here.
+  void average_weights(bool first);
+  /// Keeps the weights as snapshot `number`, from 0.
+  void take_snapshot(int64_t number);
+  /// What the model is used with from here on. `training`: what gradients are taken at. `best`:
+  /// what the optimizer says is to be used. `ema`; `lawa`: the mean of the newest of `snapshots`.
+  enum class Weights { training, best, ema, lawa };
+  void use_weights(Weights which, int64_t snapshots = 0);
+  /// Brings Param::used, which checkpoints hold, up to date.
+  void refresh_used();
 
   /// Forgets what was decoded before.
   void start_decoding();
@@ -83,6 +98,7 @@ class Engine {
   void run_step(Backend& ops, Arena& arena, int64_t micro_batches,
                 const std::function<void(int64_t)>& load);
   void upload(const HostBatch& batch);
+  void upload_layout(const HostBatch& batch);
   void stop_decoding();
 
   EngineShape shape_;
@@ -90,13 +106,18 @@ class Engine {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::vector<Param*> params_;
-  double clip_;
+  double clip_, clip_value_;
+  AverageConfig average_;
   DType dtype_;
   EnginePlan plan_;
 
   void* memory_ = nullptr;
   Arena arena_;
   Batch batch_;
+  std::vector<int32_t> starts_;  // as they are in batch_.cu_seqlens
+  std::vector<Tensor> spare_;    // of each parameter: weights to evaluate, where these are derived
+  Weights weights_ = Weights::training;
+  float dropout_scale_ = 1;
   Tensor grads_, losses_, loss_sum_, loss_sums_;
   struct UnderWay {
     int64_t ticket, micro_batches, scored;

@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "strobe/data/dataset.h"
 #include "strobe/train/engine.h"
@@ -18,6 +20,8 @@ struct Evaluation {
   double loss = 0;     // nats a token
   double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
   bool stopped = false;  // before the end, when asked to
+  /// Loss with averages of the weights in their place, by name: "ema", "lawa".
+  std::vector<std::pair<std::string, double>> averages;
 };
 
 /// `max_tokens` 0: the whole split. Stops early, with what it has, when `stop` returns true.

@@ -38,6 +38,14 @@ void init_from(const std::string& run, Engine& engine) {
   refresh_compute(engine.ops(), engine.model());
 }
 
+void use_average(LoadedRun& run, const std::string& name) {
+  if (name != "ema" && name != "lawa")
+    fail("eval: no weights are named '{}'; known are best, ema, lawa", name);
+  Engine& engine = *run.engine;
+  load_average(run.checkpoint, name, engine.ops(), engine.params());
+  refresh_compute(engine.ops(), engine.model());
+}
+
 LoadedRun load_run(const std::string& run, const EngineShape& shape) {
   LoadedRun out;
   out.config = run_config(run);

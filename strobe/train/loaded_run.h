@@ -28,6 +28,10 @@ struct LoadedRun {
 /// Builds the run's model and loads its best checkpoint (the newest, if none was evaluated).
 LoadedRun load_run(const std::string& run, const EngineShape& shape);
 
+/// Replaces the weights by an average that the run kept, "ema" or "lawa". Throws Error where its
+/// checkpoint has none.
+void use_average(LoadedRun& run, const std::string& name);
+
 /// Replaces the engine's weights by those of another run's best checkpoint.
 void init_from(const std::string& run, Engine& engine);
 

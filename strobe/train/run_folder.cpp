@@ -59,6 +59,9 @@ Evaluation evaluation_in(std::string_view line) {
   out.loss = number("val/loss"), out.token_perplexity = number("val/token_perplexity");
   out.word_perplexity = number("val/word_perplexity");
   out.bits_per_byte = number("val/bits_per_byte");
+  for (const char* name : {"ema", "lawa"})
+    if (const auto loss = number_in(line, fmt::format("val/loss_{}", name)))
+      out.averages.emplace_back(name, *loss);
   return out;
 }
 
@@ -190,12 +193,15 @@ void RunFolder::append(const StepEvent& e) {
 }
 
 void RunFolder::append(const StepEvent& at, const Evaluation& e) {
+  std::string averages;
+  for (const auto& [name, loss] : e.averages)
+    averages += fmt::format(R"(, "val/loss_{}": {})", name, json_number(loss));
   append_line(fmt::format(
-      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}}})"
+      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}{}}})"
       "\n",
       at.step, json_number(at.tokens), at.seconds, json_number(e.loss),
-      json_number(e.token_perplexity), json_number(e.word_perplexity),
-      json_number(e.bits_per_byte)));
+      json_number(e.token_perplexity), json_number(e.word_perplexity), json_number(e.bits_per_byte),
+      averages));
 }
 
 void RunFolder::sync_events() {
@@ -211,17 +217,21 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
   const auto metric = [&](double Evaluation::*figure) {
     return evaluation ? json_number((*evaluation).*figure) : "null";
   };
+  std::string averages;
+  if (evaluation)
+    for (const auto& [name, loss] : evaluation->averages)
+      averages += fmt::format("  \"val/loss_{}\": {},\n", name, json_number(loss));
   write_file(
       "train", file("result.json"),
       fmt::format(
           "{{\n  \"state\": \"{}\",\n  \"steps\": {},\n  \"tokens\": {},\n  \"seconds\": {:.3f},\n"
           "  \"train/loss\": {},\n  \"val/loss\": {},\n  \"val/token_perplexity\": {},\n"
-          "  \"val/word_perplexity\": {},\n  \"val/bits_per_byte\": {},\n"
+          "  \"val/word_perplexity\": {},\n  \"val/bits_per_byte\": {},\n{}"
           "  \"tokens_per_second\": {:.1f},\n  \"planned_bytes\": {},\n  \"peak_bytes\": {},\n"
           "  \"parameters\": {}\n}}\n",
           state, last.step, json_number(last.tokens), last.seconds, json_number(last.loss),
           metric(&Evaluation::loss), metric(&Evaluation::token_perplexity),
-          metric(&Evaluation::word_perplexity), metric(&Evaluation::bits_per_byte),
+          metric(&Evaluation::word_perplexity), metric(&Evaluation::bits_per_byte), averages,
           last.seconds > 0 ? last.tokens / last.seconds : 0.0, plan.bytes,
           peak_bytes > 0 ? fmt::format("{}", peak_bytes) : "null", plan.parameters));
 }

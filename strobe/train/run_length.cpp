@@ -17,25 +17,44 @@ bool RunLength::finished(const Progress& progress) const {
   return progress.in(unit) >= total;
 }
 
-Progress RunLength::at(int64_t step, double seconds) const {
-  const double tokens = static_cast<double>(step) * tokens_per_step;
+Progress RunLength::at(int64_t step, double tokens, double seconds) const {
   return {static_cast<double>(step), tokens, tokens / tokens_per_epoch, seconds};
 }
 
-double RunLength::in_schedule_unit(Length length, const std::string& key) const {
-  if (length.unit == Length::Unit::fraction)
-    return length.value * (steps > 0 ? static_cast<double>(steps) : total);
-  const bool clock_length = length.unit == Length::Unit::seconds, clock_run = steps == 0;
-  if (clock_length != clock_run)
-    fail("{}: '{}' does not fit a run {}; write a share of the run ('5 %') or {}", key,
-         to_string(length), clock_run ? "measured in seconds" : "not measured in seconds",
-         clock_run ? "seconds" : "steps, tokens or epochs");
-  if (clock_run) return length.value;
-  return static_cast<double>(length_in_steps(length, steps, tokens_per_step, tokens_per_epoch));
+Length::Unit RunLength::measure() const {
+  if (unit == Length::Unit::seconds) return unit;
+  return steps > 0 ? Length::Unit::steps : Length::Unit::tokens;
 }
 
-RunLength run_length(const TrainConfig& train, double tokens_per_step, double tokens_per_epoch) {
+double RunLength::whole() const {
+  if (steps > 0) return static_cast<double>(steps);
+  return unit == Length::Unit::epochs ? total * tokens_per_epoch : total;
+}
+
+double RunLength::position(const Progress& done, double tokens) const {
+  switch (measure()) {
+    case Length::Unit::steps: return done.steps + 1;
+    case Length::Unit::tokens: return done.tokens + tokens;
+    default: return done.seconds;
+  }
+}
+
+double RunLength::measured(Length length, const Progress& done, double unknown) const {
+  if (length.unit == Length::Unit::fraction) return length.value * whole();
+  const Length::Unit to = measure();
+  if (length.unit == to) return to == Length::Unit::steps ? std::ceil(length.value) : length.value;
+  if (length.unit == Length::Unit::epochs)
+    return measured({length.value * tokens_per_epoch, Length::Unit::tokens}, done, unknown);
+  if (to == Length::Unit::steps && even && length.unit == Length::Unit::tokens)
+    return static_cast<double>(length_in_steps(length, steps, tokens_per_step, tokens_per_epoch));
+  const double from = done.in(length.unit), into = done.in(to);
+  return from > 0 && into > 0 ? length.value * (into / from) : unknown;
+}
+
+RunLength run_length(const TrainConfig& train, double tokens_per_step, double tokens_per_epoch,
+                     bool even) {
   RunLength out;
+  out.even = even;
   out.tokens_per_step = tokens_per_step, out.tokens_per_epoch = tokens_per_epoch;
   constexpr double kLongest = 1e15;  // in any unit: counts stay whole numbers in double precision
   int set = 0;
@@ -53,7 +72,7 @@ RunLength run_length(const TrainConfig& train, double tokens_per_step, double to
   if (set != 1)
     fail("train: set one of train.steps, train.tokens, train.epochs and train.seconds (found {})",
          set);
-  if (out.unit != Length::Unit::seconds)
+  if (out.unit == Length::Unit::steps || (out.unit != Length::Unit::seconds && even))
     out.steps = std::max<int64_t>(
         1, length_in_steps({out.total, out.unit}, 0, tokens_per_step, tokens_per_epoch));
   return out;

@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <fstream>
 
-#include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
 #include "strobe/ops/planning_backend.h"
 #include "strobe/train/loaded_run.h"
+#include "strobe/train/run_config.h"
 #include "strobe/train/sampler.h"
 
 namespace strobe {
@@ -29,56 +29,6 @@ int64_t peak_resident_bytes() {
   return 0;
 }
 
-// Fills in what depends on the data, refuses sizes that do not fit it, and makes paths whole, so
-// that the run can be used from any directory.
-Config resolve(Config config, const Dataset& dataset) {
-  if (config.model.vocab == 0) config.model.vocab = dataset.vocab();
-  if (config.model.vocab < dataset.vocab())
-    fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
-         config.model.vocab, dataset.vocab(), dataset.folder());
-  for (std::string* path : {&config.data.path, &config.init_from, &config.schedule.record})
-    if (std::error_code error; !path->empty())
-      if (const auto whole = std::filesystem::weakly_canonical(*path, error); !error) *path = whole;
-  if (config.train.sequence == 0) config.train.sequence = config.model.context;
-  check_shape({.sequences = config.train.micro_batch,
-               .length = config.train.sequence,
-               .micro_batches = config.train.grad_accum},
-              config.model.context);
-  for (const auto& [key, value] :
-       {std::pair<const char*, int64_t>{"eval.tokens", config.eval.tokens},
-        {"checkpoint.keep", config.checkpoint.keep},
-        {"sample.tokens", config.sample.tokens}})
-    if (value < 0) fail("{}: {} is negative; it takes 0 or more", key, value);
-  if (!config.schedule.record.empty())
-    config.train.steps =
-        static_cast<double>(recorded_learning_rates(config.schedule.record).size()),
-    config.train.tokens = config.train.epochs = config.train.seconds = std::nullopt;
-  return config;
-}
-
-// Ids of the sample's prompt: at least one, and short enough to leave room to continue.
-std::vector<int32_t> prompt_of(const Config& config, const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids;
-  tokenizer.encode(config.sample.prompt, ids);
-  if (static_cast<int64_t>(ids.size()) + config.sample.tokens > config.model.context)
-    fail("sample: a prompt of {} tokens and {} more do not fit the context of {}", ids.size(),
-         config.sample.tokens, config.model.context);
-  return ids;
-}
-
-EngineShape shape_of(const Config& config, const Dataset& dataset) {
-  EngineShape shape{.training = true,
-                    .sequences = config.train.micro_batch,
-                    .length = config.train.sequence,
-                    .micro_batches = config.train.grad_accum};
-  if (config.sample.tokens > 0) {
-    const auto prompt = prompt_of(config, Tokenizer::load(dataset.tokenizer_file()));
-    shape.decode_capacity =
-        std::max<int64_t>(1, static_cast<int64_t>(prompt.size())) + config.sample.tokens;
-  }
-  return shape;
-}
-
 std::string_view name_of(RunState state) {
   switch (state) {
     case RunState::finished: return "finished";
@@ -86,24 +36,6 @@ std::string_view name_of(RunState state) {
     case RunState::diverged: return "diverged";
   }
   return "?";
-}
-
-// Keys whose values differ. Throws Error if the checkpoints depend on one of them.
-std::vector<std::string> changed_keys(const std::string& run, const Config& was,
-                                      const Config& now) {
-  std::vector<std::string> out;
-  const auto before = flatten(was), after = flatten(now);
-  for (size_t i = 0; i < before.size(); ++i) {
-    const auto& [key, value] = before[i];
-    if (value == after[i].second) continue;
-    const bool fixed = (key.starts_with("model.") && key != "model.recompute") ||
-                       key == "optimizer.name" || key == "seed";
-    if (fixed)
-      fail("resume: {} is '{}' in the run {} and cannot become '{}'; 'strobe train' begins another",
-           key, value, run, after[i].second);
-    out.push_back(key);
-  }
-  return out;
 }
 
 constexpr double kManyEpochs = 10;  // passes over the data beyond which a run says so
@@ -114,22 +46,33 @@ Trainer::Trainer(Config config, std::function<bool()> stop)
     : stop_(std::move(stop)),
       dataset_(Dataset::open(config.data.path)),
       sequence_((config_ = resolve(std::move(config), dataset_)).train.sequence),
-      batches_(dataset_, static_cast<uint64_t>(config_.seed), config_.train.micro_batch, sequence_),
-      engine_(config_, config_.model.vocab, shape_of(config_, dataset_)),
+      batches_(dataset_, static_cast<uint64_t>(config_.seed), config_.train.micro_batch, sequence_,
+               packing_of(config_)),
+      validation_(dataset_.has_split("valid")
+                      ? std::make_unique<EvalBatches>(dataset_, "valid", config_.train.micro_batch,
+                                                      sequence_, config_.eval.tokens,
+                                                      config_.data.mask_documents)
+                      : nullptr),
       length_(run_length(
           config_.train,
           static_cast<double>(config_.train.micro_batch * sequence_ * config_.train.grad_accum),
-          static_cast<double>(batches_.tokens_per_epoch()))),
-      schedule_(make_schedule(
-          config_.schedule, length_.in_schedule_unit(config_.schedule.warmup, "schedule.warmup"),
-          length_.in_schedule_unit(config_.schedule.length, "schedule.length"),
-          length_.in_schedule_unit(config_.schedule.cooldown, "schedule.cooldown"))) {
+          static_cast<double>(batches_.tokens_per_epoch()), !RunSchedules::varies_batch(config_))),
+      schedules_(config_, length_),
+      most_sequences_(std::max(batches_.most_sequences(schedules_.shortest()),
+                               validation_ ? validation_->most_sequences() : 0)),
+      engine_(config_, config_.model.vocab, training_shape(config_, dataset_, most_sequences_)) {
   device_ = engine_.ops().info();
   if (!config_.schedule.record.empty())
     recorded_lr_ = recorded_learning_rates(config_.schedule.record);
-  if (dataset_.has_split("valid"))
-    validation_ = std::make_unique<EvalBatches>(dataset_, "valid", config_.train.micro_batch,
-                                                sequence_, config_.eval.tokens);
+  if (config_.train.patience < 0)
+    fail("train.patience: {} is negative; it takes 0 or more", config_.train.patience);
+  const bool watches = config_.train.patience > 0 || schedules_.watches_evaluations();
+  if (watches && (!validation_ || config_.eval.every.value <= 0))
+    fail("{}: it watches evaluations, and this run makes none on its way: {}",
+         config_.train.patience > 0 ? "train.patience" : "schedule.name = plateau",
+         validation_ ? "eval.every is 0" : "the data have no valid split");
+  if (config_.average.lawa > 0 && config_.average.every.value <= 0)
+    fail("average.every: lawa takes an interval above 0");
 }
 
 std::string Trainer::describe() const {
@@ -169,7 +112,9 @@ std::string Trainer::describe_fit() const {
   const auto bytes = [&](int64_t micro_batch, const std::string& recompute) {
     Config config = config_;
     config.train.micro_batch = micro_batch, config.model.recompute = recompute;
-    return Engine(config, config.model.vocab, shape_of(config, dataset_),
+    const int64_t sequences =
+        (most_sequences_ + config_.train.micro_batch - 1) / config_.train.micro_batch * micro_batch;
+    return Engine(config, config.model.vocab, training_shape(config, dataset_, sequences),
                   std::make_unique<PlanningBackend>(ops))
         .plan()
         .bytes;
@@ -213,25 +158,55 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
           {"data_hash", fmt::format("{:016x}", dataset_.hash())}};
 }
 
-float Trainer::learning_rate() const {
+Progress Trainer::issued() const {
+  double tokens = state_.tokens;
+  for (const UnderWay& step : under_way_) tokens += step.tokens;
+  return length_.at(state_.step + static_cast<int64_t>(under_way_.size()), tokens, state_.seconds);
+}
+
+RunSchedules::Values Trainer::scheduled() const {
+  const Plateau plateau{state_.plateau_best, state_.plateau_factor, state_.plateau_bad};
+  RunSchedules::Values values = schedules_.at(issued(), plateau);
+  if (recorded_lr_.empty()) return values;
   const auto step = static_cast<size_t>(state_.step) + under_way_.size();
-  if (!recorded_lr_.empty()) return recorded_lr_[std::min(step, recorded_lr_.size() - 1)];
-  const double position = length_.steps > 0 ? static_cast<double>(step) + 1 : state_.seconds;
-  return static_cast<float>(config_.optimizer.lr * schedule_.factor(position));
+  values.lr = recorded_lr_[std::min(step, recorded_lr_.size() - 1)];
+  return values;
+}
+
+float Trainer::average_share(float lr) {
+  state_.lr_most = std::max(state_.lr_most, static_cast<double>(lr));
+  const double weight = state_.lr_most * state_.lr_most;
+  state_.lr_squares += weight;
+  return state_.lr_squares > 0 ? static_cast<float>(weight / state_.lr_squares) : 1.0f;
+}
+
+void Trainer::average(const Progress& before) {
+  const Progress now = issued();
+  const AverageConfig& a = config_.average;
+  const bool begun = a.start.unit == Length::Unit::fraction ? length_.done(now) >= a.start.value
+                                                            : now.in(a.start.unit) >= a.start.value;
+  if (!begun) return;
+  if (a.ema > 0) engine_.average_weights(/*first=*/state_.ema_steps++ == 0);
+  if (a.lawa > 0 && due(a.every, length_, before, now)) engine_.take_snapshot(state_.snapshots++);
 }
 
 void Trainer::start_step() {
-  const int64_t step = state_.step + static_cast<int64_t>(under_way_.size());
-  std::vector<HostBatch> batches(static_cast<size_t>(config_.train.grad_accum));
-  for (size_t i = 0; i < batches.size(); ++i)
-    batches_.fill(batches[i], step * config_.train.grad_accum + static_cast<int64_t>(i));
+  const Progress before = issued();
+  const RunSchedules::Values values = scheduled();
+  std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
+  for (HostBatch& batch : batches) batches_.fill(batch, state_.micro_batches++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
-  input.step = step;
-  input.lr = learning_rate();
+  input.step = state_.step + static_cast<int64_t>(under_way_.size());
+  input.lr = values.lr, input.decay_scale = values.decay_scale;
+  input.momentum_scale = values.momentum_scale;
+  input.average = average_share(values.lr);
   const double begin = now();
-  engine_.start_step(input, batches);
-  under_way_.push_back({begin, input.lr});
+  engine_.start_step(input, batches, values.dropout_scale);
+  const double tokens = static_cast<double>(values.micro_batches) *
+                        static_cast<double>(config_.train.micro_batch * sequence_);
+  under_way_.push_back({begin, input.lr, tokens});
+  average(before);
 }
 
 StepEvent Trainer::finish_step() {
@@ -247,7 +222,7 @@ StepEvent Trainer::finish_step() {
          result.state.halt ? "gradient norm" : "loss", state_.step + 1);
   state_.step += 1;
   state_.seconds += seconds;
-  state_.tokens = static_cast<double>(state_.step) * length_.tokens_per_step;
+  state_.tokens += step.tokens;
   StepEvent event;
   event.step = state_.step;
   event.tokens = state_.tokens;
@@ -255,7 +230,7 @@ StepEvent Trainer::finish_step() {
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
-  event.tokens_per_second = length_.tokens_per_step / seconds;
+  event.tokens_per_second = step.tokens / seconds;
   if (const double peak = device_.peak(engine_.dtype()); peak > 0)
     event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
   step_seconds_ += seconds, ++steps_timed_;
@@ -276,15 +251,36 @@ double Trainer::seconds_left(const Progress& progress) const {
 bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   if (!validation_) return true;
   const double begin = now();
-  const Evaluation evaluation = evaluate(engine_, dataset_, "valid", *validation_, stop_);
+  const auto with = [&](Engine::Weights weights) {
+    engine_.use_weights(weights, state_.snapshots);
+    const Evaluation out = evaluate(engine_, dataset_, "valid", *validation_, stop_);
+    engine_.use_weights(Engine::Weights::training);
+    return out;
+  };
+  Evaluation evaluation = with(Engine::Weights::best);
+  const auto beside = [&](const char* name, Engine::Weights weights) {
+    if (evaluation.stopped) return;
+    const Evaluation other = with(weights);
+    evaluation.averages.emplace_back(name, other.loss);
+    evaluation.stopped = other.stopped;
+  };
+  if (state_.ema_steps > 0) beside("ema", Engine::Weights::ema);
+  if (state_.snapshots > 0) beside("lawa", Engine::Weights::lawa);
   evaluation_seconds_ += now() - begin, ++evaluations_;
   state_.evaluation_due = evaluation.stopped;
   if (evaluation.stopped) return false;
   last_evaluation_ = evaluation;
   folder.append(event, evaluation);
+  ++state_.since_best;
   if (evaluation.loss < state_.best_loss) {
     state_.best_loss = evaluation.loss;
-    state_.best_step = state_.step;
+    state_.best_step = state_.step, state_.since_best = 0;
+  }
+  if (schedules_.watches_evaluations()) {
+    Plateau plateau{state_.plateau_best, state_.plateau_factor, state_.plateau_bad};
+    plateau.observe(evaluation.loss, schedules_.lr_curve());
+    state_.plateau_best = plateau.best, state_.plateau_factor = plateau.factor;
+    state_.plateau_bad = plateau.bad;
   }
   return true;
 }
@@ -292,6 +288,7 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
 void Trainer::save() {
   const double begin = now();
   state_.gemm_plans = engine_.ops().gemm_plans();
+  engine_.refresh_used();
   checkpoints_->save(engine_.ops(), engine_.params(), state_);
   checkpoint_seconds_ += now() - begin, ++saves_;
 }
@@ -302,6 +299,8 @@ void Trainer::initialise(const std::string& folder) {
   check_disk_room(folder, checkpoint_bytes(engine_.params()));
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
   if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
+  engine_.start_optimizer();
+  state_.micro_batches = 0;
   initialised_ = true;
 }
 
@@ -320,11 +319,13 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
   state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(), note);
   refresh_compute(engine_.ops(), engine_.model());
   engine_.ops().set_gemm_plans(state_.gemm_plans);
+  if (state_.micro_batches < 0) state_.micro_batches = state_.step * config_.train.grad_accum;
 
-  const bool finished = length_.finished(length_.at(state_.step, state_.seconds));
+  const bool finished = over(length_.at(state_.step, state_.tokens, state_.seconds));
   complete_ = finished && folder.is_complete(state_.step, validation_ != nullptr);
   const bool beyond = length_.steps > 0 ? state_.step > length_.steps
-                                        : state_.seconds > length_.total && !complete_;
+                                        : length_.measure() == Length::Unit::seconds &&
+                                              state_.seconds > length_.total && !complete_;
   if (!changed.empty() && (complete_ || beyond))
     fail(
         "resume: {} has done {} steps and has none left: a change of {} would change nothing; a "
@@ -371,10 +372,6 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   const auto finish_steps = [&](size_t left) {
     for (; under_way_.size() > left; folder.append(event)) event = finish_step();
   };
-  // What has been issued decides what is due; results follow.
-  const auto issued = [&] {
-    return length_.at(state_.step + static_cast<int64_t>(under_way_.size()), state_.seconds);
-  };
   const auto save_with_events = [&] { folder.sync_events(), save(); };
   Progress progress = issued(), shown = progress;
   bool stopping = false;
@@ -382,7 +379,8 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
     stopping = !evaluate_now(folder, event);
     if (!stopping) save_with_events();
   }
-  while (!length_.finished(progress) && !stopping) {
+  // What has been issued decides what is due; results follow.
+  while (!over(progress) && !stopping) {
     stopping = stop_ && stop_();
     const Progress before = progress;
     bool evaluates = false, saves = false;
@@ -403,7 +401,7 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       return end(folder, RunState::diverged, event);
     }
     if (stopping) break;
-    const Progress done = length_.at(state_.step, state_.seconds);
+    const Progress done = length_.at(state_.step, state_.tokens, state_.seconds);
     const auto show = [&](bool plain_due) {
       if (done.steps > shown.steps)
         line_->show(event, last_evaluation_ ? last_evaluation_->loss : NAN, length_.done(done),
@@ -414,9 +412,12 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       show(/*plain_due=*/false);  // before what can take long
       stopping = !evaluate_now(folder, event);
     }
+    if (stopped_early())
+      line_->note(fmt::format("stopping early: {} evaluations without a lower validation loss",
+                              state_.since_best));
+    saves = saves || stopped_early();
     if (!stopping && (saves || state_.best_step != previous)) save_with_events();
-    show(stopping || length_.finished(progress) ||
-         due(config_.train.log_every, length_, shown, done));
+    show(stopping || over(progress) || due(config_.train.log_every, length_, shown, done));
     shown = done;
   }
   return end(folder, stopping ? RunState::stopped : RunState::finished, event);
@@ -426,9 +427,11 @@ void Trainer::write_sample(RunFolder& folder) {
   std::string text = config_.sample.prompt;
   SamplerOptions options;
   options.seed = static_cast<uint64_t>(config_.seed);
+  engine_.use_weights(Engine::Weights::best);
   generate(
       engine_, Tokenizer::load(dataset_.tokenizer_file()), config_.sample.prompt,
       config_.sample.tokens, options, [&](std::string_view part) { text += part; }, stop_);
+  engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");
 }
 

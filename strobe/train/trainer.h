@@ -11,12 +11,12 @@
 #include "strobe/data/batches.h"
 #include "strobe/data/dataset.h"
 #include "strobe/io/checkpoint.h"
-#include "strobe/optim/schedule.h"
 #include "strobe/train/engine.h"
 #include "strobe/train/evaluate.h"
 #include "strobe/train/progress_line.h"
 #include "strobe/train/run_folder.h"
 #include "strobe/train/run_length.h"
+#include "strobe/train/run_schedules.h"
 
 namespace strobe {
 
@@ -59,7 +59,20 @@ class Trainer {
   RunState end(RunFolder& folder, RunState state, const StepEvent& event);
   /// What micro-batches the device's free memory takes.
   std::string describe_fit() const;
-  float learning_rate() const;
+  /// What schedules say of the step that is issued next.
+  RunSchedules::Values scheduled() const;
+  /// After the steps that have been issued, results or not.
+  Progress issued() const;
+  /// Weighs the step for a schedule-free average: lr^2 over the sum of lr^2 so far.
+  float average_share(float lr);
+  /// After a step was issued: averages of weights that are due.
+  void average(const Progress& before);
+  bool stopped_early() const {
+    return config_.train.patience > 0 && state_.since_best >= config_.train.patience;
+  }
+  bool over(const Progress& progress) const {
+    return length_.finished(progress) || stopped_early();
+  }
   /// Memory of the device that the run takes, all of it from the start.
   int64_t device_bytes() const { return engine_.plan().bytes + device_.fixed_bytes; }
   double seconds_left(const Progress& now) const;
@@ -71,14 +84,16 @@ class Trainer {
   int64_t sequence_;
   TrainBatches batches_;
   std::unique_ptr<EvalBatches> validation_;  // null where the data has no valid split
-  Engine engine_;
   RunLength length_;
-  Schedule schedule_;
+  RunSchedules schedules_;
+  int64_t most_sequences_;  // of a micro-batch
+  Engine engine_;
   std::vector<float> recorded_lr_;  // of the run that is being repeated
 
   struct UnderWay {
     double begin;  // seconds, by the clock
     float lr;
+    double tokens;
   };
 
   TrainState state_;  // after the steps whose results are in

@@ -78,16 +78,22 @@ void layernorm_backward(Array& dx, Array& dweight, Array& dbias, const Array& dy
 }
 
 void cross_entropy(Array& losses, Array& dlogits, const Array& logits, const Array& targets,
-                   int64_t vocab, double scale) {
+                   int64_t vocab, double scale, double label_smoothing, double z_loss) {
   for (int64_t i = 0; i < logits.rows; ++i) {
     const int64_t target = static_cast<int64_t>(targets[i]);
     double top = -INFINITY, z = 0;
     for (int64_t j = 0; j < vocab; ++j) top = std::max(top, logits(i, j));
     for (int64_t j = 0; j < vocab; ++j) z += std::exp(logits(i, j) - top);
-    losses[i] = target < 0 ? 0 : std::log(z) + top - logits(i, target);
+    const double log_z = std::log(z) + top, even = label_smoothing / static_cast<double>(vocab);
+    // The cross entropy with a target that is spread, and the penalty.
+    double loss = z_loss * log_z * log_z;
+    for (int64_t j = 0; j < vocab; ++j)
+      loss += (even + (j == target) * (1 - label_smoothing)) * (log_z - logits(i, j));
+    losses[i] = target < 0 ? 0 : loss;
     for (int64_t j = 0; j < logits.columns; ++j) {
       const double p = j < vocab ? std::exp(logits(i, j) - top) / z : 0;
-      dlogits(i, j) = target < 0 ? 0 : scale * (p - (j == target));
+      const double wanted = j < vocab ? even + (j == target) * (1 - label_smoothing) : 0;
+      dlogits(i, j) = target < 0 ? 0 : scale * (p * (1 + 2 * z_loss * log_z) - wanted);
     }
   }
 }

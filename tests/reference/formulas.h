@@ -25,6 +25,6 @@ void layernorm_backward(Array& dx, Array& dweight, Array& dbias, const Array& dy
 
 /// losses, and dlogits = scale d(loss)/d(logits).
 void cross_entropy(Array& losses, Array& dlogits, const Array& logits, const Array& targets,
-                   int64_t vocab, double scale);
+                   int64_t vocab, double scale, double label_smoothing = 0, double z_loss = 0);
 
 }  // namespace strobe::reference

@@ -300,6 +300,7 @@ StepState test_state() {
   state.seed = 0x123456789abcdef0u;
   state.step = 7, state.micro_step = 2;
   state.lr = 0.02f, state.loss_scale = 0.125f, state.grad_scale = 0.5f;
+  state.decay_scale = 0.75f, state.momentum_scale = 0.875f, state.average = 0.25f;
   return state;
 }
 

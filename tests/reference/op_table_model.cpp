@@ -211,25 +211,29 @@ void add_ends(std::vector<OpRow>& table) {
                        }});
   // The last fifth of the logits is padding.
   const auto real = [](int64_t columns) { return std::max<int64_t>(1, columns * 4 / 5); };
-  table.push_back({.name = "cross_entropy",
-                   .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"losses", out, 1, r, Type::f32},
-                             {"dlogits", out, r, c},
-                             {"logits", in, r, c},
-                             {"targets", in, 1, r, Type::ids, real(c), true}};
-                   },
-                   .run =
-                       [=](Backend& ops, const Operands& t) {
-                         ops.cross_entropy(t.flat("losses"), t["dlogits"], t["logits"],
-                                           t.flat("targets"), {.vocab = real(t["logits"].dim(1))});
-                       },
-                   .meaning =
-                       [=](Arrays& a, const StepState& state) {
-                         cross_entropy(a["losses"], a["dlogits"], a["logits"], a["targets"],
-                                       real(a["logits"].columns), state.loss_scale);
-                       },
-                   .may_alias = {{"dlogits", "logits"}},
-                   .noise = 64});
+  for (const bool plain : {true, false})
+    table.push_back({.name = plain ? "cross_entropy" : "cross_entropy_smoothed",
+                     .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+                       return {{"losses", out, 1, r, Type::f32},
+                               {"dlogits", out, r, c},
+                               {"logits", in, r, c},
+                               {"targets", in, 1, r, Type::ids, real(c), true}};
+                     },
+                     .run =
+                         [=](Backend& ops, const Operands& t) {
+                           CrossEntropy op = {.vocab = real(t["logits"].dim(1))};
+                           if (!plain) op.label_smoothing = 0.1f, op.z_loss = 0.02f;
+                           ops.cross_entropy(t.flat("losses"), t["dlogits"], t["logits"],
+                                             t.flat("targets"), op);
+                         },
+                     .meaning =
+                         [=](Arrays& a, const StepState& state) {
+                           cross_entropy(a["losses"], a["dlogits"], a["logits"], a["targets"],
+                                         real(a["logits"].columns), state.loss_scale,
+                                         plain ? 0 : double{0.1f}, plain ? 0 : double{0.02f});
+                         },
+                     .may_alias = {{"dlogits", "logits"}},
+                     .noise = 64});
   table.push_back({.name = "linear_cross_entropy",
                    .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
                      return {{"losses", out, 1, r, Type::f32},

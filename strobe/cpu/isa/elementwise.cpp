@@ -154,10 +154,12 @@ void scale(T* y, const float* x, float factor, int64_t n) {
 
 template <class T>
 void apply_update(float* value, uint16_t* compute, const T* u, float lr, float weight_decay,
-                  int64_t n) {
+                  bool cautious, int64_t n) {
   for_lanes(n, [=](int64_t i, auto part) {
-    const F32 old = part.get(value + i);
-    const F32 x = old - lr * (part.get(u + i) + weight_decay * old);
+    const F32 old = part.get(value + i), step = part.get(u + i);
+    F32 decay = weight_decay * old;
+    if (cautious) decay = select(step * old < 0.0f, F32{}, decay);
+    const F32 x = old - lr * (step + decay);
     part.put(value + i, x);
     if (compute) part.put(compute + i, x);
   });

@@ -40,9 +40,10 @@ struct ElementKernels {
   void (*gelu_erf_backward)(T* dx, const T* dy, const T* x, int64_t n);
   /// y = scale * x
   void (*scale)(T* y, const float* x, float scale, int64_t n);
-  /// value -= lr (u + weight_decay value); compute = value, unless compute is null.
+  /// value -= lr (u + weight_decay value); compute = value, unless compute is null. Cautious:
+  /// weight decay only where u value >= 0.
   void (*apply_update)(float* value, uint16_t* compute, const T* u, float lr, float weight_decay,
-                       int64_t n);
+                       bool cautious, int64_t n);
 };
 
 struct Elementwise {

@@ -53,28 +53,39 @@ void layernorm_backward(T* dx, float* dweight, float* dbias, const T* dy, const 
 
 template <class T>
 float cross_entropy(T* dlogits, const T* logits, int64_t target, float scale, int64_t vocab,
-                    int64_t n) {
+                    int64_t n, float smoothing, float z_loss) {
   const F32 lowest = broadcast(-3.4028235e38f);
   F32 largest = lowest;
   for_lanes(vocab, [&](int64_t i, auto part) {
     largest = max(largest, part.mask_or(part.get(logits + i), lowest));
   });
   const float top = max(largest);
-  F32 total{};
+  F32 total{}, centred{};
+  if (smoothing > 0)
+    for_lanes(vocab, [&](int64_t i, auto part) {
+      centred += part.mask_or(part.get(logits + i) - top, F32{});
+    });
   for_lanes(vocab, [&](int64_t i, auto part) {
     total += part.mask_or(exp_nonpositive(part.get(logits + i) - top), F32{});
   });
   const float z = sum(total);
+  const float log_z = __builtin_logf(z) + top;  // of all of the softmax's denominator
   const float aimed = scalar(logits[target]) - top;
   if (dlogits) {
-    const float factor = scale / z;
+    // d/dx_j of the loss: softmax_j (1 + 2 z_loss log_z) - smoothing / vocab, and at the target.
+    const float factor = scale * (1.0f + 2.0f * z_loss * log_z) / z;
+    const float spread = scale * smoothing / static_cast<float>(vocab);
     for_lanes(vocab, [=](int64_t i, auto part) {
-      part.put(dlogits + i, factor * exp_nonpositive(part.get(logits + i) - top));
+      part.put(dlogits + i, factor * exp_nonpositive(part.get(logits + i) - top) - spread);
     });
-    Part{1}.put(dlogits + target, factor * exp_nonpositive(broadcast(aimed)) - scale);
+    Part{1}.put(dlogits + target,
+                factor * exp_nonpositive(broadcast(aimed)) - (spread + scale * (1.0f - smoothing)));
     for_lanes(n - vocab, [=](int64_t i, auto part) { part.put(dlogits + vocab + i, F32{}); });
   }
-  return __builtin_logf(z) - aimed;
+  const float loss = __builtin_logf(z) - aimed;
+  if (smoothing <= 0 && z_loss <= 0) return loss;
+  const float mean = smoothing > 0 ? sum(centred) / static_cast<float>(vocab) : 0.0f;
+  return __builtin_logf(z) - (1.0f - smoothing) * aimed - smoothing * mean + z_loss * log_z * log_z;
 }
 
 template <class T>

@@ -16,10 +16,11 @@ struct RowKernels {
   void (*layernorm_backward)(T* dx, float* dweight, float* dbias, const T* dy, const T* x,
                              const T* weight, float mean, float rstd, const T* dresidual,
                              int64_t n);
-  /// Returns -log softmax(logits)[target] of one row over the first `vocab` of its n logits.
-  /// Unless dlogits is null, dlogits = scale (softmax - one_hot(target)), 0 from `vocab` on.
+  /// Returns -log softmax(logits)[target] of one row over the first `vocab` of its n logits, with
+  /// label smoothing and z-loss as ops/backend.h defines them. Unless dlogits is null, dlogits =
+  /// scale times its gradient, 0 from `vocab` on.
   float (*cross_entropy)(T* dlogits, const T* logits, int64_t target, float scale, int64_t vocab,
-                         int64_t n);
+                         int64_t n, float smoothing, float z_loss);
 };
 
 struct Rows {

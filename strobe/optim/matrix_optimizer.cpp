@@ -1,0 +1,133 @@
+#include "strobe/optim/matrix_optimizer.h"
+
+#include <algorithm>
+
+#include "strobe/core/arena.h"
+#include "strobe/core/error.h"
+
+namespace strobe {
+
+namespace {
+
+constexpr double kDefaultMomentum = 0.95, kDefaultRestLr = 6e-4;
+constexpr int64_t kBatchElements = int64_t{1} << 25;  // of matrices that go together
+
+int64_t width_of(const Param& param) { return param.value.dim(1) / parts_of(param); }
+
+// Matrices in batches of one shape, in order, none of them larger than it must be.
+std::vector<std::vector<const Param*>> batches_of(std::span<Param* const> params) {
+  std::vector<std::vector<const Param*>> out;
+  for (const Param* param : params) {
+    if (param->kind != ParamKind::matrix) continue;
+    const auto takes = [&](const std::vector<const Param*>& batch) {
+      int64_t elements = param->value.numel();
+      for (const Param* other : batch) elements += other->value.numel();
+      return elements <= kBatchElements && batch[0]->value.dim(0) == param->value.dim(0) &&
+             width_of(*batch[0]) == width_of(*param) &&
+             batch[0]->compute.dtype == param->compute.dtype;
+    };
+    const auto found = std::find_if(out.begin(), out.end(), takes);
+    if (found == out.end())
+      out.push_back({param});
+    else
+      found->push_back(param);
+  }
+  return out;
+}
+
+int64_t parts_in(std::span<const Param* const> batch) {
+  int64_t parts = 0;
+  for (const Param* param : batch) parts += parts_of(*param);
+  return parts;
+}
+
+// Memory for the momentum of a parameter of several parts, before they are taken apart.
+int64_t largest_fused(std::span<const Param* const> batch) {
+  int64_t most = 0;
+  for (const Param* param : batch)
+    if (parts_of(*param) > 1) most = std::max(most, param->value.numel());
+  return most;
+}
+
+}  // namespace
+
+int64_t parts_of(const Param& param) {
+  const bool fused = param.name.ends_with("attn.c_attn.weight");
+  return fused && param.value.dim(1) == 3 * param.value.dim(0) ? 3 : 1;
+}
+
+MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config)
+    : config_(config),
+      momentum_(static_cast<float>(config.momentum.value_or(kDefaultMomentum))),
+      rest_lr_(config.embedding_lr.value_or(kDefaultRestLr)),
+      rest_(config) {
+  if (!(config.lr > 0))
+    fail("optimizer.lr: {} needs a rate above 0, found {}", config.name, config.lr);
+}
+
+std::vector<Tensor> MatrixOptimizer::states(const Param& param) const {
+  if (param.kind != ParamKind::matrix) return rest_.states(param);
+  std::vector<Tensor> out = {state_like(param)};
+  for (const Tensor& more : more_states(param)) out.push_back(more);
+  return out;
+}
+
+int64_t MatrixOptimizer::workspace_bytes(const Backend& ops, std::span<Param* const> params) const {
+  int64_t most = 0;
+  for (const auto& batch : batches_of(params)) {
+    const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
+    most = std::max(most, (n * rows * width + largest_fused(batch)) * size_of(DType::f32) +
+                              direct_workspace_bytes(ops, n, rows, width, batch[0]->compute.dtype) +
+                              4 * Arena::kAlignment);
+  }
+  return most;
+}
+
+void MatrixOptimizer::step(Backend& ops, std::span<Param* const> params, Tensor workspace) {
+  for (const auto& batch : batches_of(params)) update_batch(ops, batch, workspace);
+  std::vector<Param*> rest;
+  for (Param* param : params)
+    if (param->kind != ParamKind::matrix) rest.push_back(param);
+  rest_.update(ops, rest, rest_lr_);
+}
+
+void MatrixOptimizer::update_batch(Backend& ops, std::span<const Param* const> batch,
+                                   Tensor workspace) const {
+  Arena arena(workspace.data, workspace.bytes());
+  const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
+  const DType dtype = batch[0]->compute.dtype;
+  const Tensor updates = arena.allocate("updates", DType::f32, {n, rows, width});
+  const int64_t fused_size = largest_fused(batch);
+  const Tensor fused =
+      fused_size > 0 ? arena.allocate("fused update", DType::f32, {fused_size}) : Tensor{};
+  const auto slot = [&](int64_t i) { return updates.rows(i, i + 1).reshape({rows, width}); };
+  const auto whole = [&](const Param& param) {
+    return fused.rows(0, param.value.numel()).reshape({rows, param.value.dim(1)});
+  };
+
+  std::vector<Part> parts;
+  for (const Param* param : batch) {
+    const auto first = static_cast<int64_t>(parts.size());
+    const int64_t count = parts_of(*param);
+    const Tensor u = count == 1 ? slot(first) : whole(*param);
+    ops.momentum(u, param->state[0], param->grad, momentum_, /*nesterov=*/true);
+    for (int64_t i = 0; i < count; ++i) {
+      if (count > 1) ops.copy(slot(first + i), u.narrow(1, i * width, width));
+      parts.push_back({param, i * width});
+    }
+  }
+  const int64_t bytes = direct_workspace_bytes(ops, n, rows, width, dtype);
+  direct(ops, updates, parts, dtype,
+         bytes > 0 ? arena.allocate("direction", DType::u8, {bytes}) : Tensor{});
+  int64_t first = 0;
+  for (const Param* param : batch) {
+    const int64_t count = parts_of(*param);
+    const Tensor u = count == 1 ? slot(first) : whole(*param);
+    if (count > 1)
+      for (int64_t i = 0; i < count; ++i) ops.copy(u.narrow(1, i * width, width), slot(first + i));
+    ops.apply_update(update_target(*param, config_), u);
+    first += count;
+  }
+}
+
+}  // namespace strobe

@@ -1,0 +1,47 @@
+// Optimizers that treat a matrix as a whole: what Muon and its like share.
+//
+// Matrices of one shape go through direct() together. Projections for queries, keys and values
+// share one (C, 3 C) weight but are separate maps, and are treated as three. Embeddings, biases and
+// norms are AdamW's, with a learning rate of their own.
+#pragma once
+
+#include "strobe/optim/entries.h"
+
+namespace strobe {
+
+class MatrixOptimizer : public Optimizer {
+ public:
+  explicit MatrixOptimizer(const OptimizerConfig& config);
+
+  std::vector<Tensor> states(const Param& param) const override;
+  int64_t workspace_bytes(const Backend& ops, std::span<Param* const> params) const override;
+  void step(Backend& ops, std::span<Param* const> params, Tensor workspace) override;
+
+ protected:
+  /// A matrix within a parameter: columns [column, column + width).
+  struct Part {
+    const Param* param;
+    int64_t column;
+  };
+
+  /// States beside the momentum.
+  virtual std::vector<Tensor> more_states(const Param&) const { return {}; }
+  /// Turns momenta (n, rows, columns), f32, into what the learning rate multiplies.
+  virtual void direct(Backend& ops, Tensor updates, std::span<const Part> parts, DType dtype,
+                      Tensor workspace) const = 0;
+  virtual int64_t direct_workspace_bytes(const Backend& ops, int64_t n, int64_t rows,
+                                         int64_t columns, DType dtype) const = 0;
+
+ private:
+  void update_batch(Backend& ops, std::span<const Param* const> batch, Tensor workspace) const;
+
+  OptimizerConfig config_;
+  float momentum_;
+  double rest_lr_;
+  ElementwiseOptimizer<AdamWRule> rest_;
+};
+
+/// How many matrices a parameter holds side by side.
+int64_t parts_of(const Param& param);
+
+}  // namespace strobe

@@ -1,0 +1,68 @@
+// NorMuon: Muon whose outputs are given equal steps. Li et al. 2025, arXiv:2510.05491, in the form
+// of the authors' code, which keeps the norm that Muon's update has.
+//
+//   O = orthogonal(U)                              (Muon's)
+//   v = beta2 v + (1 - beta2) mean of O^2 over the inputs of each output
+//   W -= lr (max(1, rows / columns)^0.5 ||O|| O' / ||O'|| + weight_decay W),   O' = O / (sqrt(v) +
+//   eps)
+#include <cmath>
+
+#include "strobe/optim/matrix_optimizer.h"
+
+namespace strobe {
+
+namespace {
+
+constexpr double kDefaultBeta2 = 0.95;
+constexpr float kEps = 1e-10f;
+
+class NorMuon : public MatrixOptimizer {
+ public:
+  // beta2 is the second moment's here, and AdamW's own default for the rest.
+  explicit NorMuon(const OptimizerConfig& config)
+      : MatrixOptimizer(config), beta2_(static_cast<float>(config.beta2.value_or(kDefaultBeta2))) {}
+
+ protected:
+  std::vector<Tensor> more_states(const Param& param) const override {
+    return {Tensor(nullptr, DType::f32, {param.value.dim(1)})};
+  }
+  void direct(Backend& ops, Tensor updates, std::span<const Part> parts, DType dtype,
+              Tensor workspace) const override {
+    const int64_t rows = updates.dim(1), width = updates.dim(2);
+    ops.orthogonalize(updates, 1.0f, dtype, workspace);
+    MomentScaling scaling;
+    scaling.beta = beta2_, scaling.eps = kEps, scaling.keep_norm = true;
+    const float scale =
+        std::sqrt(std::max(1.0f, static_cast<float>(width) / static_cast<float>(rows)));
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      const Tensor u = updates.rows(at, at + 1).reshape({rows, width});
+      const Tensor moments = parts[i].param->state[1].narrow(0, parts[i].column, width);
+      ops.scale_by_moments(u, {}, moments, u, scaling);
+      if (scale != 1) ops.axpby(u, 0, u, scale);
+    }
+  }
+  int64_t direct_workspace_bytes(const Backend& ops, int64_t n, int64_t rows, int64_t columns,
+                                 DType dtype) const override {
+    return ops.orthogonalize_workspace_bytes(n, rows, columns, dtype);
+  }
+
+ private:
+  float beta2_;
+};
+
+}  // namespace
+
+OptimizerEntry normuon_entry() {
+  return {"normuon",
+          "muon with steps made even over outputs; AdamW for embeddings, biases, norms",
+          "O as muon's;  v = beta2 v + (1 - beta2) mean over inputs of O^2;  O' = O / (sqrt(v) + "
+          "1e-10);  w -= l (sqrt(max(1, outputs / inputs)) ||O|| O' / ||O'|| + d w)",
+          "momentum 0.95, beta2 0.95, embedding_lr 6e-4; adamw's for the rest",
+          "Li et al. 2025, arXiv:2510.05491",
+          [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
+            return std::make_unique<NorMuon>(config);
+          }};
+}
+
+}  // namespace strobe
