@@ -23,6 +23,12 @@ using reference::slurp;
 
 class Recipe : public reference::TrainingRuns {
  protected:
+  void SetUp() override {
+    TrainingRuns::SetUp();
+    if (IsSkipped()) return;
+    constexpr int64_t kDocument = 9;  // several to a block of 24
+    reference::write_tiny_dataset(folder_.file("data"), 2000, 333, reference::kTinyText, kDocument);
+  }
   std::vector<json> lines(const std::string& name) const {
     std::vector<json> out;
     std::istringstream stream(slurp(folder_.file(name) + "/events.jsonl"));

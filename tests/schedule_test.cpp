@@ -98,7 +98,7 @@ TEST(Schedules, ReduceOnAPlateauAsTorchDoes) {
 TEST(Schedules, EveryEntryHasAReferenceAndADocstring) {
   const auto file = SafetensorsFile::open(STROBE_SOURCE_DIR "/tests/data/optim.safetensors");
   for (const ScheduleEntry& entry : schedules()) {
-    EXPECT_FALSE(entry.formula.empty()) << entry.name;
+    EXPECT_FALSE(entry.formula.empty() || entry.source.empty()) << entry.name;
     const bool closed_form = entry.name == "power_cool" || entry.name == "plateau";
     EXPECT_TRUE(closed_form || file.header().tensors.contains("schedule_" + entry.name))
         << entry.name;

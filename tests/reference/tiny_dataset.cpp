@@ -58,17 +58,27 @@ void write_items(const std::string& file, const char* magic, const std::vector<I
 }
 
 void write_split(const std::string& folder, const std::string& name,
-                 const std::vector<uint16_t>& tokens, uint64_t vocabulary) {
+                 const std::vector<uint16_t>& tokens, const std::vector<uint64_t>& documents,
+                 uint64_t vocabulary) {
   const std::string path = folder + "/" + name;
   write_items(path + "-00000.tokens", ShardHeader::kMagic, tokens, vocabulary);
-  write_items(path + ".documents", ShardHeader::kDocumentsMagic, std::vector<uint64_t>{0},
-              vocabulary);
+  write_items(path + ".documents", ShardHeader::kDocumentsMagic, documents, vocabulary);
+}
+
+// Where documents begin.
+std::vector<uint64_t> documents_of(int64_t tokens, int64_t size) {
+  std::vector<uint64_t> starts;
+  for (int64_t at = 0, i = 0; at < tokens; ++i) {
+    starts.push_back(static_cast<uint64_t>(at));
+    at += size <= 0 ? tokens : i % 3 == 0 ? size : i % 3 == 1 ? size / 2 : 2 * size;
+  }
+  return starts;
 }
 
 }  // namespace
 
 void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t valid_tokens,
-                        const std::string& learnt) {
+                        const std::string& learnt, int64_t document) {
   fs::create_directories(folder);
   bool given = false;
   const Tokenizer tokenizer = Tokenizer::train(
@@ -78,12 +88,14 @@ void write_tiny_dataset(const std::string& folder, int64_t train_tokens, int64_t
       },
       kVocab);
   tokenizer.save(folder + "/tokenizer.json");
-  write_split(folder, "train", tokens_of(train_tokens, 1), tokenizer.hash());
-  write_split(folder, "valid", tokens_of(valid_tokens, 2), tokenizer.hash());
-  const auto split = [](const char* name, int64_t tokens) {
+  write_split(folder, "train", tokens_of(train_tokens, 1), documents_of(train_tokens, document),
+              tokenizer.hash());
+  write_split(folder, "valid", tokens_of(valid_tokens, 2), documents_of(valid_tokens, document),
+              tokenizer.hash());
+  const auto split = [&](const char* name, int64_t tokens) {
     return fmt::format(
-        R"({{"name": "{}", "tokens": {}, "documents": 1, "bytes": {}, "words": {}, "shards": ["{}-00000.tokens"]}})",
-        name, tokens, 4 * tokens, tokens, name);
+        R"({{"name": "{}", "tokens": {}, "documents": {}, "bytes": {}, "words": {}, "shards": ["{}-00000.tokens"]}})",
+        name, tokens, documents_of(tokens, document).size(), 4 * tokens, tokens, name);
   };
   std::ofstream(folder + "/dataset.json")
       << fmt::format("{{\"format\": 1, \"splits\": [{}, {}]}}\n", split("train", train_tokens),

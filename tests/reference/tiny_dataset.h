@@ -21,11 +21,14 @@ class TemporaryFolder {
   std::string path_;
 };
 
+inline constexpr const char* kTinyText =
+    "the river ran by the mill and the mill ran by the river where the rain went on";
+
 /// Writes a dataset with a tokenizer of 270 entries and splits of so many tokens of a text with
 /// some order in it. The tokenizer has learnt `learnt`: of another text it is another one.
-void write_tiny_dataset(
-    const std::string& folder, int64_t train_tokens = 2000, int64_t valid_tokens = 333,
-    const std::string& learnt =
-        "the river ran by the mill and the mill ran by the river where the rain went on");
+/// Documents have about `document` tokens, some half and some twice as many; 0: a split is one.
+void write_tiny_dataset(const std::string& folder, int64_t train_tokens = 2000,
+                        int64_t valid_tokens = 333, const std::string& learnt = kTinyText,
+                        int64_t document = 0);
 
 }  // namespace strobe::reference
