@@ -3,7 +3,7 @@ BUILD := build
 JOBS := $(shell nproc)
 CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 
-.PHONY: demo test test-gpu test-all test-asan test-isa build build-tests bench format lint clean
+.PHONY: demo test test-gpu test-all test-asan test-isa build build-tests bench docs format lint clean
 
 demo:
 	@tools/demo.sh announce
@@ -53,6 +53,10 @@ bench: build
 	@$(BUILD)/strobe bench ops
 	@$(BUILD)/strobe bench attention
 	@$(BUILD)/strobe bench step recipes/gpt2-30m-wikitext2.toml train.micro_batch=8 train.sequence=256
+
+# The catalogue of optimizers, schedules and regularisers, from their docstrings.
+docs: build
+	@(sed '/^## /,$$d' docs/catalogue.md; $(BUILD)/strobe list all --markdown) > docs/catalogue.md.new && mv docs/catalogue.md.new docs/catalogue.md
 
 SOURCES = $(shell git ls-files 'strobe/*.h' 'strobe/*.cpp' 'strobe/*.cuh' 'strobe/*.cu' 'apps/*.h' 'apps/*.cpp' 'tests/*.h' 'tests/*.cpp')
 

@@ -211,6 +211,38 @@ TEST_F(CommandLine, RefusesWrongConfigurations) {
     expect_refused(fmt::format("train {} --run new", row.arguments), row.message);
 }
 
+TEST_F(CommandLine, ListsTheCatalogue) {
+  for (const auto& [what, parts] :
+       {std::pair<std::string, std::vector<std::string>>{
+            "optimizers",
+            {"adamw", "nadamw", "lion", "schedule_free_adamw", "muon", "normuon", "adafactor",
+             "formula", "defaults  beta1 0.9", "arXiv:1711.05101"}},
+        {"schedules", {"one_cycle", "power_cool", "plateau", "cooldown_shape", "options"}},
+        {"regularisers", {"label smoothing", "LAWA", "loss.z_loss (0): ", "document masking"}},
+        {"all", {"adafactor", "inverse_sqrt", "early stopping"}}}) {
+    const Result result = strobe("list " + what);
+    EXPECT_EQ(result.status, 0) << result.error;
+    for (const std::string& part : parts)
+      EXPECT_NE(result.out.find(part), std::string::npos) << what << ": " << part;
+  }
+  ASSERT_EQ(strobe("list schedules --plot --out schedules.html").status, 0);
+  const std::string page = slurp(at("schedules.html"));
+  for (const char* part : {"<svg", "wsd", "1-sqrt", "warm-ups", "</html>"})
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  EXPECT_EQ(page.find(" nan"), std::string::npos);
+  fs::remove(at("schedules.html"));
+  expect_refused("list optimisers", "did you mean 'optimizers'");
+  expect_refused("list optimizers --plot", "draws schedules");
+  expect_refused("list schedules --plot --out nowhere/page.html", "nowhere");
+}
+
+// docs/catalogue.md is what the program prints.
+TEST_F(CommandLine, TheDocumentedCatalogueIsThePrograms) {
+  const std::string documented = slurp(STROBE_SOURCE_DIR "/docs/catalogue.md");
+  EXPECT_EQ(strobe("list all --markdown").out, documented.substr(documented.find("## ")))
+      << "make docs writes it anew";
+}
+
 TEST_F(CommandLine, RefusesWhatDoesNotFitInMemoryBeforeTraining) {
   const auto begin = std::chrono::steady_clock::now();
   // 10^12 parameters: 12 L C^2.

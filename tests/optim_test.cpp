@@ -265,6 +265,24 @@ TEST(Optimizers, GroupsThatCannotBeReadAreRefused) {
     EXPECT_NE(refusal(groups).find(part), std::string::npos) << groups << ": " << refusal(groups);
 }
 
+TEST(Optimizers, AGroupsDecayIsForWhateverIsInIt) {
+  const auto ops = make_backend("cpu");
+  const std::vector<float> ones(kSize, 1.0f);
+  for (const std::string pattern : {"w", "other"}) {
+    OptimizerConfig config;
+    config.groups = pattern + ": weight_decay=0.5 lr_scale=2";
+    const auto optimizer = make_optimizer(config);
+    Weight weight(ParamKind::bias, ones.data());
+    weight.add_states(*optimizer);
+    Param* params[] = {&weight.param};
+    StepState state;
+    state.lr = 0.1f;
+    ops->set_step_state(state);
+    optimizer->step(*ops, params, {});
+    EXPECT_NEAR(weight.value[0], pattern == "w" ? 1 - 0.2 * 0.5 : 1, 1e-6);
+  }
+}
+
 TEST(Optimizers, WeightDecayAndMomentumFollowTheirSchedules) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);

@@ -89,7 +89,10 @@ struct OptimizerConfig {
   double lr = 6e-4, weight_decay = 0.1, clip = 1.0, clip_value = 0;
   std::optional<double> beta1, beta2, eps, momentum, embedding_lr;
   bool decay_embeddings = true, decay_coupled = true, decay_cautious = false;
-  double lr_scale = 1;  // of a parameter group: its learning rate as a share of the run's. No key
+  // Of a parameter group, and no keys: its learning rate as a share of the run's, and whether its
+  // weight decay was said of these parameters, whatever they are.
+  double lr_scale = 1;
+  bool decay_all = false;
   template <class V>
   void fields(V&& v) {
     v("name", name, "'strobe list optimizers' prints them: adamw, lion, muon and more");

@@ -38,8 +38,7 @@ void set_option(OptimizerConfig& group, const OptimizerConfig& all, const std::s
   } else if (key == "lr_scale") {
     group.lr = all.lr * number(value, key);
   } else if (key == "weight_decay") {
-    // Said of these parameters, so of biases and embeddings among them too.
-    group.weight_decay = number(value, key);
+    group.weight_decay = number(value, key), group.decay_all = true;
   } else if (key == "beta1") {
     group.beta1 = number(value, key);
   } else if (key == "beta2") {
