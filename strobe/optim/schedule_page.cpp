@@ -75,7 +75,7 @@ std::vector<Line> lines_of(const ScheduleEntry& entry) {
   const auto floor = [&](double m) {
     return line(fmt::format("floor {}", m), [m](CurveConfig& c) { c.floor = m; });
   };
-  std::vector<Line> lines = {line("default", [](CurveConfig&) {})};
+  std::vector<Line> lines = {line("floor 0", [](CurveConfig&) {})};
   if (entry.name == "constant") return lines;
   if (entry.name == "plateau") {
     lines[0] = line("after one reduction", [](CurveConfig&) {});
@@ -139,7 +139,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var
   max-width: 1100px; margin: 2em auto; padding: 0 1em; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(310px, 1fr)); gap: 1.5em; }
 figure { margin: 0; } h2 { font-size: 1.05em; margin: 0 0 .3em; }
-figcaption { font-size: .85em; } code { font-size: .95em; }
+figcaption { font-size: .85em; overflow-wrap: anywhere; } code { font-size: .95em; }
 svg { width: 100%; height: auto; } svg text { font-size: 10px; fill: var(--ink); }
 .left { text-anchor: end; } .below { text-anchor: middle; }
 .grid { stroke: var(--faint); fill: none; } .line { fill: none; stroke-width: 1.8; }
