@@ -122,6 +122,9 @@ void check_space(const Space& space, const std::vector<Parameter>& outer, const 
     if (p.log && p.kind == Parameter::Kind::real && p.step > 0)
       fail("study: '{}' of {} has a step in a logarithmic range; it takes 'points', or float",
            p.name, file);
+    if (p.log && p.kind == Parameter::Kind::integer && p.step != 1)
+      fail("study: '{}' of {} has a step; a logarithmic range of integers has steps of 1", p.name,
+           file);
     if (p.step > p.high - p.low)
       fail("study: the step of '{}' in {} is {}, more than its range", p.name, file, p.step);
     if (p.kind == Parameter::Kind::integer &&
