@@ -31,9 +31,6 @@ const std::string& worker_of(const Trial& trial) {
 bool runs(const Trial& trial) { return !trial.ended() && !worker_of(trial).empty(); }
 bool waits(const Trial& trial) { return !trial.ended() && worker_of(trial).empty(); }
 
-// Lower is better.
-double score(const StudyFile& study, double value) { return study.maximize ? -value : value; }
-
 // The arm as choices for the journal: its factors, or its name.
 void add_arm(const StudyFile& study, const StudyArm& arm, NewTrial& trial) {
   const auto add = [&](const std::string& name, const std::vector<std::string>& labels,
@@ -120,9 +117,9 @@ double first_share(const StudyFile& study) {
 
 using Peers = std::vector<const Trial*>;
 
-void sort_at(const StudyFile& study, int64_t percent, Peers& peers) {
+void sort_at(int64_t percent, Peers& peers) {
   std::sort(peers.begin(), peers.end(), [&](const Trial* a, const Trial* b) {
-    const double x = score(study, a->rungs.at(percent)), y = score(study, b->rungs.at(percent));
+    const double x = a->rungs.at(percent), y = b->rungs.at(percent);
     return x != y ? x < y : a->number < b->number;
   });
 }
@@ -140,7 +137,7 @@ const Trial* promoted_by_halving(const StudyFile& study, Peers cohort) {
     std::erase_if(cohort, [&](const Trial* t) { return t->ended() && !t->rungs.count(percents[r]); });
     for (const Trial* trial : cohort)
       if (!trial->rungs.count(percents[r])) return nullptr;  // still on its way
-    sort_at(study, percents[r], cohort);
+    sort_at(percents[r], cohort);
     cohort.resize(std::min(cohort.size(), share_of(study, cohort.size(), true)));
     for (const Trial* trial : cohort)
       if (waits(*trial) && trial->rungs.size() == r + 1) return trial;
@@ -157,7 +154,7 @@ const Trial* promoted_by_asha(const StudyFile& study, const Peers& peers, bool l
     Peers here;
     for (const Trial* trial : peers)
       if (trial->rungs.count(percents[r])) here.push_back(trial);
-    sort_at(study, percents[r], here);
+    sort_at(percents[r], here);
     here.resize(std::min(here.size(), share_of(study, here.size(), last)));
     for (const Trial* trial : here)
       if (waits(*trial) && trial->rungs.size() == r + 1) return trial;
@@ -174,7 +171,7 @@ struct ArmSearch {
   bool exhausted = false;                               // of a grid, or by budget.trials
 };
 
-std::vector<Observation> history_of(const StudyFile& study, const ArmSearch& search) {
+std::vector<Observation> history_of(const ArmSearch& search) {
   std::vector<Observation> out;
   for (const auto& [index, trials] : search.points) {
     Observation o{point_of(search.space, *trials[0]), false, 0, 0};
@@ -186,9 +183,9 @@ std::vector<Observation> history_of(const StudyFile& study, const ArmSearch& sea
       if (!complete) level = std::min(level, static_cast<int>(trial->rungs.size()));
       double value = kInfinity;
       if (complete)
-        value = score(study, trial->value);
+        value = trial->value;
       else if (!trial->rungs.empty() && trial->state != TrialState::failed)
-        value = score(study, trial->rungs.rbegin()->second);
+        value = trial->rungs.rbegin()->second;
       sum += value, count += 1;
     }
     o.level = level, o.value = sum / count;
@@ -226,7 +223,7 @@ std::optional<NewTrial> next_point(const StudyFile& study, ArmSearch& search) {
   if (search.exhausted) return std::nullopt;
   const auto index = static_cast<int64_t>(search.points.size());
   const std::optional<Point> point =
-      propose(search.space, study.sampler, static_cast<uint64_t>(index), history_of(study, search));
+      propose(search.space, study.sampler, static_cast<uint64_t>(index), history_of(search));
   search.exhausted = !point;
   if (!point) return std::nullopt;
   NewTrial out = named(index, study.seeds[0]);
@@ -383,7 +380,7 @@ std::vector<Candidate> candidates(const StudyFile& study, const StudyArm& arm,
                      sum / static_cast<double>(complete)});
   }
   std::stable_sort(out.begin(), out.end(), [&](const Candidate& a, const Candidate& b) {
-    return score(study, a.value) < score(study, b.value);
+    return a.value < b.value;
   });
   return out;
 }
@@ -398,9 +395,9 @@ Verdict after_rung(const StudyFile& study, const std::vector<Trial>& trials, con
     if (other.number != trial.number && other.attr("phase") == "search" &&
         other.attr("arm") == trial.attr("arm") && other.attr("seed") == trial.attr("seed") &&
         other.rungs.count(percent))
-      others.push_back(score(study, other.rungs.at(percent)));
+      others.push_back(other.rungs.at(percent));
   std::sort(others.begin(), others.end());
-  const double own = score(study, value);
+  const double own = value;
   if (pruner.name == "median") {
     if (others.size() < kFewestPeers) return Verdict::go_on;
     const double median = (others[others.size() / 2] + others[(others.size() - 1) / 2]) / 2;

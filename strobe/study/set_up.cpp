@@ -170,7 +170,13 @@ void SetUp::plan_search() const {
     StudyArm arm = study_.arms[0];
     const Space space = study_.space_of(arm);
     arm.overrides = arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
-    const ArmPlan timed = time_arm(arm, vocab());
+    ArmPlan timed;
+    try {
+      timed = time_arm(arm, vocab());
+    } catch (const Error& error) {
+      say("what it takes is not known: {}\n", error.what());
+      return say_precision();
+    }
     double tokens = study_.tokens;
     const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the base recipe");
     if (study_.flops > 0)

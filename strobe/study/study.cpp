@@ -109,7 +109,7 @@ std::unique_ptr<FileLock> Runner::set_up_lock() const {
 
 void Runner::create_study() {
   store_.update([&](const Journal& journal, JournalLines& lines) {
-    if (!journal.has_study()) lines.create_study(study_.name, study_.maximize, study_.outcome);
+    if (!journal.has_study()) lines.create_study(study_.name, study_.outcome);
   });
   if (!store_.journal().has_study())
     fail("study: {} is the journal of another study", store_.journal().file());
@@ -252,7 +252,7 @@ void Runner::compare_at_equal_tokens() {
 void Runner::describe() const {
   Json json = {{"name", study_.name},      {"question", study_.question}, {"seeds", study_.seeds},
                {"seconds", plan_.seconds}, {"factors", Json::object()},   {"arms", Json::array()}};
-  json["outcome"] = study_.outcome, json["maximize"] = study_.maximize;
+  json["outcome"] = study_.outcome;
   json["targets"] = study_.targets, json["stopping_rule"] = study_.stopping_rule();
   if (study_.searches()) {
     json["confirm_seeds"] = study_.confirm.seeds;

@@ -62,6 +62,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,6 @@ struct StudyFile {
   std::string name, question, base;
   std::vector<int64_t> seeds;
   std::string outcome = "val/loss";
-  bool maximize = false;
   std::vector<double> targets;
   double noise = 0;
   // Of a run: at most one of these is set; none: the base recipe's own length.
@@ -131,12 +131,8 @@ struct StudyFile {
   std::string stopping_rule() const;
 };
 
-/// The figures of result.json that an outcome may be; `maximize` where more is better.
-struct OutcomeName {
-  std::string name;
-  bool maximize;
-};
-const std::vector<OutcomeName>& outcome_names();
+/// The figures of result.json that an outcome may be. Less is better in all of them.
+std::span<const std::string> outcome_names();
 
 /// Throws Error for what is not a study, naming file and line: unknown keys, impossible ranges, no
 /// seeds, values that a configuration refuses.

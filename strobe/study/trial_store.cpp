@@ -114,14 +114,15 @@ std::string line(int op, const std::string& worker, const Json& rest) {
 
 Json object_of(const std::vector<std::pair<std::string, std::string>>& entries) {
   Json out = Json::object();
-  for (const auto& [key, value] : entries) out[key] = value;
+  for (const auto& [key, value] : entries)
+    out[key] = key == "seed" || key == "point" ? Json(std::stoll(value)) : Json(value);
   return out;
 }
 
 }  // namespace
 
-void JournalLines::create_study(const std::string& name, bool maximize, const std::string& metric) {
-  text_ += line(0, worker_, {{"study_name", name}, {"directions", {maximize ? 2 : 1}}});
+void JournalLines::create_study(const std::string& name, const std::string& metric) {
+  text_ += line(0, worker_, {{"study_name", name}, {"directions", {1}}});
   // The first study of a journal has the number 0.
   text_ += line(3, worker_,
                 {{"study_id", std::max<int64_t>(journal_.study(), 0)},

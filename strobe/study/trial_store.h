@@ -29,7 +29,7 @@ class JournalLines {
  public:
   JournalLines(std::string worker, const Journal& journal);
 
-  void create_study(const std::string& name, bool maximize, const std::string& metric);
+  void create_study(const std::string& name, const std::string& metric);
   void create_trial(const NewTrial& trial);
   void set_rung(const Trial& trial, int64_t percent, double value);
   void set_attr(const Trial& trial, const std::string& key, const std::string& value);
