@@ -105,8 +105,31 @@ int report(const std::string& folder, const std::string& out, bool json) {
 
 Cell figure(double value) { return std::isfinite(value) ? Cell(value) : Cell(); }
 
+Cell whole(double value) {
+  return std::isfinite(value) ? Cell(static_cast<int64_t>(value)) : Cell();
+}
+
+void search_trials(const SearchResult& search, bool json) {
+  Table table({{"trial"},
+               {"phase"},
+               {"name"},
+               {"seed"},
+               {"state"},
+               {"outcome", 4},
+               {"tokens"},
+               {"seconds", 1},
+               {"reason"}},
+              /*nothing=*/"-");
+  for (const TrialResult& trial : search.trials)
+    table.add({trial.number, trial.phase, trial.text, trial.seed, trial.state, figure(trial.value),
+               whole(trial.tokens), figure(trial.seconds),
+               trial.reason.empty() ? Cell() : Cell(trial.reason)});
+  table.print(json);
+}
+
 int trials(const std::string& folder, bool json) {
   const StudyResult result = analyse_study(folder);
+  if (result.search) return search_trials(*result.search, json), 0;
   Table table({{"arm"},
                {"seed"},
                {"state"},
@@ -120,7 +143,7 @@ int trials(const std::string& folder, bool json) {
     for (const ArmResult& arm : result.arms) {
       const SeedResult& run = arm.runs[s];
       table.add({arm.name, run.seed, run.state,
-                 std::isfinite(run.tokens) ? Cell(static_cast<int64_t>(run.tokens)) : Cell(),
+                 whole(run.tokens),
                  figure(run.seconds), figure(run.loss), figure(run.bits_per_byte),
                  folder + "/" + run.folder});
     }
@@ -140,11 +163,15 @@ int best(const std::string& folder) {
                                 [](const SeedResult& seed) { return seed.finished(); });
   Config config = load_config(folder + "/" + run->folder + "/config.toml", {}).config;
   config.name = result.name + "-best";
+  if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
+    config.threads = load_config(folder + "/base.toml", {}).config.threads;
   fmt::print(
-      "# The arm '{}' of the study '{}': validation loss {:.4f}, the lowest mean of {} arms over "
-      "{} "
-      "runs each.\n{}",
-      best->name, result.name, best->loss.estimate, result.arms.size(), best->loss.n,
+      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} runs each{}."
+      "\n{}",
+      best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
+      !result.search              ? ""
+      : result.search->confirmed ? ", on seeds that did not choose it"
+                                 : "; not confirmed on fresh seeds",
       to_toml(config));
   return 0;
 }

@@ -98,6 +98,7 @@ class Mixture {
  public:
   Mixture(const Space& space, const Group& group, const std::vector<const Observation*>& points)
       : group_(group), kernels_(points.size() + 1) {
+    for (const size_t i : group) mixed_ = mixed_ || space[i].is_choice() || space[i].step > 0;
     for (const size_t i : group) add(space[i], i, points);
     const size_t n = points.size();
     for (size_t k = 0; k < n; ++k) {
@@ -136,8 +137,8 @@ class Mixture {
   void add(const Parameter& p, size_t i, const std::vector<const Observation*>& points) {
     const size_t n = points.size();
     if (p.is_choice()) {
-      // One more observation, spread over all labels, is shared by the kernels.
-      const double spread = kPriorWeight / (kPriorWeight + static_cast<double>(n) + 1);
+      // One more observation of each label is shared by the kernels.
+      const double spread = p.size() / (p.size() + static_cast<double>(n) + 1);
       for (size_t k = 0; k < n; ++k)
         kernels_[k].push_back(Kernel::of_choice(p, points[k]->point[i], spread));
       kernels_[n].push_back(Kernel::of_choice(p, NAN, 1));
@@ -147,9 +148,11 @@ class Mixture {
     for (const Observation* o : points) centres.push_back(to_unit(p, o->point[i]));
     sorted.insert(sorted.end(), centres.begin(), centres.end());
     std::sort(sorted.begin(), sorted.end());
-    // Points of few dimensions lie close together: their kernels may be narrower.
-    const double narrow = std::min(1.0, static_cast<double>(group_.size()) / kWideDimensions);
-    const double least = narrow / std::min(100.0, static_cast<double>(n) + 2);
+    // Points of few continuous dimensions lie close together: their kernels may be narrower.
+    const double narrow =
+        mixed_ ? 1 : std::min(1.0, static_cast<double>(group_.size()) / kWideDimensions);
+    const double cell = p.step > 0 ? p.step / (p.high - p.low + p.step) : 0;
+    const double least = std::max(cell, narrow / std::min(100.0, static_cast<double>(n) + 2));
     for (size_t k = 0; k < n; ++k) {
       // As wide as the farther of its neighbours is away; the ends of the range are neighbours
       // only of a point that is alone.
@@ -166,6 +169,7 @@ class Mixture {
   std::vector<std::vector<Kernel>> kernels_;
   std::vector<double> weights_;
   double total_ = 0;
+  bool mixed_ = false;  // with choices or steps
 };
 
 bool better(const Observation* a, const Observation* b) {
