@@ -20,6 +20,8 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char* kTimedSteps = "4";
+// So often an arm is timed while the machine is too busy with something else.
+constexpr int kBusyAttempts = 5;
 
 using Words = std::vector<std::string>;
 
@@ -94,12 +96,16 @@ void SetUp::check() const {
 }
 
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
-  const ChildResult timed =
-      run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
-                    Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
-                /*capture=*/true, options_.stop);
-  if (stopped()) fail("study: stopped while timing; nothing was started");
-  const Json json = Json::parse(timed.output, nullptr, false);
+  ChildResult timed;
+  Json json;
+  for (int attempt = 0; attempt < kBusyAttempts; ++attempt) {
+    timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
+                          Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
+                      /*capture=*/true, options_.stop);
+    if (stopped()) fail("study: stopped while timing; nothing was started");
+    json = Json::parse(timed.output, nullptr, false);
+    if (!json.is_object() || !json.contains("busy") || json["busy"] != true) break;
+  }
   const auto positive = [&](const char* key) {
     const double value = json.is_object() && json.contains(key) && json[key].is_number()
                              ? json[key].get<double>()
