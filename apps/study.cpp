@@ -1,8 +1,10 @@
 // strobe study run, report, trials, best.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "apps/table.h"
 #include "apps/verbs.h"
@@ -20,21 +22,75 @@ namespace fs = std::filesystem;
 
 std::string report_of(const std::string& folder) { return folder + "/report.html"; }
 
-int run(const std::string& file, std::string folder, bool plan_only) {
-  const StudyFile study = read_study(file);
-  if (folder.empty()) folder = "runs/" + study.name;
+struct RunOptions {
+  std::string file, folder;
+  bool plan = false, worker = false;  // worker: started by another process
+  int64_t workers = 1;
+};
+
+// The other processes of a study, each like this one but without a word.
+class OtherWorkers {
+ public:
+  OtherWorkers(const std::string& program, const RunOptions& options) {
+    for (int64_t i = 1; i < options.workers; ++i)
+      threads_.emplace_back([=, this] {
+        const ChildResult result =
+            run_child({program, "study", "run", options.file, "--out", options.folder, "--worker",
+                       "--workers", fmt::format("{}", options.workers)},
+                      /*capture=*/true, [this] { return stop_requested() || stop_; });
+        if (result.status != 0 && result.status != kInterrupted)
+          fmt::print(stderr, "strobe: study: a worker ended with exit status {}\n", result.status);
+      });
+  }
+  ~OtherWorkers() { join(); }
+  OtherWorkers(const OtherWorkers&) = delete;
+  OtherWorkers& operator=(const OtherWorkers&) = delete;
+  void join() {
+    for (std::thread& thread : threads_)
+      if (thread.joinable()) thread.join();
+  }
+  void stop() { stop_ = true; }
+
+ private:
+  std::atomic<bool> stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+int run(RunOptions options) {
+  const StudyFile study = read_study(options.file);
+  if (options.folder.empty()) options.folder = "runs/" + study.name;
+  if (options.workers < 1) fail("study: --workers is {}; it takes 1 or more", options.workers);
   catch_stop_signals();
-  const StudyOutcome outcome =
-      run_study(study, folder, {fs::read_symlink("/proc/self/exe"), stop_requested, plan_only});
+  const std::string program = fs::read_symlink("/proc/self/exe");
+  StudyOptions study_options{program, stop_requested, options.plan, {}};
+  const Config base = load_config(study.base, {}).config;
+  // Side by side they share the cores, as long as the recipe does not say how many it takes.
+  if (options.workers > 1 && base.threads == 0)
+    study_options.overrides.push_back(fmt::format(
+        "threads={}", std::max<int64_t>(1, std::thread::hardware_concurrency() / options.workers)));
+  StudyOutcome outcome;
+  {
+    RunOptions others = options;
+    if (options.plan || options.worker) others.workers = 1;
+    OtherWorkers workers(program, others);
+    try {
+      outcome = run_study(study, options.folder, study_options);
+    } catch (...) {
+      workers.stop();
+      throw;
+    }
+    workers.join();
+  }
+  if (options.worker) return outcome.stopped ? kInterrupted : 0;
   if (outcome.stopped) {
-    fmt::print("stopped; 'strobe study run {} --out {}' continues\n", file, folder);
+    fmt::print("stopped; 'strobe study run {} --out {}' continues\n", options.file, options.folder);
     return kInterrupted;
   }
-  if (plan_only) return 0;
+  if (options.plan) return 0;
   if (outcome.finished == 0) fail("study: none of the {} runs finished", outcome.failed);
-  fmt::print("\n{}", console_summary(analyse_study(folder)));
-  write_study_report(folder, report_of(folder));
-  fmt::print("report: {}\n", report_of(folder));
+  fmt::print("\n{}", console_summary(analyse_study(options.folder)));
+  write_study_report(options.folder, report_of(options.folder));
+  fmt::print("report: {}\n", report_of(options.folder));
   return 0;
 }
 
@@ -49,8 +105,31 @@ int report(const std::string& folder, const std::string& out, bool json) {
 
 Cell figure(double value) { return std::isfinite(value) ? Cell(value) : Cell(); }
 
+Cell whole(double value) {
+  return std::isfinite(value) ? Cell(static_cast<int64_t>(value)) : Cell();
+}
+
+void search_trials(const SearchResult& search, bool json) {
+  Table table({{"trial"},
+               {"phase"},
+               {"name"},
+               {"seed"},
+               {"state"},
+               {"outcome", 4},
+               {"tokens"},
+               {"seconds", 1},
+               {"reason"}},
+              /*nothing=*/"-");
+  for (const TrialResult& trial : search.trials)
+    table.add({trial.number, trial.phase, trial.text, trial.seed, trial.state, figure(trial.value),
+               whole(trial.tokens), figure(trial.seconds),
+               trial.reason.empty() ? Cell() : Cell(trial.reason)});
+  table.print(json);
+}
+
 int trials(const std::string& folder, bool json) {
   const StudyResult result = analyse_study(folder);
+  if (result.search) return search_trials(*result.search, json), 0;
   Table table({{"arm"},
                {"seed"},
                {"state"},
@@ -64,7 +143,7 @@ int trials(const std::string& folder, bool json) {
     for (const ArmResult& arm : result.arms) {
       const SeedResult& run = arm.runs[s];
       table.add({arm.name, run.seed, run.state,
-                 std::isfinite(run.tokens) ? Cell(static_cast<int64_t>(run.tokens)) : Cell(),
+                 whole(run.tokens),
                  figure(run.seconds), figure(run.loss), figure(run.bits_per_byte),
                  folder + "/" + run.folder});
     }
@@ -84,11 +163,15 @@ int best(const std::string& folder) {
                                 [](const SeedResult& seed) { return seed.finished(); });
   Config config = load_config(folder + "/" + run->folder + "/config.toml", {}).config;
   config.name = result.name + "-best";
+  if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
+    config.threads = load_config(folder + "/base.toml", {}).config.threads;
   fmt::print(
-      "# The arm '{}' of the study '{}': validation loss {:.4f}, the lowest mean of {} arms over "
-      "{} "
-      "runs each.\n{}",
-      best->name, result.name, best->loss.estimate, result.arms.size(), best->loss.n,
+      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} runs each{}."
+      "\n{}",
+      best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
+      !result.search              ? ""
+      : result.search->confirmed ? ", on seeds that did not choose it"
+                                 : "; not confirmed on fresh seeds",
       to_toml(config));
   return 0;
 }
@@ -96,18 +179,18 @@ int best(const std::string& folder) {
 }  // namespace
 
 Verb verb_study_run() {
-  return {"study run", "Run a study: arms, seeds, one budget",
+  return {"study run", "Run a study: compare arms, or search and confirm",
           "strobe study run studies/demo.toml --out runs/demo", [](Options& options) {
-            struct Values {
-              std::string file, out;
-              bool plan = false;
-            };
-            auto v = std::make_shared<Values>();
+            auto v = std::make_shared<RunOptions>();
             options.value(v->file, "study", "study file (TOML)", Options::required);
-            options.value(v->out, "--out", "folder of the study; runs/<name> unless given");
+            options.value(v->folder, "--out", "folder of the study; runs/<name> unless given");
+            options.value(v->workers, "--workers",
+                          "processes that work on it side by side; more may join by the same "
+                          "command, also on other machines that share the folder");
+            options.flag(v->worker, "--worker", "report nothing: another process will");
             options.flag(v->plan, "--plan",
-                         "check and time the arms, print runs and cost, train nothing");
-            return [v] { return run(v->file, v->out, v->plan); };
+                         "check, print trials, cost and what can be resolved; train nothing");
+            return [v] { return run(*v); };
           }};
 }
 

@@ -4,6 +4,7 @@
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
+#include "strobe/core/json_text.h"
 #include "strobe/train/trainer.h"
 
 namespace strobe {
@@ -13,7 +14,7 @@ namespace {
 struct TrainOptions {
   std::string recipe, run;
   std::vector<std::string> overrides;
-  bool dry_run = false, print_config = false, list_keys = false;
+  bool dry_run = false, print_config = false, list_keys = false, json = false;
 };
 
 // What a run's end means for the shell: 130 is what an interrupted program returns.
@@ -44,6 +45,14 @@ int run_train(const TrainOptions& options) {
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
   if (!options.dry_run) check_is_free(path);
   Trainer trainer(loaded.config, stop_requested);
+  if (options.dry_run && options.json) {
+    std::string body;
+    for (const auto& [key, value] : trainer.environment())
+      body += fmt::format("{}{}: {}", body.empty() ? "" : ", ", json_quote(key), json_quote(value));
+    fmt::print("{{{}}}\n", body);
+    trainer.check_memory();
+    return 0;
+  }
   if (options.dry_run) {
     fmt::print("{}", trainer.describe());
     trainer.check_memory();
@@ -76,6 +85,7 @@ Verb verb_train() {
                        "key=value, for any key that --keys lists: optimizer.lr=3e-4");
         options.value(o->run, "--run", "run folder; runs/<name> unless given");
         options.flag(o->dry_run, "--dry-run", "print sizes, memory and length; train nothing");
+        options.flag(o->json, "--json", "with --dry-run: the sizes as a JSON object");
         options.flag(o->print_config, "--print-config", "print every value and where it came from");
         options.flag(o->list_keys, "--keys", "list every key, its type, default and meaning");
         return [o] {

@@ -17,6 +17,7 @@ Verb verb_study_run();
 Verb verb_study_report();
 Verb verb_study_trials();
 Verb verb_study_best();
+Verb verb_study_ask();
 Verb verb_tokenizer_train();
 Verb verb_tokenizer_encode();
 Verb verb_tokenizer_decode();
@@ -40,6 +41,7 @@ inline std::vector<Verb> all_verbs() {
       verb_study_report(),
       verb_study_trials(),
       verb_study_best(),
+      verb_study_ask(),
       verb_tokenizer_train(),
       verb_tokenizer_encode(),
       verb_tokenizer_decode(),

@@ -9,6 +9,10 @@
 #include <sstream>
 #include <string>
 
+#include "strobe/report/factorial.h"
+#include "strobe/report/importance.h"
+#include "strobe/report/targets.h"
+
 namespace strobe {
 namespace {
 
@@ -113,6 +117,122 @@ TEST(Statistics, FactorialEffectsAreThoseOfTheLinearModel) {
     expect_close(found.second_at[1].estimate - found.second_at[0].estimate,
                  found.interaction.estimate, c);
   }
+}
+
+TEST(Statistics, NormalAndFDistributionsAreScipys) {
+  for (const Case& c : cases("normal_cdf")) {
+    expect_close(normal_cdf(c.arguments[0]) / c.results[0], 1, c);
+  }
+  for (const Case& c : cases("normal_quantile"))
+    expect_close(normal_quantile(c.arguments[0]), c.results[0], c, 1e-10);
+  for (const Case& c : cases("f_tail"))
+    expect_close(f_tail(c.arguments[0], c.arguments[1], c.arguments[2]), c.results[0], c);
+}
+
+TEST(Statistics, TestsAndTheirCorrectionAreScipysAndStatsmodels) {
+  for (const Case& c : cases("t_test")) expect_close(t_test(c.arguments), c.results[0], c);
+  for (const Case& c : cases("holm")) {
+    const std::vector<double> found = holm(c.arguments);
+    for (size_t i = 0; i < found.size(); ++i) expect_close(found[i], c.results.at(i), c);
+  }
+  const std::vector<double> with_gap = holm(std::vector<double>{0.01, std::nan(""), 0.02});
+  EXPECT_DOUBLE_EQ(with_gap[0], 0.02);
+  EXPECT_TRUE(std::isnan(with_gap[1]));
+  for (const Case& c : cases("rank")) {
+    const auto [a, b] = halves(c);
+    expect_close(rank_correlation(a, b), c.results[0], c);
+  }
+  EXPECT_TRUE(std::isnan(rank_correlation(std::vector<double>{1, 1}, std::vector<double>{1, 2})));
+}
+
+TEST(Statistics, BootstrapIsScipysWithinItsNoise) {
+  for (const Case& c : cases("bootstrap")) {
+    const Interval found = bootstrap_interval(c.arguments);
+    const double width = c.results[2] - c.results[1];
+    expect_close(found.estimate, c.results[0], c);
+    EXPECT_NEAR(found.low, c.results[1], 0.03 * width) << c.text;
+    EXPECT_NEAR(found.high, c.results[2], 0.03 * width) << c.text;
+    EXPECT_EQ(mean_interval(c.arguments).low, found.low) << "the same every time";
+  }
+  const std::vector<double> few = {1, 2, 4};
+  EXPECT_EQ(mean_interval(few).low, t_interval(few).low);
+  EXPECT_EQ(bootstrap_interval(std::vector<double>(12, 3.0)).low, 3);
+}
+
+TEST(Statistics, AnalysisOfVarianceIsStatsmodels) {
+  for (const Case& c : cases("anova")) {
+    FactorialData data;
+    size_t at = 0;
+    const auto next = [&] { return static_cast<size_t>(c.arguments.at(at++)); };
+    const size_t factors = next();
+    for (size_t f = 0; f < factors; ++f) {
+      data.factors.push_back(std::to_string(f));
+      data.levels.push_back({});
+      for (size_t l = next(); l-- > 0;) data.levels.back().push_back(std::to_string(l));
+    }
+    data.values.resize(next(), std::vector<double>(data.cells()));
+    for (size_t cell = 0; cell < data.cells(); ++cell)
+      for (auto& seed : data.values) seed[cell] = c.arguments.at(at++);
+    const std::vector<VarianceTest> found = analysis_of_variance(data);
+    ASSERT_EQ(found.size() * 4, c.results.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      expect_close(found[i].f, c.results[4 * i], c, 1e-8);
+      EXPECT_EQ(found[i].numerator_df, c.results[4 * i + 1]);
+      EXPECT_EQ(found[i].denominator_df, c.results[4 * i + 2]);
+      expect_close(found[i].p, c.results[4 * i + 3], c, 1e-8);
+    }
+  }
+}
+
+TEST(Statistics, ContrastsOfALargerFactorialAreThoseOfItsCells) {
+  // y = 1 (b1) + 3 (b2) + 2 (a1) + 5 (a1 b2), the same for both seeds but for a shift.
+  FactorialData data{{"a", "b"}, {{"a0", "a1"}, {"b0", "b1", "b2"}}, {}};
+  for (const double shift : {0.0, 0.5}) data.values.push_back({shift, 1 + shift, 3 + shift,
+                                                               2 + shift, 3 + shift, 10 + shift});
+  const std::vector<FactorialContrast> found = factorial_contrasts(data);
+  ASSERT_EQ(found.size(), 5u);
+  EXPECT_NEAR(found[0].effect.estimate, 2 + 5.0 / 3, 1e-12);
+  EXPECT_EQ(found[0].name, "a: a1 − a0");
+  EXPECT_NEAR(found[1].effect.estimate, 1, 1e-12);
+  EXPECT_NEAR(found[2].effect.estimate, 3 + 2.5, 1e-12);
+  EXPECT_NEAR(found[3].effect.estimate, 0, 1e-12);
+  EXPECT_NEAR(found[4].effect.estimate, 5, 1e-12);
+  EXPECT_TRUE(found[4].interaction);
+}
+
+TEST(Statistics, ImportanceIsOptunas) {
+  for (const Case& c : cases("importance")) {
+    size_t at = 0;
+    const auto next = [&] { return c.arguments.at(at++); };
+    const auto count = static_cast<size_t>(next()), trials = static_cast<size_t>(next());
+    std::vector<ImportanceInput> parameters(count);
+    for (ImportanceInput& p : parameters) {
+      p.low = next(), p.high = next(), p.step = next(), p.log = next() != 0;
+      p.integer = next() != 0, p.choices = static_cast<size_t>(next());
+      for (size_t i = 0; i < trials; ++i) p.values.push_back(next());
+    }
+    std::vector<double> outcomes;
+    for (size_t i = 0; i < trials; ++i) outcomes.push_back(next());
+    const std::vector<double> found = importance(parameters, outcomes);
+    for (size_t i = 0; i < count; ++i) expect_close(found[i], c.results.at(i), c, 1e-6);
+  }
+}
+
+TEST(Statistics, ProfilesCountMissesAsInfinite) {
+  const double never = std::numeric_limits<double>::infinity();
+  const Profile found = performance_profile({{1, 4, never, never}, {2, 2, 3, never}});
+  EXPECT_EQ(found.instances, 3u) << "one that no arm does says nothing";
+  EXPECT_EQ(found.tau, (std::vector<double>{1, 2}));
+  EXPECT_EQ(found.share[0], (std::vector<double>{1.0 / 3, 2.0 / 3}));
+  EXPECT_EQ(found.share[1], (std::vector<double>{2.0 / 3, 1}));
+  EXPECT_NEAR(found.score[0], (1.0 / 3 + 2 * 2.0 / 3) / 3, 1e-12);
+  EXPECT_NEAR(found.score[1], (2.0 / 3 + 2) / 3, 1e-12);
+  EXPECT_TRUE(std::isinf(quantile({1, never, never}, 0.5)));
+}
+
+TEST(Statistics, AParetoFrontIsWhatNothingBeats) {
+  const std::vector<double> x = {3, 1, 2, 2, 5, std::nan("")}, y = {1, 4, 2, 3, 0.5, 0};
+  EXPECT_EQ(pareto_front(x, y), (std::vector<size_t>{1, 2, 0, 4}));
 }
 
 TEST(Statistics, UnresolvedWithoutAnIntervalOrWhenItCoversTheNull) {

@@ -208,7 +208,9 @@ TEST(StudyReport, ArmsThatAreNoFactorialAreRanked) {
   EXPECT_FALSE(result.factorial);
   EXPECT_TRUE(result.headline.starts_with("lr-1 has the lowest validation loss"))
       << result.headline;
-  EXPECT_TRUE(contains(joined(result), "not corrected for the number of arms"));
+  EXPECT_TRUE(contains(joined(result), "Against lr-0, after Holm's correction for 2 comparisons: "))
+      << joined(result);
+  EXPECT_TRUE(contains(joined(result), "Fresh seeds confirm"));
   EXPECT_EQ(result.comparisons.size(), 2u);
   write_study_report(folder, folder + "/report.html");
 }
@@ -256,6 +258,84 @@ TEST(StudyReport, JsonHasEveryFigureAndTheConsoleTheTable) {
   for (const char* part : {"naive-baseline", "flash2-optimised", "unigram entropy", "bits per byte",
                            "Both made a difference", "half of the 95 % interval"})
     EXPECT_TRUE(contains(summary, part)) << part << "\n" << summary;
+}
+
+TEST(StudyReport, TargetsCountMissesAsInfinite) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  nlohmann::json study = nlohmann::json::parse(read_file("test", folder + "/study.json", 1 << 20));
+  study["targets"] = {6.3, 5.7, 1.0};
+  study["stopping_rule"] = "every arm is run with 3 seeds";
+  write_file("test", folder + "/study.json", study.dump());
+  write_run(folder + "/runs/naive-optimised-s1", {.final_loss = 99, .state = "diverged"});
+  const StudyResult result = analyse_study(folder);
+  ASSERT_EQ(result.targets.size(), 3u);
+  const TargetResult& far = result.targets[1];
+  EXPECT_TRUE(far.stated);
+  EXPECT_EQ(far.arms[0].reached, 0) << "the baseline ends above it";
+  EXPECT_TRUE(std::isinf(far.arms[0].seconds));
+  EXPECT_EQ(far.arms[3].reached, 3);
+  EXPECT_TRUE(std::isfinite(far.arms[3].seconds));
+  EXPECT_LE(result.targets[0].arms[3].steps, far.arms[3].steps);
+  for (const ArmTarget& arm : result.targets[2].arms) EXPECT_EQ(arm.reached, 0);
+  ASSERT_TRUE(result.profile);
+  EXPECT_EQ(result.profile->instances, 6u) << "of what nobody reaches nothing is said";
+  EXPECT_LT(result.profile->score[0], result.profile->score[3]);
+  const nlohmann::json json = nlohmann::json::parse(study_json(result));
+  EXPECT_TRUE(json["targets"][1]["arms"][0]["median_seconds"].is_null());
+  EXPECT_EQ(json["targets"][1]["arms"][0]["reached"], 0);
+  EXPECT_EQ(json["stopping_rule"], "every arm is run with 3 seeds");
+  write_study_report(folder, folder + "/report.html");
+  EXPECT_TRUE(contains(read_file("test", folder + "/report.html", 1 << 26),
+                       "Stated before the first run"));
+}
+
+TEST(StudyReport, AFactorialOfAnySizeHasItsEffects) {
+  const std::string folder = test_folder();
+  const double lr[] = {0, -0.2, -0.3}, decay[] = {0, 0.1};
+  std::string arms;
+  for (int a = 0; a < 3; ++a)
+    for (int b = 0; b < 2; ++b) {
+      const std::string name = fmt::format("lr{}-wd{}", a, b);
+      arms += fmt::format(R"({}{{"name": "{}", "levels": {{"lr": "lr{}", "decay": "wd{}"}}}})",
+                          arms.empty() ? "" : ", ", name, a, b);
+      for (const int64_t seed : {1, 2, 3})
+        write_run(fmt::format("{}/runs/{}-s{}", folder, name, seed),
+                  {.seed = seed,
+                   .final_loss = 6 + lr[a] + decay[b] + (a == 2 && b == 1 ? 0.4 : 0) +
+                                 0.05 * static_cast<double>(seed) +
+                                 0.001 * static_cast<double>((seed * 7 + a * 3 + b) % 5)});
+    }
+  std::ofstream(folder + "/study.json")
+      << R"({"name": "grid", "seeds": [1, 2, 3], "factors": {"lr": ["lr0", "lr1", "lr2"], "decay": ["wd0", "wd1"]}, "arms": [)"
+      << arms << "]}";
+  const StudyResult result = analyse_study(folder);
+  ASSERT_TRUE(result.effects);
+  EXPECT_FALSE(result.factorial);
+  EXPECT_EQ(result.effects->seeds, 3u);
+  ASSERT_EQ(result.effects->contrasts.size(), 5u);
+  EXPECT_NEAR(result.effects->contrasts[0].effect.estimate, -0.2, 0.005);
+  EXPECT_NEAR(result.effects->contrasts[1].effect.estimate, -0.1, 0.005);
+  EXPECT_NEAR(result.effects->contrasts[4].effect.estimate, 0.4, 0.005);
+  EXPECT_EQ(result.effects->variance.size(), 3u);
+  EXPECT_TRUE(contains(joined(result), "Significant after Holm's correction for 5 main effects and "
+                                       "interactions: lr: lr1 − lr0"))
+      << joined(result);
+  write_study_report(folder, folder + "/report.html");
+  const nlohmann::json json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["effects"]["analysis_of_variance"].size(), 3u);
+  EXPECT_EQ(json["effects"]["contrasts"][4]["interaction"], true);
+}
+
+TEST(StudyReport, AnOutcomeOtherThanTheLossIsNamed) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  nlohmann::json study = nlohmann::json::parse(read_file("test", folder + "/study.json", 1 << 20));
+  study["outcome"] = "val/bits_per_byte";
+  write_file("test", folder + "/study.json", study.dump());
+  const StudyResult result = analyse_study(folder);
+  EXPECT_EQ(result.arms[0].loss.estimate, result.arms[0].bits_per_byte.estimate);
+  EXPECT_TRUE(contains(result.headline, "bits a byte")) << result.headline;
 }
 
 TEST(StudyReport, TextOfAStudyIsEscaped) {

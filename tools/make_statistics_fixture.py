@@ -1,9 +1,20 @@
-"""Writes tests/data/statistics.txt: what scipy and numpy give for the functions of
-strobe/report/statistics.h. One case a line: a name, the arguments, '=', the results.
+"""Writes tests/data/statistics.txt: what scipy, statsmodels and Optuna give for the functions of
+strobe/report/{statistics,factorial,importance}.h and strobe/study/sobol.h. One case a line: a name,
+the arguments, '=', the results.
 usage: python3 tools/make_statistics_fixture.py > tests/data/statistics.txt"""
+import itertools, warnings
+
 import numpy as np
+import optuna
+import pandas
 import scipy
+import statsmodels
 from scipy import special, stats
+from statsmodels.stats.anova import AnovaRM
+from statsmodels.stats.multitest import multipletests
+
+warnings.simplefilter("ignore")
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def line(name, arguments, results):
@@ -15,7 +26,7 @@ def sample_interval(values):
     return stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
 
 
-print(f"# numpy {np.__version__}, scipy {scipy.__version__}")
+print(f"# numpy {np.__version__}, scipy {scipy.__version__}, statsmodels {statsmodels.__version__}, optuna {optuna.__version__}")
 random = np.random.default_rng(7)
 for a, b in [(0.5, 0.5), (1, 0.5), (1.5, 0.5), (10, 0.5), (500, 0.5), (2, 3), (30, 7)]:
     for x in [0.0, 1e-6, 0.01, 0.3, 0.5, 0.9, 0.999, 1.0]:
@@ -47,3 +58,56 @@ for n in [2, 3, 6]:
     for values in [effects[:, 1], effects[:, 2], 2 * effects[:, 3], y[:, 1, 1] - y[:, 0, 0]]:
         results += [np.mean(values), *sample_interval(values)]
     line("factorial", y, results)
+
+for x in [-30, -6, -1.5, 0, 0.3, 4]:
+    line("normal_cdf", [x], stats.norm.cdf(x))
+for p in [1e-12, 0.001, 0.025, 0.4, 0.5, 0.9, 0.9999]:
+    line("normal_quantile", [p], stats.norm.ppf(p))
+for f, a, b in [(0.1, 1, 4), (3.2, 2, 8), (20, 6, 12), (150, 3, 3), (1, 10, 500)]:
+    line("f_tail", [f, a, b], stats.f.sf(f, a, b))
+for n in [2, 3, 7, 20]:
+    values = random.normal(0.02, 0.03, n)
+    line("t_test", values, stats.ttest_1samp(values, 0).pvalue)
+for p in [[0.01], [0.04, 0.01, 0.03], [0.2, 0.001, 0.011, 0.04, 0.9], [0.02, 0.02, 0.02]]:
+    line("holm", p, multipletests(p, method="holm")[1])
+for n, values in [(6, 1000), (12, 4), (40, 1000)]:
+    a = random.integers(0, values, n)
+    b = a + random.integers(0, values, n)
+    line("rank", [a, b], stats.spearmanr(a, b).statistic)
+for values in [random.normal(5, 0.1, 12), random.exponential(1, 25), random.lognormal(0, 1, 60)]:
+    result = stats.bootstrap((values,), np.mean, n_resamples=200000, method="BCa", rng=np.random.default_rng(1))
+    line("bootstrap", values, [np.mean(values), *result.confidence_interval])
+# Repeated measures: seeds are the subjects. Terms in the order a, b, ab, c, ac, bc, abc.
+for levels, seeds in [([2, 2], 3), ([3, 4], 2), ([2, 3, 2], 4)]:
+    shape = [*levels, seeds]
+    y = random.normal(0, 0.05, shape) + random.normal(0, 0.1, seeds) + np.arange(levels[0]).reshape([-1] + [1] * (len(shape) - 1)) * 0.1
+    names = ["fa", "fb", "fc"][: len(levels)]
+    rows = [dict(zip(names, cell), seed=cell[-1], y=y[cell]) for cell in itertools.product(*map(range, shape))]
+    table = AnovaRM(pandas.DataFrame(rows), "y", "seed", within=list(names)).fit().anova_table
+    results = []
+    for bits in range(1, 2 ** len(levels)):
+        row = table.loc[":".join(n for i, n in enumerate(names) if bits >> i & 1)]
+        results += [row["F Value"], row["Num DF"], row["Den DF"], row["Pr > F"]]
+    line("anova", [len(levels), *levels, seeds, *y.ravel()], results)
+# PED-ANOVA: for each parameter low, high, step, log, integer, choices and the values, then outcomes.
+for seed, trials in [(0, 30), (1, 80)]:
+    def objective(trial):
+        x = trial.suggest_float("x", 1e-4, 1e-1, log=True)
+        n = trial.suggest_int("n", 1, 12)
+        c = trial.suggest_categorical("c", ["a", "b", "c"])
+        y = trial.suggest_float("y", 0, 1, step=0.125)
+        z = trial.suggest_float("z", -1, 1) if c == "b" else 0.3
+        return abs(np.log10(x) + 2.5) + 0.05 * abs(n - 4) + (0.4 if c == "a" else 0) + 0.01 * y + 0.3 * abs(z)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    study.optimize(objective, n_trials=trials)
+    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+    kinds = {"x": [1e-4, 1e-1, 0, 1, 0, 0], "n": [1, 12, 1, 0, 1, 0], "c": [0, 0, 0, 0, 0, 3], "y": [0, 1, 0.125, 0, 0, 0], "z": [-1, 1, 0, 0, 0, 0]}
+    arguments = [len(kinds), trials]
+    for name, kind in kinds.items():
+        arguments += kind
+        arguments += ["abc".index(t.params["c"]) if name == "c" else t.params.get(name, np.nan) for t in study.trials]
+    arguments += [t.value for t in study.trials]
+    line("importance", arguments, [found[name] for name in kinds])
+sobol = stats.qmc.Sobol(64, scramble=False, bits=32).random(33)
+for index in [1, 2, 7, 32]:
+    line("sobol", [index], sobol[index])

@@ -7,6 +7,8 @@
 #include <map>
 
 #include "strobe/core/json_text.h"
+#include "strobe/report/plots.h"
+#include "strobe/report/statistics.h"
 
 namespace strobe {
 
@@ -21,6 +23,7 @@ struct Curve {
 struct Panel {
   const char *id, *title, *unit;
   bool means_only;  // runs of a group are alike by construction
+  bool banded;      // the mean with its interval
   Curve (*take)(const RunRecord& run);
 };
 
@@ -36,15 +39,15 @@ Curve take(const std::vector<Point>& points, double Point::*value) {
 }
 
 const Panel kPanels[] = {
-    {"validation", "Validation loss", "nats a token", false,
+    {"validation", "Validation loss", "nats a token", false, true,
      [](const RunRecord& run) { return take(run.evaluations, &EvalPoint::loss); }},
-    {"training", "Training loss", "nats a token", false,
+    {"training", "Training loss", "nats a token", false, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::loss); }},
-    {"lr", "Learning rate", "", true,
+    {"lr", "Learning rate", "", true, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::lr); }},
-    {"norm", "Gradient norm", "", false,
+    {"norm", "Gradient norm", "", false, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::grad_norm); }},
-    {"speed", "Tokens a second", "", false,
+    {"speed", "Tokens a second", "", false, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::tokens_per_second); }},
 };
 
@@ -57,12 +60,38 @@ std::string numbers(const std::vector<double>& values, const std::vector<size_t>
   return out + "]";
 }
 
-std::string line_json(const Curve& curve, size_t group, const std::string& name, const char* kind) {
+// 95 % intervals of the mean at each of its points; empty where there are none.
+struct Band {
+  std::vector<double> low, high;
+};
+
+std::string line_json(const Curve& curve, size_t group, const std::string& name, const char* kind,
+                      const Band& band = {}) {
   const std::vector<size_t> chosen = thin(curve.values);
+  const std::string around =
+      band.low.empty() ? ""
+                       : fmt::format(R"(,"low":{},"high":{})", numbers(band.low, chosen),
+                                     numbers(band.high, chosen));
   return fmt::format(
-      R"({{"group":{},"name":{},"kind":"{}","steps":{},"tokens":{},"seconds":{},"y":{}}})", group,
+      R"({{"group":{},"name":{},"kind":"{}","steps":{},"tokens":{},"seconds":{},"y":{}{}}})", group,
       json_quote(name), kind, numbers(curve.steps, chosen), numbers(curve.tokens, chosen),
-      numbers(curve.seconds, chosen), numbers(curve.values, chosen));
+      numbers(curve.seconds, chosen), numbers(curve.values, chosen), around);
+}
+
+// Over the runs of a group, at the steps of their mean.
+Band band_of(const ChartGroup& group, const Curve& mean, const Panel& panel) {
+  std::map<double, std::vector<double>> values;
+  for (const RunRecord* run : group.runs) {
+    const Curve curve = panel.take(*run);
+    for (size_t i = 0; i < curve.values.size(); ++i)
+      values[curve.steps[i]].push_back(curve.values[i]);
+  }
+  Band out;
+  for (const double step : mean.steps) {
+    const Interval interval = mean_interval(values[step]);
+    out.low.push_back(interval.low), out.high.push_back(interval.high);
+  }
+  return out;
 }
 
 std::string join(const std::vector<std::string>& parts) {
@@ -85,7 +114,8 @@ std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult
             lines.push_back(line_json(curve, g, run->name, several ? "seed" : "run"));
       if (several)
         if (const Curve curve = panel.take(means[g]); !curve.values.empty())
-          lines.push_back(line_json(curve, g, groups[g].name, "mean"));
+          lines.push_back(line_json(curve, g, groups[g].name, "mean",
+                                    panel.banded ? band_of(groups[g], curve, panel) : Band{}));
     }
     if (study && study->text && std::string_view(panel.id) == "validation")
       for (const auto& [name, value] : {std::pair("unigram entropy", study->text->unigram_nats),
@@ -116,10 +146,10 @@ std::string memory_json(const std::vector<ChartGroup>& groups) {
   return join(bars);
 }
 
-std::string interval_json(const std::string& name, const Interval& i) {
+std::string interval_json(const std::string& name, const Interval& i, bool resolved) {
   return fmt::format(R"({{"name":{},"estimate":{},"low":{},"high":{},"resolved":{}}})",
                      json_quote(name), json_number(i.estimate), json_number(i.low),
-                     json_number(i.high), i.resolved());
+                     json_number(i.high), resolved);
 }
 
 std::string effects_json(const StudyResult& study) {
@@ -127,13 +157,17 @@ std::string effects_json(const StudyResult& study) {
   if (const auto& f = study.factorial; f && f->both.n > 1) {
     for (const FactorResult& factor : f->factors)
       rows.push_back(interval_json(fmt::format("{}: {} − {}", factor.name, factor.to, factor.from),
-                                   factor.loss));
-    rows.push_back(interval_json("both together", f->both));
-    rows.push_back(interval_json("interaction", f->interaction));
+                                   factor.loss, factor.loss.resolved()));
+    rows.push_back(interval_json("both together", f->both, f->both.resolved()));
+    rows.push_back(interval_json("interaction", f->interaction, f->interaction.resolved()));
+  } else if (study.effects && study.effects->seeds > 1) {
+    for (const FactorialContrast& c : study.effects->contrasts)
+      rows.push_back(interval_json(c.name, c.effect, c.corrected < 0.05));
   } else {
     for (const ComparisonResult& c : study.comparisons)
       if (c.loss.n > 1)
-        rows.push_back(interval_json(fmt::format("{} − {}", c.arm, c.reference), c.loss));
+        rows.push_back(interval_json(fmt::format("{} − {}", c.arm, c.reference), c.loss,
+                                     c.resolved()));
   }
   return join(rows);
 }
@@ -265,10 +299,11 @@ std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult
   std::vector<std::string> names;
   names.reserve(groups.size());
   for (const ChartGroup& group : groups) names.push_back(json_quote(group.name));
-  return fmt::format(R"({{"groups":{},"curves":{},"memory":{},"effects":{},"cells":{}}})",
-                     join(names), curves_json(groups, study), memory_json(groups),
-                     study ? effects_json(*study) : "[]",
-                     study ? cells_json(groups, *study) : "[]");
+  return fmt::format(
+      R"({{"groups":{},"curves":{},"memory":{},"effects":{},"cells":{},"plots":{},"parallel":{}}})",
+      join(names), curves_json(groups, study), memory_json(groups),
+      study ? effects_json(*study) : "[]", study ? cells_json(groups, *study) : "[]",
+      study ? plots_json(plots_of(*study)) : "[]", study ? parallel_json(*study) : "null");
 }
 
 bool any_thinned(const std::vector<ChartGroup>& groups) {

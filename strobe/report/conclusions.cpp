@@ -29,6 +29,8 @@ Verdict verdict(const Interval& loss) {
 // "attention" for "attention.algorithm".
 std::string noun(const std::string& factor) { return factor.substr(0, factor.find('.')); }
 
+std::string after_space(const std::string& text) { return text.empty() ? "" : " " + text; }
+
 std::string capital(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
   return text;
@@ -42,8 +44,8 @@ std::string size_of(const Interval& loss, const char* words) {
 }
 
 // "lowered the validation loss by 0.212 nats a token (95 % interval 0.164 to 0.260)".
-std::string change(const Interval& loss) {
-  const std::string what = "the validation loss";
+std::string change(const Interval& loss, const std::string& noun) {
+  const std::string what = "the " + noun;
   if (loss.n < 2)
     return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
   if (verdict(loss) == Verdict::unresolved)
@@ -54,8 +56,9 @@ std::string change(const Interval& loss) {
 }
 
 // The same, shorter after a change in the same direction: "by 0.212 (0.164 to 0.260)".
-std::string change_after(const Interval& before, const Interval& loss) {
-  if (verdict(loss) == Verdict::unresolved || verdict(loss) != verdict(before)) return change(loss);
+std::string change_after(const Interval& before, const Interval& loss, const std::string& noun) {
+  if (verdict(loss) == Verdict::unresolved || verdict(loss) != verdict(before))
+    return change(loss, noun);
   return "by " + size_of(loss, "");
 }
 
@@ -110,7 +113,8 @@ std::string factorial_headline(const StudyResult& result) {
   const Interval& first = f.factors[0].loss;
   std::string out =
       fmt::format("{}, {}: {} {}; {} {}", answer, basis(result), swap_text(f.factors[0]),
-                  change(first), swap_text(f.factors[1]), change_after(first, f.factors[1].loss));
+                  change(first, result.noun), swap_text(f.factors[1]),
+                  change_after(first, f.factors[1].loss, result.noun));
   const auto loss_at = [&](size_t level) {
     for (const ArmResult& arm : result.arms)
       if (value_of(arm.levels, f.factors[0].name) ==
@@ -119,8 +123,9 @@ std::string factorial_headline(const StudyResult& result) {
         return arm.loss.estimate;
     return static_cast<double>(NAN);
   };
-  return out + fmt::format("; both together {}, from {:.3f} to {:.3f} nats a token.",
-                           change_after(first, f.both), loss_at(0), loss_at(1));
+  return out + fmt::format("; both together {}, from {:.3f} to {:.3f}{}.",
+                           change_after(first, f.both, result.noun), loss_at(0), loss_at(1),
+                           after_space(result.unit));
 }
 
 // "1.86 times the tokens a second (1.80 to 1.92)", and so on.
@@ -148,7 +153,7 @@ std::string cost_text(const FactorResult& f) {
 std::string factor_sentence(const FactorResult& f, const FactorResult& other,
                             const StudyResult& result) {
   std::string out = fmt::format("{}: {}, {} {}", capital(noun(f.name)), basis(result), swap_text(f),
-                                change(f.loss));
+                                change(f.loss, result.noun));
   out += fmt::format(" ({} with {}, {} with {})", number_text(f.loss_at[0].estimate, 3), other.from,
                      number_text(f.loss_at[1].estimate, 3), other.to);
   const std::string cost = cost_text(f);
@@ -156,10 +161,10 @@ std::string factor_sentence(const FactorResult& f, const FactorResult& other,
   return out + ".";
 }
 
-std::string both_sentence(const FactorialResult& f) {
+std::string both_sentence(const FactorialResult& f, const std::string& outcome) {
   const auto& [a, b] = f.factors;
   std::string out = fmt::format("Both together: {} {} and {} {} instead of {} and {} {}. ", a.to,
-                                noun(a.name), b.to, noun(b.name), a.from, b.from, change(f.both));
+                                noun(a.name), b.to, noun(b.name), a.from, b.from, change(f.both, outcome));
   if (f.interaction.n < 2) return out;
   const std::string figure = with_interval(f.interaction);
   if (!f.interaction.resolved())
@@ -223,8 +228,9 @@ void conclude_ranking(StudyResult& result) {
     return a->loss.estimate < b->loss.estimate;
   });
   const ArmResult& best = *order[0];
-  result.headline = fmt::format("{} has the lowest validation loss, {}: {} nats a token.",
-                                best.name, basis(result), with_interval(best.loss));
+  result.headline =
+      fmt::format("{} has the lowest {}, {}: {}{}.", best.name, result.noun, basis(result),
+                  with_interval(best.loss), after_space(result.unit));
   if (order.size() < 2) return;
   const ArmResult& next = *order[1];
   std::vector<double> differences;
@@ -238,11 +244,146 @@ void conclude_ranking(StudyResult& result) {
       lead.n < 2        ? "without an interval (it takes two common seeds)"
       : lead.resolved() ? with_interval(lead)
                         : fmt::format("unresolved: {} covers zero", with_interval(lead)));
-  if (order.size() > 2)
+  if (order.size() > 2 && !(result.search && result.search->confirmed))
     result.sentences.push_back(fmt::format(
-        "The best of {} arms on the seeds that chose it looks better than it is; the intervals are "
-        "not corrected for the number of arms. Fresh seeds confirm.",
+        "The best of {} arms on the seeds that chose it looks better than it is. Fresh seeds "
+        "confirm.",
         order.size()));
+}
+
+// "a, b and c"
+std::string listed(const std::vector<std::string>& words) {
+  if (words.size() < 2) return words.empty() ? "" : words[0];
+  return fmt::format("{} and {}",
+                     fmt::join(words.begin(), words.end() - 1, ", "), words.back());
+}
+
+// Arms against the first, and effects of a factorial, with what many of them may claim.
+void conclude_comparisons(StudyResult& result) {
+  if (result.comparisons.size() > 1) {
+    std::vector<std::string> better, worse, open;
+    for (const ComparisonResult& c : result.comparisons)
+      (!c.resolved() ? open : c.loss.estimate < 0 ? better : worse).push_back(c.arm);
+    std::string out = fmt::format("Against {}, after Holm's correction for {} comparisons: ",
+                                  result.comparisons[0].reference, result.comparisons.size());
+    std::vector<std::string> parts;
+    if (!better.empty()) parts.push_back(listed(better) + " better");
+    if (!worse.empty()) parts.push_back(listed(worse) + " worse");
+    if (!open.empty()) parts.push_back(listed(open) + " unresolved");
+    result.sentences.push_back(out + fmt::format("{}.", fmt::join(parts, "; ")));
+  }
+  if (!result.effects || result.factorial || result.effects->seeds < 2) return;
+  std::vector<std::string> found;
+  for (const FactorialContrast& c : result.effects->contrasts)
+    if (c.corrected < 0.05)
+      found.push_back(fmt::format("{} {}", c.name, with_interval(c.effect)));
+  result.sentences.push_back(
+      found.empty()
+          ? fmt::format("None of the {} main effects and interactions is significant after Holm's "
+                        "correction.",
+                        result.effects->contrasts.size())
+          : fmt::format("Significant after Holm's correction for {} main effects and interactions: "
+                        "{}.",
+                        result.effects->contrasts.size(), fmt::join(found, "; ")));
+}
+
+const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
+  for (const ArmTarget& at : target.arms)
+    if (at.arm == arm) return &at;
+  return nullptr;
+}
+
+// What the search is worth: seconds to targets with it and without.
+void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
+  for (const TargetResult& target : result.targets) {
+    const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
+    if (!without || !with) continue;
+    const auto time = [](double seconds) {
+      return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
+    };
+    const bool pays = with->seconds < without->seconds;
+    std::string out = fmt::format(
+        "To {} {:.4g} ({}): {} with the base recipe, {} with the best", result.noun, target.target,
+        target.stated ? "stated before" : "what the base recipe came to", time(without->seconds),
+        time(with->seconds));
+    if (pays)
+      out += fmt::format(", {} with the search's own {:.0f} s",
+                         time(with->seconds + result.search->wall), result.search->wall);
+    result.sentences.push_back(out + ".");
+  }
+}
+
+void conclude_search(StudyResult& result) {
+  const SearchResult& search = *result.search;
+  const int ended = search.complete + search.pruned + search.failed;
+  if (search.best < 0) {
+    result.headline = fmt::format("Not yet answered: of {} trials none is complete{}.",
+                                  ended + search.running,
+                                  search.failed ? fmt::format(" ({} failed)", search.failed) : "");
+    return;
+  }
+  const TrialResult& best = search.trials[static_cast<size_t>(search.best)];
+  const auto arm_named = [&](const std::string& name) -> const ArmResult* {
+    for (const ArmResult& arm : result.arms)
+      if (arm.name == name) return &arm;
+    return nullptr;
+  };
+  if (!search.confirmed) {
+    result.headline = fmt::format(
+        "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
+        "and the best of many looks better than it is.",
+        ended, best.text, result.noun, best.value, after_space(result.unit));
+  } else if (const ArmResult* found = arm_named(best.text);
+             found && result.arms.size() == 2 && result.comparisons.size() == 1) {
+    const ComparisonResult& c = result.comparisons[0];
+    result.headline = fmt::format(
+        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) it "
+        "{}.",
+        ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
+        c.loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
+    conclude_targets(result.arms[0], *found, result);
+  } else {
+    conclude_ranking(result);
+  }
+  for (const ArmResult& arm : result.arms)
+    if (arm.name.find('(') == std::string::npos && !arm.overrides.empty()) {
+      std::vector<std::string> values;
+      for (const auto& [key, value] : arm.overrides) values.push_back(key + "=" + value);
+      result.sentences.push_back(fmt::format("{} is {}.", arm.name, fmt::join(values, ", ")));
+    }
+  if (search.low < search.high)
+    result.sentences.push_back(fmt::format(
+        "Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: there the choice "
+        "matters little.",
+        search.parameters[0], search.low, search.high, search.tolerance));
+  if (search.at_edge)
+    result.sentences.push_back(fmt::format(
+        "The best lies at the edge of the range of {}: a wider range may hold a better one.",
+        search.edge));
+  if (!search.importance.empty()) {
+    std::vector<std::pair<double, std::string>> order;
+    for (size_t p = 0; p < search.parameters.size(); ++p)
+      order.emplace_back(search.importance[p], search.parameters[p]);
+    std::sort(order.rbegin(), order.rend());
+    result.sentences.push_back(fmt::format("What mattered most among the trials: {} ({:.0f} %){}.",
+                                           order[0].second, 100 * order[0].first,
+                                           fmt::format(", then {} ({:.0f} %)", order[1].second,
+                                                       100 * order[1].first)));
+  }
+  std::string cost = fmt::format(
+      "The search cost {} trials by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
+      "tokens; its best was trial {}",
+      ended, search.sampler, search.pruned, search.failed, search.wall, count_text(search.tokens),
+      best.number);
+  if (search.confirm_wall > 0) cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
+  result.sentences.push_back(cost + ".");
+  // Of trials that were all run whole; those that a pruner lets through are too alike.
+  for (const RungResult& rung : search.rungs)
+    if (search.pruner == "none" && (std::isfinite(rung.complete) || std::isfinite(rung.mid_run)))
+      result.sentences.push_back(fmt::format(
+          "At {} % of a run ({} trials) the rank correlation with the final outcome was {} for short "
+          "whole runs and {} for the whole run on its way.",
+          rung.percent, rung.trials, number_text(rung.complete, 2), number_text(rung.mid_run, 2)));
 }
 
 }  // namespace
@@ -251,6 +392,12 @@ void conclude(const StudyRecord& study, StudyResult& result) {
   const bool any = std::any_of(result.arms.begin(), result.arms.end(), [](const ArmResult& arm) {
     return std::isfinite(arm.loss.estimate);
   });
+  if (result.search) {
+    conclude_search(result);
+    conclude_comparisons(result);
+    if (any) result.sentences.push_back(not_shown(study, result));
+    return;
+  }
   if (!any) {
     result.headline = "Not yet answered: no run of this study has finished.";
     return;
@@ -261,10 +408,11 @@ void conclude(const StudyRecord& study, StudyResult& result) {
     if (f.seeds.size() >= 2) {
       for (size_t i = 0; i < 2; ++i)
         result.sentences.push_back(factor_sentence(f.factors[i], f.factors[1 - i], result));
-      result.sentences.push_back(both_sentence(f));
+      result.sentences.push_back(both_sentence(f, result.noun));
     }
   } else {
     conclude_ranking(result);
+    conclude_comparisons(result);
   }
   if (result.equal_tokens) result.sentences.push_back(equal_tokens_sentence(*result.equal_tokens));
   result.sentences.push_back(not_shown(study, result));

@@ -69,6 +69,13 @@
         visible: !state.hidden.has(line.group), opacity: 0.25, hoverinfo: "skip",
         line: { color: groupColour(line.group), width: 1 },
       }));
+    // The interval of a mean, as a band.
+    const rgba = (hex) => `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},0.16)`;
+    const bands = panel.lines.filter((line) => line.low).map((line) => ({
+      type: "scatter", mode: "lines", x: [...line[state.axis], ...[...line[state.axis]].reverse()], y: [...line.high, ...[...line.low].reverse()],
+      fill: "toself", fillcolor: rgba(groupColour(line.group)), line: { width: 0 }, hoverinfo: "skip",
+      visible: !state.hidden.has(line.group),
+    }));
     const traces = panel.lines.map((line) => {
       const seed = line.kind === "seed";
       const ys = smoothed.has(panel.id) ? smooth(line.y, state.smoothing) : line.y;
@@ -82,7 +89,7 @@
         hovertemplate: "%{fullData.name}<br>%{x:,.6~g} " + axisTitles[state.axis] + "<br><b>%{y:.5~g}</b><extra></extra>",
       };
     });
-    return [...raw, ...traces];
+    return [...bands, ...raw, ...traces];
   };
   const markShapes = (panel) => panel.marks.map((mark) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: mark.y, y1: mark.y,
@@ -247,6 +254,66 @@
     }));
   };
 
+  // ---- points, lines and bars over two axes
+  const plotAxis = (axis, more) => ({
+    ...axisStyle(axis.title), type: axis.log ? "log" : "linear", ...(axis.log ? { exponentformat: "power", dtick: "D2" } : {}), ...more,
+    ...(axis.labels.length ? { tickvals: axis.labels.map((_, i) => i), ticktext: axis.labels.map((label) => plain(shorten(label, 28))), zeroline: false } : {}),
+  });
+  const plotTrace = (trace) => {
+    const shade = trace.colour < 0 ? colour("soft") : groupColour(trace.colour);
+    const common = { name: plain(trace.name), x: trace.x, y: trace.y, text: trace.text.map(plain),
+      hovertemplate: "%{fullData.name}" + (trace.text.length ? "<br>%{text}" : "") + "<br><b>%{y:.5~g}</b> at %{x:.5~g}<extra></extra>" };
+    if (trace.mode === "bars") return { ...common, type: "bar", orientation: "h", marker: { color: shade } };
+    if (trace.mode === "markers")
+      return { ...common, type: "scatter", mode: "markers", marker: { color: shade, size: 9, opacity: 0.85, symbol: trace.symbol === "circle" && trace.colour > 0 ? symbols[trace.colour % 8] : trace.symbol } };
+    return { ...common, type: "scatter", mode: "lines+markers", line: { color: shade, width: trace.colour < 0 ? 1.2 : 2, shape: trace.mode === "steps" ? "hv" : "linear" }, marker: { color: shade, size: 5 } };
+  };
+  const drawPlots = () => {
+    for (const plot of data.plots) {
+      const element = document.querySelector(`[data-plot="${plot.id}"]`);
+      if (!element) continue;
+      const several = plot.traces.length > 1;
+      draw(element, plot.traces.map(plotTrace), layout(plain(plot.title), {
+        xaxis: plotAxis(plot.x), yaxis: plotAxis(plot.y), showlegend: several,
+        legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 11 } },
+      }));
+    }
+  };
+  // Parallel coordinates of a search: a line a trial, from axis to axis, each from its least to its
+  // greatest value. (Lines rather than the library's own, which need WebGL.)
+  const drawParallel = () => {
+    const element = byId("parallel");
+    if (!element) return;
+    if (!data.parallel) return element.remove();
+    const { values, outcome } = data.parallel;
+    const dimensions = [...data.parallel.dimensions.filter((d) => d.values.some((v) => v !== null)), { name: outcome, log: false, labels: [], values }];
+    const axes = dimensions.map((d) => {
+      const scale = (v) => d.log ? Math.log(v) : v;
+      const there = d.values.filter((v) => v !== null);
+      const low = d.labels.length ? 0 : Math.min(...there), high = d.labels.length ? d.labels.length - 1 : Math.max(...there);
+      const at = (v) => v === null ? null : scale(high) > scale(low) ? (scale(v) - scale(low)) / (scale(high) - scale(low)) : 0.5;
+      const short = (v) => Number(v.toPrecision(3)).toString();
+      const ticks = d.labels.length ? d.labels.map((label, i) => [at(i), label]) : [[0, short(low)], [1, short(high)]];
+      return { at, ticks, show: (v) => v === null ? "—" : d.labels.length ? d.labels[v] : short(v) };
+    });
+    const order = values.map((_, i) => i).sort((a, b) => values[b] - values[a]);
+    const best = new Set(order.slice(-Math.max(1, Math.ceil(order.length / 10))));
+    const traces = order.map((i) => ({
+      type: "scatter", mode: "lines", x: dimensions.map((_, d) => d), y: dimensions.map((d, k) => axes[k].at(d.values[i])),
+      connectgaps: true, line: { color: colour(best.has(i) ? "c1" : "c0"), width: best.has(i) ? 2 : 1 }, opacity: best.has(i) ? 0.95 : 0.3,
+      name: plain(dimensions.map((d, k) => `${d.name} ${axes[k].show(d.values[i])}`).join("\n")).replaceAll("\n", "<br>"), hovertemplate: "%{fullData.name}<extra></extra>",
+    }));
+    const shapes = dimensions.map((_, d) => ({ type: "line", x0: d, x1: d, y0: 0, y1: 1, line: { color: colour("soft"), width: 1 } }));
+    const annotations = dimensions.flatMap((_, d) => axes[d].ticks.map(([y, text]) => ({
+      x: d, y, text: plain(shorten(text, 14)), showarrow: false, xanchor: "left", xshift: 4, font: { size: 11, color: colour("ink") }, bgcolor: colour("paper"), opacity: 0.9,
+    })));
+    draw(element, traces, layout("Trials, the best tenth of them in another colour", {
+      shapes, annotations, height: 340, hovermode: "closest",
+      xaxis: { ...axisStyle(""), tickvals: dimensions.map((_, d) => d), ticktext: dimensions.map((d) => plain(shorten(d.name, 26))), range: [-0.15, dimensions.length - 0.55], showgrid: false, zeroline: false },
+      yaxis: { visible: false, range: [-0.06, 1.06] },
+    }));
+  };
+
   // ---- the rest of the page
   const wirePage = () => {
     const nav = document.querySelector("nav");
@@ -270,7 +337,7 @@
     });
     system.addEventListener("change", redraw);
   };
-  const drawRest = () => { drawMemory(); drawEffects(); drawCells(); };
+  const drawRest = () => { drawMemory(); drawEffects(); drawCells(); drawPlots(); drawParallel(); };
   const redraw = () => { applyTheme(); drawCurves(); drawRest(); };
 
   applyTheme();

@@ -109,8 +109,8 @@ std::string curves_section(const std::vector<ChartGroup>& groups, bool study) {
       "switch lines on and off.";
   if (study && has_several(groups))
     note +=
-        " Thick lines are means over seeds, at steps that every seed reached; thin lines are "
-        "the seeds.";
+        " Thick lines are means over seeds, at steps that every seed reached, the band about them "
+        "their 95 % interval; thin lines are the seeds.";
   if (any_thinned(groups))
     note += fmt::format(
         " Curves of more than {} points show the least and the greatest value in "

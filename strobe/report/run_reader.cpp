@@ -59,6 +59,7 @@ RunResult read_result(const std::string& file) {
           .loss = number("val/loss"),
           .bits_per_byte = number("val/bits_per_byte"),
           .word_perplexity = number("val/word_perplexity"),
+          .token_perplexity = number("val/token_perplexity"),
           .tokens_per_second = number("tokens_per_second"),
           .parameters = number("parameters"),
           .peak_bytes = number("peak_bytes"),

@@ -32,6 +32,7 @@ struct RunResult {
   std::string state = "unfinished";  // finished, stopped, diverged; unfinished: no result yet
   double steps = kMissing, tokens = kMissing, seconds = kMissing;
   double loss = kMissing, bits_per_byte = kMissing, word_perplexity = kMissing;  // validation
+  double token_perplexity = kMissing;
   double tokens_per_second = kMissing, parameters = kMissing;
   double peak_bytes = kMissing, planned_bytes = kMissing;
 };

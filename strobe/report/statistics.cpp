@@ -1,8 +1,12 @@
 #include "strobe/report/statistics.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <numeric>
 
 #include "strobe/core/error.h"
+#include "strobe/core/rng.h"
 
 namespace strobe {
 
@@ -32,7 +36,24 @@ template <class Contrast>
 Interval over_seeds(std::span<const FactorialSeed> seeds, double level, Contrast contrast) {
   std::vector<double> values;
   for (const FactorialSeed& y : seeds) values.push_back(contrast(y));
-  return t_interval(values, level);
+  return mean_interval(values, level);
+}
+
+// Below so many values the bootstrap's intervals cover too little.
+constexpr size_t kFewestForBootstrap = 10;
+
+std::vector<double> ranks(std::span<const double> values) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+  std::vector<double> out(values.size());
+  for (size_t i = 0; i < order.size();) {
+    size_t end = i;
+    while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
+    for (size_t k = i; k < end; ++k) out[order[k]] = static_cast<double>(i + end + 1) / 2;
+    i = end;
+  }
+  return out;
 }
 
 }  // namespace
@@ -89,6 +110,107 @@ Interval t_interval(std::span<const double> values, double level) {
       student_t_quantile((1 + level) / 2, n - 1) * standard_deviation(values) / std::sqrt(n);
   out.low = out.estimate - half, out.high = out.estimate + half;
   return out;
+}
+
+Interval bootstrap_interval(std::span<const double> values, double level, int resamples) {
+  Interval out{.estimate = mean(values), .n = static_cast<int>(values.size())};
+  const size_t n = values.size();
+  if (n < 2) return out;
+  RandomSequence random(/*seed=*/1, RandomUse::sample, /*stream=*/0);
+  std::vector<double> means(static_cast<size_t>(resamples));
+  double below = 0;
+  for (double& m : means) {
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += values[random.below(n)];
+    m = sum / static_cast<double>(n);
+    below += m < out.estimate ? 1 : m == out.estimate ? 0.5 : 0;
+  }
+  // Acceleration from the jackknife.
+  double squares = 0, cubes = 0;
+  for (const double v : values) {
+    const double d = (v - out.estimate) / static_cast<double>(n - 1);
+    squares += d * d, cubes += d * d * d;
+  }
+  const double share = below / static_cast<double>(resamples);
+  if (squares == 0 || share <= 0 || share >= 1) {
+    out.low = out.high = out.estimate;
+    return out;
+  }
+  const double acceleration = cubes / (6 * std::pow(squares, 1.5)), bias = normal_quantile(share);
+  const auto end = [&](double p) {
+    const double z = bias + normal_quantile(p);
+    return quantile(means, normal_cdf(bias + z / (1 - acceleration * z)));
+  };
+  out.low = end((1 - level) / 2), out.high = end((1 + level) / 2);
+  return out;
+}
+
+Interval mean_interval(std::span<const double> values, double level) {
+  return values.size() < kFewestForBootstrap ? t_interval(values, level)
+                                             : bootstrap_interval(values, level);
+}
+
+double normal_cdf(double x) { return std::erfc(-x / std::numbers::sqrt2) / 2; }
+
+double normal_quantile(double p) {
+  check(p > 0 && p < 1, "normal_quantile: 0 < p < 1");
+  if (p > 0.5) return -normal_quantile(1 - p);
+  double low = -40, high = 0;
+  for (int i = 0; i < 200 && high - low > 1e-15; ++i) {
+    const double middle = (low + high) / 2;
+    (normal_cdf(middle) > p ? high : low) = middle;
+  }
+  return (low + high) / 2;
+}
+
+double f_tail(double f, double numerator_df, double denominator_df) {
+  if (!(f > 0)) return 1;
+  return incomplete_beta(denominator_df / 2, numerator_df / 2,
+                         denominator_df / (denominator_df + numerator_df * f));
+}
+
+double t_test(std::span<const double> values) {
+  if (values.size() < 2) return kNan;
+  const double n = static_cast<double>(values.size()), sd = standard_deviation(values);
+  if (sd == 0) return mean(values) == 0 ? 1 : 0;
+  const double t = mean(values) / (sd / std::sqrt(n));
+  return incomplete_beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t));
+}
+
+std::vector<double> holm(std::span<const double> p) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < p.size(); ++i)
+    if (!std::isnan(p[i])) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] < p[b]; });
+  std::vector<double> out(p.size(), kNan);
+  double largest = 0;
+  for (size_t i = 0; i < order.size(); ++i) {
+    largest = std::max(largest, static_cast<double>(order.size() - i) * p[order[i]]);
+    out[order[i]] = std::min(1.0, largest);
+  }
+  return out;
+}
+
+double rank_correlation(std::span<const double> a, std::span<const double> b) {
+  check(a.size() == b.size(), "rank_correlation: the two have the same length");
+  if (a.size() < 2) return kNan;
+  const std::vector<double> x = ranks(a), y = ranks(b);
+  const double mx = mean(x), my = mean(y);
+  double xy = 0, xx = 0, yy = 0;
+  for (size_t i = 0; i < x.size(); ++i)
+    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx), yy += (y[i] - my) * (y[i] - my);
+  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNan;
+}
+
+double quantile(std::vector<double> values, double p) {
+  if (values.empty()) return kNan;
+  std::sort(values.begin(), values.end());
+  const double at = p * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(at);
+  const double rest = at - static_cast<double>(below);
+  if (rest == 0 || below + 1 >= values.size()) return values[below];
+  if (std::isinf(values[below + 1])) return values[below + 1];
+  return values[below] + rest * (values[below + 1] - values[below]);
 }
 
 std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b) {

@@ -2,7 +2,6 @@
 //
 // Runs that share a seed share data order and initialisation, so differences are taken seed by
 // seed and the interval is over seeds: with n seeds, Student's t with n - 1 degrees of freedom.
-// (Corrections for many comparisons and resampling belong here too.)
 #pragma once
 
 #include <array>
@@ -41,6 +40,35 @@ struct Interval {
 
 /// mean +- t_{(1 + level)/2, n - 1} * sd / sqrt(n).
 Interval t_interval(std::span<const double> values, double level = 0.95);
+
+/// Bias-corrected and accelerated bootstrap interval of the mean (B. Efron, 1987) from so many
+/// resamples, the same ones for the same values.
+Interval bootstrap_interval(std::span<const double> values, double level = 0.95,
+                            int resamples = 9999);
+
+/// What reports use: t_interval() of fewer than ten values, where resampling is too narrow, and
+/// bootstrap_interval() of more.
+Interval mean_interval(std::span<const double> values, double level = 0.95);
+
+/// Phi(x), and the x with Phi(x) = p, 0 < p < 1.
+double normal_cdf(double x);
+double normal_quantile(double p);
+
+/// P(F > f) for the F distribution.
+double f_tail(double f, double numerator_df, double denominator_df);
+
+/// The two-sided p-value of Student's t test that the mean is 0; NaN for fewer than two values.
+double t_test(std::span<const double> values);
+
+/// Holm's step-down correction for as many tests as there are p-values. NaN stays NaN and counts
+/// for nothing.
+std::vector<double> holm(std::span<const double> p);
+
+/// Spearman's rank correlation, ties having their mean rank; NaN if one side is constant.
+double rank_correlation(std::span<const double> a, std::span<const double> b);
+
+/// Linear interpolation between order statistics (numpy's default); infinities sort last.
+double quantile(std::vector<double> values, double p);
 
 /// b[i] - a[i], pair by pair. Both have the same length.
 std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b);

@@ -5,12 +5,20 @@
 
 #include "strobe/core/error.h"
 #include "strobe/report/conclusions.h"
+#include "strobe/report/search_analysis.h"
 
 namespace strobe {
 
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double outcome_of(const RunResult& result, const std::string& outcome) {
+  if (outcome == "val/bits_per_byte") return result.bits_per_byte;
+  if (outcome == "val/word_perplexity") return result.word_perplexity;
+  if (outcome == "val/token_perplexity") return result.token_perplexity;
+  return result.loss;
+}
 
 // Factors that vary; one of a single level is only a name.
 std::vector<FactorRecord> varying(const StudyRecord& study) {
@@ -23,11 +31,11 @@ std::vector<FactorRecord> varying(const StudyRecord& study) {
 SeedResult seed_result(const ArmRecord& arm, const StudyRecord& study, size_t i) {
   SeedResult out;
   out.seed = study.seeds[i];
-  out.folder = fmt::format("runs/{}-s{}", arm.name, out.seed);
+  out.folder = fmt::format("runs/{}-s{}", arm.folder, out.seed);
   out.state = arm.runs[i] ? arm.runs[i]->result.state : "missing";
   const RunResult result = out.finished() ? arm.runs[i]->result : RunResult{};
   const auto figure = [&](double value) { return out.finished() ? value : kNan; };
-  out.loss = figure(result.loss);
+  out.loss = figure(outcome_of(result, study.outcome));
   out.bits_per_byte = figure(result.bits_per_byte);
   out.word_perplexity = figure(result.word_perplexity);
   out.tokens = figure(result.tokens);
@@ -49,9 +57,9 @@ ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   ArmResult out;
   out.name = arm.name, out.levels = arm.levels, out.overrides = arm.overrides;
   for (size_t i = 0; i < study.seeds.size(); ++i) out.runs.push_back(seed_result(arm, study, i));
-  out.loss = t_interval(figures(out, &SeedResult::loss));
-  out.bits_per_byte = t_interval(figures(out, &SeedResult::bits_per_byte));
-  out.word_perplexity = t_interval(figures(out, &SeedResult::word_perplexity));
+  out.loss = mean_interval(figures(out, &SeedResult::loss));
+  out.bits_per_byte = mean_interval(figures(out, &SeedResult::bits_per_byte));
+  out.word_perplexity = mean_interval(figures(out, &SeedResult::word_perplexity));
   out.tokens = mean(figures(out, &SeedResult::tokens));
   out.seconds = mean(figures(out, &SeedResult::seconds));
   out.tokens_per_second = mean(figures(out, &SeedResult::tokens_per_second));
@@ -121,8 +129,78 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
   for (size_t s = 0; s < arm.runs.size(); ++s)
     if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
       a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
-  return {arm.name, reference.name, t_interval(paired_differences(a, b)),
-          probability_of_superiority(b, a)};
+  const std::vector<double> differences = paired_differences(a, b);
+  const double p = t_test(differences);
+  return {arm.name, reference.name, mean_interval(differences), probability_of_superiority(b, a), p,
+          p};
+}
+
+// Every cell of the factorial that the factors make, with the seeds that all of them finished.
+std::optional<EffectsResult> effects_result(const StudyRecord& study,
+                                            const std::vector<ArmResult>& arms) {
+  FactorialData data;
+  for (const FactorRecord& factor : varying(study))
+    data.factors.push_back(factor.name), data.levels.push_back(factor.levels);
+  if (data.factors.empty() || data.factors.size() > 6 || study.search) return std::nullopt;
+  std::vector<const ArmResult*> cells(data.cells(), nullptr);
+  for (size_t cell = 0; cell < cells.size(); ++cell) {
+    std::vector<std::pair<std::string, std::string>> levels;
+    for (size_t f = data.factors.size(), rest = cell; f-- > 0;) {
+      levels.emplace_back(data.factors[f], data.levels[f][rest % data.levels[f].size()]);
+      rest /= data.levels[f].size();
+    }
+    for (const ArmResult& arm : arms) {
+      bool here = true;
+      for (const auto& [factor, level] : levels) here = here && value_of(arm.levels, factor) == level;
+      if (here) cells[cell] = &arm;
+    }
+    if (!cells[cell]) return std::nullopt;
+  }
+  for (size_t s = 0; s < study.seeds.size(); ++s) {
+    std::vector<double> values;
+    for (const ArmResult* arm : cells) values.push_back(arm->runs[s].loss);
+    if (std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
+      data.values.push_back(std::move(values));
+  }
+  return EffectsResult{factorial_contrasts(data), analysis_of_variance(data), data.values.size()};
+}
+
+TargetResult target_result(const StudyRecord& study, double target, bool stated) {
+  TargetResult out{target, stated, {}};
+  for (const ArmRecord& arm : study.arms) {
+    std::vector<double> seconds, tokens, steps, flops;
+    ArmTarget at{.arm = arm.name, .reached = 0, .runs = 0, .seconds = kNan, .tokens = kNan,
+                 .steps = kNan, .flops = kNan};
+    for (const auto& run : arm.runs) {
+      if (!run) continue;
+      const Reached found = reach(*run, study.outcome, target);
+      ++at.runs, at.reached += found.reached();
+      seconds.push_back(found.seconds), tokens.push_back(found.tokens);
+      steps.push_back(found.steps), flops.push_back(found.flops);
+    }
+    at.seconds = quantile(seconds, 0.5), at.tokens = quantile(tokens, 0.5);
+    at.steps = quantile(steps, 0.5), at.flops = quantile(flops, 0.5);
+    out.arms.push_back(at);
+  }
+  return out;
+}
+
+void add_targets(const StudyRecord& study, StudyResult& out) {
+  if (out.arms.empty()) return;
+  std::vector<double> targets = study.targets;
+  const bool stated = !targets.empty();
+  if (!stated && std::isfinite(out.arms[0].loss.estimate))
+    targets.push_back(out.arms[0].loss.estimate);
+  std::vector<std::vector<double>> times(study.arms.size());
+  for (const double target : targets) {
+    out.targets.push_back(target_result(study, target, stated));
+    for (size_t a = 0; a < study.arms.size(); ++a)
+      for (const auto& run : study.arms[a].runs)
+        times[a].push_back(run ? reach(*run, study.outcome, target).seconds
+                               : std::numeric_limits<double>::infinity());
+  }
+  if (!targets.empty() && study.arms.size() > 1) out.profile = performance_profile(times);
+  if (out.profile && out.profile->instances == 0) out.profile.reset();
 }
 
 std::optional<EqualTokensResult> equal_tokens_result(const StudyRecord& study) {
@@ -199,14 +277,37 @@ std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecor
   return out;
 }
 
+std::pair<std::string, std::string> outcome_words(const std::string& outcome) {
+  if (outcome == "val/bits_per_byte") return {"validation loss", "bits a byte"};
+  if (outcome == "val/word_perplexity") return {"validation perplexity a word", ""};
+  if (outcome == "val/token_perplexity") return {"validation perplexity a token", ""};
+  return {"validation loss", "nats a token"};
+}
+
 StudyResult analyse(const StudyRecord& study) {
   StudyResult out;
   out.folder = study.path, out.name = study.name, out.question = study.question;
   out.seeds = study.seeds, out.seconds = study.seconds, out.text = study.text;
+  out.outcome = study.outcome, out.stopping_rule = study.stopping_rule;
+  const auto& [noun, unit] = outcome_words(study.outcome);
+  out.noun = noun, out.unit = unit;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
   for (size_t a = 1; a < out.arms.size(); ++a)
     out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
+  std::vector<double> p, losses, seconds, bytes;
+  for (const ComparisonResult& c : out.comparisons) p.push_back(c.p);
+  const std::vector<double> corrected = holm(p);
+  for (size_t c = 0; c < corrected.size(); ++c) out.comparisons[c].corrected = corrected[c];
+  out.effects = effects_result(study, out.arms);
+  for (const ArmResult& arm : out.arms) {
+    losses.push_back(arm.loss.estimate), seconds.push_back(arm.seconds);
+    bytes.push_back(arm.peak_bytes);
+  }
+  out.front_of_seconds = pareto_front(seconds, losses);
+  out.front_of_memory = pareto_front(bytes, losses);
+  add_targets(study, out);
+  if (study.search) out.search = search_result(study);
   out.equal_tokens = equal_tokens_result(study);
   add_notes(study, out);
   conclude(study, out);

@@ -13,6 +13,9 @@ StudyResult analyse(const StudyRecord& study);
 /// what only frees a run from its clock.
 std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecord& b);
 
+/// An outcome for people: "validation loss", "nats a token".
+std::pair<std::string, std::string> outcome_words(const std::string& outcome);
+
 /// The first run of an arm that is there, or nullptr.
 const RunRecord* first_run(const ArmRecord& arm);
 

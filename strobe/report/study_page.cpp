@@ -1,4 +1,5 @@
 // The report of a study as a page.
+#include <algorithm>
 #include <cmath>
 
 #include "strobe/core/error.h"
@@ -6,6 +7,7 @@
 #include "strobe/report/format.h"
 #include "strobe/report/html.h"
 #include "strobe/report/page_parts.h"
+#include "strobe/report/plots.h"
 #include "strobe/report/study_analysis.h"
 #include "strobe/report/study_report.h"
 
@@ -13,9 +15,135 @@ namespace strobe {
 
 namespace {
 
+std::string capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
+  return text;
+}
+
+std::string p_text(double p) {
+  return std::isnan(p) ? "—" : p < 0.001 ? "< 0.001" : number_text(p, 3);
+}
+
+// What was fixed before the first run.
+std::string stated_section(const StudyResult& study) {
+  if (study.stopping_rule.empty()) return "";
+  std::vector<std::string> targets, seeds;
+  for (const TargetResult& target : study.targets)
+    if (target.stated) targets.push_back(fmt::format("{:g}", target.target));
+  for (const int64_t seed : study.seeds) seeds.push_back(fmt::format("{}", seed));
+  std::vector<std::vector<std::string>> rows = {
+      {"", ""},
+      {"Primary outcome", study.noun + (study.unit.empty() ? "" : ", " + study.unit)},
+      {"Targets", targets.empty() ? "none stated" : fmt::format("{}", fmt::join(targets, ", "))},
+      {"Seeds", fmt::format("{} ({})", seeds.size(), fmt::join(seeds, ", "))},
+      {"Stopping rule", study.stopping_rule}};
+  return html_section("stated", "Stated before the first run", html_table(rows, 2));
+}
+
+std::string steps_text(double value) {
+  return std::isfinite(value) ? count_text(value) : std::isinf(value) ? "∞" : "—";
+}
+
+std::string targets_section(const StudyResult& study, const std::vector<Plot>& plots) {
+  if (study.targets.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {
+      {"Target", "Arm", "Reached", "Seconds", "Tokens", "Steps", "FLOP"}};
+  for (const TargetResult& target : study.targets)
+    for (const ArmTarget& arm : target.arms)
+      rows.push_back({fmt::format("{:.4g}{}", target.target, target.stated ? "" : " (not stated before)"),
+                      arm.arm, fmt::format("{} of {}", arm.reached, arm.runs),
+                      std::isfinite(arm.seconds) ? number_text(arm.seconds, 1) : steps_text(arm.seconds),
+                      steps_text(arm.tokens), steps_text(arm.steps),
+                      std::isfinite(arm.flops) ? fmt::format("{:.3g}", arm.flops) : steps_text(arm.flops)});
+  std::string note =
+      "Medians over seeds of what it took to the first evaluation at or below the target; a run that "
+      "misses it, or did not finish, counts as infinite (∞).";
+  std::string scores;
+  if (study.profile) {
+    std::vector<std::vector<std::string>> table = {{"Arm", "Profile score"}};
+    for (size_t a = 0; a < study.arms.size(); ++a)
+      table.push_back({study.arms[a].name, number_text(study.profile->score[a], 3)});
+    scores = html_table(table);
+    note += fmt::format(
+        " The profile (as AlgoPerf's) has an instance for each target and seed, {} that some arm "
+        "reaches; the score is its mean between 1 and 4 times the fastest time.",
+        study.profile->instances);
+  }
+  return html_section("targets", "To a target",
+                      html_table(rows, 2) + plot_frames(plots, "targets") + scores +
+                          html_paragraph(note, "note"));
+}
+
+std::string fronts_section(const std::vector<Plot>& plots) {
+  const std::string frames = plot_frames(plots, "fronts");
+  if (frames.empty()) return "";
+  return html_section("fronts", "Outcome against time and memory",
+                      frames + html_paragraph("Points are runs; the line joins the arms that no "
+                                              "other beats in both (the Pareto front).",
+                                              "note"));
+}
+
+std::string search_section(const StudyResult& study, const std::vector<Plot>& plots) {
+  if (!study.search) return "";
+  const SearchResult& s = *study.search;
+  std::vector<std::vector<std::string>> cost = {
+      {"", "Trials", "Complete", "Pruned", "Failed", "Process time", "Tokens", "FLOP"},
+      {fmt::format("search by {}{}", s.sampler, s.pruner == "none" ? "" : ", " + s.pruner),
+       fmt::format("{}", s.complete + s.pruned + s.failed + s.running), fmt::format("{}", s.complete),
+       fmt::format("{}", s.pruned), fmt::format("{}", s.failed), fmt::format("{:.0f} s", s.wall),
+       count_text(s.tokens), s.flops > 0 ? fmt::format("{:.3g}", s.flops) : "—"}};
+  std::vector<const TrialResult*> order;
+  for (const TrialResult& t : s.trials)
+    if (t.phase == "search") order.push_back(&t);
+  std::stable_sort(order.begin(), order.end(), [](const TrialResult* a, const TrialResult* b) {
+    const double x = std::isnan(a->value) ? INFINITY : a->value;
+    const double y = std::isnan(b->value) ? INFINITY : b->value;
+    return x < y;
+  });
+  std::vector<std::vector<std::string>> rows = {{"Trial"}};
+  for (const std::string& name : s.parameters) rows[0].push_back(name);
+  for (const char* head : {"Seed", "State", "Outcome", "Seconds"}) rows[0].emplace_back(head);
+  for (const TrialResult* t : order) {
+    rows.push_back({t->name});
+    for (size_t p = 0; p < s.parameters.size(); ++p) {
+      const double value = t->parameters[p];
+      const bool label = !std::isnan(value) && static_cast<size_t>(value) < s.labels[p].size();
+      rows.back().push_back(std::isnan(value) ? "—"
+                            : label           ? s.labels[p][static_cast<size_t>(value)]
+                                              : fmt::format("{:.4g}", value));
+    }
+    rows.back().push_back(fmt::format("{}", t->seed));
+    rows.back().push_back(t->reason.empty() || t->reason == "diverged"
+                              ? t->reason.empty() ? t->state : t->reason
+                              : t->state + ": " + t->reason.substr(0, 60));
+    rows.back().push_back(number_text(t->value, 4)), rows.back().push_back(number_text(t->seconds, 1));
+  }
+  std::string ranks;
+  if (!s.rungs.empty()) {
+    std::vector<std::vector<std::string>> table = {
+        {"Rung", "Trials", "Short whole runs", "The whole run on its way"}};
+    for (const RungResult& rung : s.rungs)
+      table.push_back({fmt::format("{} %", rung.percent), fmt::format("{}", rung.trials),
+                       number_text(rung.complete, 2), number_text(rung.mid_run, 2)});
+    ranks = html_table(table) +
+            html_paragraph("Spearman's rank correlation of what a rung showed with the final "
+                           "outcome, over the trials that were run whole.",
+                           "note");
+  }
+  const std::string parallel =
+      s.parameters.size() > 1 ? "<div id=\"parallel\" class=\"chart\"></div>\n" : "";
+  return html_section(
+      "search", "The search",
+      html_table(cost) + plot_frames(plots, "search") + parallel + ranks +
+          "<details><summary>All trials</summary>" + html_table(rows) + "</details>\n" +
+          html_paragraph("Importance is PED-ANOVA's: how far the best tenth of the trials lies from "
+                         "all of them. Failed trials are drawn at the top, as crosses.",
+                         "note"));
+}
+
 std::string arms_section(const StudyResult& study) {
   std::vector<std::vector<std::string>> rows = {{"Arm", "n", "Tokens", "Seconds", "Tokens/s",
-                                                 "Peak memory", "Validation loss", "Bits per byte",
+                                                 "Peak memory", capital(study.noun), "Bits per byte",
                                                  "Word perplexity"}};
   for (const ArmResult& arm : study.arms)
     rows.push_back({arm.name, fmt::format("{}", arm.loss.n), count_text(arm.tokens),
@@ -35,15 +163,16 @@ std::string arms_section(const StudyResult& study) {
       "arms", "Arms",
       html_table(rows) +
           html_paragraph(
-              "Means over n seeds, in brackets their 95 % interval (Student's t). Loss in "
-              "nats a token, lower is better.",
+              "Means over n seeds, in brackets their 95 % interval (Student's t; from ten seeds on "
+              "the bias-corrected and accelerated bootstrap). Lower is better." +
+                  (study.unit.empty() ? "" : " " + capital(study.noun) + " in " + study.unit + "."),
               "note"));
 }
 
 void add_effect(std::vector<std::vector<std::string>>& rows, const std::string& name,
-                const Interval& loss, const std::string& superiority = "") {
+                const Interval& loss, bool resolved, const std::vector<std::string>& more = {}) {
   const char* verdict = loss.n < 2          ? "too few runs"
-                        : !loss.resolved()  ? "unresolved"
+                        : !resolved         ? "unresolved"
                         : loss.estimate < 0 ? "lower"
                                             : "higher";
   rows.push_back(
@@ -51,15 +180,15 @@ void add_effect(std::vector<std::vector<std::string>>& rows, const std::string& 
        loss.n < 2 ? "—"
                   : fmt::format("{} to {}", number_text(loss.low, 3), number_text(loss.high, 3)),
        fmt::format("{}", loss.n), verdict});
-  if (!superiority.empty()) rows.back().push_back(superiority);
+  rows.back().insert(rows.back().end(), more.begin(), more.end());
 }
 
-std::string effects_section(const StudyResult& study) {
+std::string effects_section(const StudyResult& study, const std::vector<Plot>& plots) {
   std::string charts =
       "<div class=\"grid two\"><div id=\"effects\" class=\"chart\"></div>"
       "<div id=\"cells\" class=\"chart\"></div></div>\n";
   std::vector<std::vector<std::string>> rows = {
-      {"Effect on the validation loss", "Difference", "95 % interval", "Seeds", "Verdict"}};
+      {"Effect on the " + study.noun, "Difference", "95 % interval", "Seeds", "Verdict"}};
   std::string note =
       "Differences are taken seed by seed (the runs of a seed share data order and "
       "initialisation), "
@@ -69,22 +198,45 @@ std::string effects_section(const StudyResult& study) {
     for (size_t i = 0; i < 2; ++i) {
       const FactorResult &factor = f->factors[i], &other = f->factors[1 - i];
       const std::string name = fmt::format("{}: {} − {}", factor.name, factor.to, factor.from);
-      add_effect(rows, name, factor.loss);
-      add_effect(rows, fmt::format("   with {}", other.from), factor.loss_at[0]);
-      add_effect(rows, fmt::format("   with {}", other.to), factor.loss_at[1]);
+      add_effect(rows, name, factor.loss, factor.loss.resolved());
+      add_effect(rows, fmt::format("   with {}", other.from), factor.loss_at[0],
+                 factor.loss_at[0].resolved());
+      add_effect(rows, fmt::format("   with {}", other.to), factor.loss_at[1],
+                 factor.loss_at[1].resolved());
     }
-    add_effect(rows, "both together", f->both);
-    add_effect(rows, "interaction (both − sum of the two)", f->interaction);
+    add_effect(rows, "both together", f->both, f->both.resolved());
+    add_effect(rows, "interaction (both − sum of the two)", f->interaction,
+               f->interaction.resolved());
     note += " A main effect is the mean of the effect at either level of the other factor.";
+  } else if (study.effects && study.effects->seeds > 1) {
+    rows[0].push_back("p, Holm");
+    for (const FactorialContrast& c : study.effects->contrasts)
+      add_effect(rows, c.name, c.effect, c.corrected < 0.05, {p_text(c.corrected)});
+    note = fmt::format(
+        "Levels against the first of their factor, averaged over the other factors; an interaction "
+        "(×) is by how much such a difference changes with the other's level. Paired by seed. The "
+        "verdict is after Holm's correction for {} contrasts; the intervals are not corrected.",
+        study.effects->contrasts.size());
   } else {
     if (study.comparisons.empty()) return "";
-    rows[0].push_back("P(lower)");
+    rows[0].push_back("P(lower)"), rows[0].push_back("p, Holm");
     for (const ComparisonResult& c : study.comparisons)
-      add_effect(rows, fmt::format("{} − {}", c.arm, c.reference), c.loss,
-                 number_text(c.superiority, 2));
-    note +=
-        " Not corrected for the number of comparisons. P(lower): the chance that a run of the "
-        "arm beats one of the other.";
+      add_effect(rows, fmt::format("{} − {}", c.arm, c.reference), c.loss, c.resolved(),
+                 {number_text(c.superiority, 2), p_text(c.corrected)});
+    note += fmt::format(
+        " The verdict is after Holm's correction for {} comparison{}; the intervals are not "
+        "corrected. P(lower): the chance that a run of the arm beats one of the other.",
+        study.comparisons.size(), study.comparisons.size() == 1 ? "" : "s");
+  }
+  std::string variance;
+  if (study.effects && study.effects->seeds > 1 && !study.effects->variance.empty()) {
+    std::vector<std::vector<std::string>> table = {{"Analysis of variance", "F", "df", "p"}};
+    for (const VarianceTest& t : study.effects->variance)
+      table.push_back({fmt::format("{}", fmt::join(t.factors, " × ")), number_text(t.f, 2),
+                       fmt::format("{:.0f}, {:.0f}", t.numerator_df, t.denominator_df), p_text(t.p)});
+    variance = html_table(table) +
+               html_paragraph("Repeated measures: seeds are blocks, each effect is tested against "
+                              "its own interaction with them.", "note");
   }
   std::string ratios;
   if (study.factorial && study.factorial->both.n > 1) {
@@ -97,7 +249,8 @@ std::string effects_section(const StudyResult& study) {
     ratios = html_table(table);
   }
   return html_section("effects-section", "Effects",
-                      charts + html_table(rows) + ratios + html_paragraph(note, "note"));
+                      charts + html_table(rows) + html_paragraph(note, "note") + ratios +
+                          plot_frames(plots, "interactions") + variance);
 }
 
 std::string equal_tokens_section(const StudyResult& study) {
@@ -131,7 +284,10 @@ void write_study_report(const std::string& folder, const std::string& out) {
   std::erase_if(groups, [](const ChartGroup& group) { return group.runs.empty(); });
   std::string body =
       page_head("study", result.name, result.question, result.headline, result.sentences);
-  body += arms_section(result) + effects_section(result) + equal_tokens_section(result);
+  const std::vector<Plot> plots = plots_of(result);
+  if (!result.arms.empty()) body += arms_section(result);
+  body += stated_section(result) + effects_section(result, plots) + targets_section(result, plots) +
+          fronts_section(plots) + search_section(result, plots) + equal_tokens_section(result);
   if (!groups.empty())
     body += curves_section(groups, true) + memory_section(groups) + configuration_section(groups) +
             environment_section(groups) + samples_section(groups);

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "strobe/report/importance.h"
+#include "strobe/report/journal.h"
 #include "strobe/report/run_reader.h"
 #include "strobe/report/study_report.h"
 
@@ -17,9 +19,23 @@ struct FactorRecord {
 };
 
 struct ArmRecord {
-  std::string name;
+  std::string name, folder;  // its runs are runs/<folder>-s<seed>
   std::vector<std::pair<std::string, std::string>> levels, overrides;
   std::vector<std::optional<RunRecord>> runs;  // as StudyRecord::seeds; nothing: not there yet
+};
+
+/// What a search tried. Its arms are the points that were confirmed, or until then the best so far.
+struct SearchRecord {
+  std::string sampler, pruner;
+  std::vector<int64_t> rungs;  // percent of a run
+  bool complete_rungs = true;
+  std::vector<std::string> groups;          // the arms that were searched; one without a name at least
+  std::vector<ImportanceInput> parameters;  // without values
+  std::vector<std::vector<std::string>> labels;  // of each parameter that is a choice
+  std::vector<Trial> trials;
+  bool confirmed = false;
+  /// The runs of trials that are complete, by number of the trial; for curves.
+  std::map<int64_t, RunRecord> runs;
 };
 
 struct StudyRecord {
@@ -27,11 +43,17 @@ struct StudyRecord {
   std::vector<FactorRecord> factors;
   std::vector<int64_t> seeds;
   double seconds = 0;  // of training planned for a run; 0: none
+  std::string outcome = "val/loss", stopping_rule;
+  std::vector<double> targets;
   std::vector<ArmRecord> arms;
+  std::optional<SearchRecord> search;
   std::optional<TextEntropy> text;
   std::string equal_tokens_factor;
   std::vector<std::pair<std::string, RunRecord>> equal_tokens;  // level, run; those that are there
 };
+
+/// "optimizer.lr=0.0021, model.layers=4"; the name of the point if that is long.
+std::string point_text(const SearchRecord& search, const Trial& trial);
 
 /// Throws Error naming the file and what is missing.
 StudyRecord read_study_record(const std::string& path);

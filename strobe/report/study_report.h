@@ -12,18 +12,23 @@
 // "factors" keeps its order, and the first level of each is the one that others are compared with.
 // "seconds" are those of training planned for a run. "text" and "equal_tokens" may be absent, and
 // so may runs: what is missing is said in the notes. Runs of "equal_tokens" had the same seed and
-// the same number of steps.
+// the same number of steps. "outcome" is what is compared ("val/loss"), "targets" and
+// "stopping_rule" were stated before the first run. A search also has "space", "sampler", "pruner",
+// "rungs", "confirm_seeds", and its trials in journal.log (strobe/report/journal.h).
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "strobe/report/factorial.h"
 #include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
+#include "strobe/report/targets.h"
 
 namespace strobe {
 
@@ -32,7 +37,8 @@ struct SeedResult {
   int64_t seed = 0;
   std::string folder;                           // "runs/naive-baseline-s1"
   std::string state;                            // as RunResult's, or "missing"
-  double loss, bits_per_byte, word_perplexity;  // validation, at the end
+  double loss;                            // the study's outcome, the validation loss unless stated
+  double bits_per_byte, word_perplexity;  // validation, at the end
   double tokens, seconds, tokens_per_second, peak_bytes;
 
   bool finished() const { return state == "finished"; }
@@ -65,7 +71,67 @@ struct FactorialResult {
 struct ComparisonResult {
   std::string arm, reference;
   Interval loss;
-  double superiority;  // P(a run of the arm has the lower loss)
+  double superiority;   // P(a run of the arm has the lower loss)
+  double p, corrected;  // two-sided, by t; Holm's, among all comparisons
+
+  /// Told apart although so many were compared.
+  bool resolved() const { return corrected < 0.05; }
+};
+
+/// A factorial of any size, over seeds whose runs all finished.
+struct EffectsResult {
+  std::vector<FactorialContrast> contrasts;
+  std::vector<VarianceTest> variance;
+  size_t seeds = 0;
+};
+
+/// What it took the runs of an arm to reach a target: medians over seeds, infinite where half of
+/// them or more missed it or did not finish.
+struct ArmTarget {
+  std::string arm;
+  int reached = 0, runs = 0;
+  double seconds, tokens, steps, flops;
+};
+struct TargetResult {
+  double target = 0;
+  bool stated = false;  // before the first run; otherwise it is what the first arm came to
+  std::vector<ArmTarget> arms;
+};
+
+/// A trial of a search.
+struct TrialResult {
+  int64_t number = 0, seed = 0;
+  std::string name, arm, phase, state, reason, text;  // text: its point
+  std::vector<double> parameters;                     // as SearchResult::parameters; NaN: not its
+  std::map<int64_t, double> rungs;
+  double value, best, wall, seconds, tokens, flops;  // best: of the search up to here
+};
+
+/// How well a rung ranks what the whole run ranks.
+struct RungResult {
+  int64_t percent = 0;
+  size_t trials = 0;
+  double complete, mid_run;  // Spearman's; of short whole runs, and of the whole run on its way
+};
+
+struct SearchResult {
+  std::string sampler, pruner;
+  bool confirmed = false;
+  std::vector<std::string> parameters;
+  std::vector<std::vector<std::string>> labels;  // of parameters that are choices
+  std::vector<bool> log;
+  std::vector<double> importance;  // shares; empty while there are too few trials
+  std::vector<TrialResult> trials;
+  int complete = 0, pruned = 0, failed = 0, running = 0;  // of the search itself
+  double wall = 0, tokens = 0, flops = 0;                 // the search itself
+  double confirm_wall = 0;
+  int64_t best = -1;  // index in `trials`
+  std::vector<RungResult> rungs;
+  std::vector<size_t> front;  // trials no other beats in both outcome and seconds of training
+  // Of a space of one number: where the outcome is within `tolerance` of the best.
+  double tolerance = 0, low = kMissing, high = kMissing;
+  bool at_edge = false;  // the best lies at an end of a range
+  std::string edge;      // of which
 };
 
 /// The same training, step for step, with either level of a factor.
@@ -86,9 +152,15 @@ struct StudyResult {
   std::string folder, name, question;
   std::vector<int64_t> seeds;
   double seconds = 0;  // of training planned for a run; 0: none
+  std::string outcome, noun, unit, stopping_rule;  // "val/loss", "validation loss", "nats a token"
   std::vector<ArmResult> arms;
   std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms
+  std::optional<EffectsResult> effects;      // if factors make the arms
   std::vector<ComparisonResult> comparisons;
+  std::vector<TargetResult> targets;
+  std::optional<Profile> profile;       // arms in order; instances are targets and seeds
+  std::vector<size_t> front_of_seconds, front_of_memory;  // arms, against the outcome
+  std::optional<SearchResult> search;
   std::optional<TextEntropy> text;
   std::optional<EqualTokensResult> equal_tokens;
   std::string headline;  // answers the question

@@ -3,6 +3,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
+#include "strobe/report/json_object.h"
 #include "strobe/report/format.h"
 #include "strobe/report/study_report.h"
 #include "strobe/report/table.h"
@@ -19,44 +20,8 @@ std::string plus_minus(const Interval& i, int decimals) {
                      decimals);
 }
 
-// A JSON object, member by member.
-class Object {
- public:
-  Object& text(const char* key, const std::string& value) { return raw(key, json_quote(value)); }
-  Object& number(const char* key, double value) { return raw(key, json_number(value)); }
-  Object& interval(const char* key, const Interval& i) {
-    return raw(key, Object()
-                        .number("estimate", i.estimate)
-                        .number("low", i.low)
-                        .number("high", i.high)
-                        .number("n", i.n)
-                        .str());
-  }
-  Object& raw(const char* key, const std::string& json) {
-    body_ += fmt::format("{}{}: {}", body_.empty() ? "" : ", ", json_quote(key), json);
-    return *this;
-  }
-  std::string str() const { return "{" + body_ + "}"; }
-
- private:
-  std::string body_;
-};
-
-template <class List, class Print>
-std::string array(const List& list, Print print) {
-  std::string out;
-  for (const auto& element : list) out += (out.empty() ? "" : ", ") + print(element);
-  return "[" + out + "]";
-}
-
-std::string entries(const std::vector<std::pair<std::string, std::string>>& list) {
-  Object out;
-  for (const auto& [key, value] : list) out.text(key.c_str(), value);
-  return out.str();
-}
-
 std::string json_of(const SeedResult& run) {
-  return Object()
+  return JsonObject()
       .number("seed", static_cast<double>(run.seed))
       .text("folder", run.folder)
       .text("state", run.state)
@@ -71,10 +36,10 @@ std::string json_of(const SeedResult& run) {
 }
 
 std::string json_of(const ArmResult& arm) {
-  return Object()
+  return JsonObject()
       .text("name", arm.name)
-      .raw("levels", entries(arm.levels))
-      .raw("overrides", entries(arm.overrides))
+      .raw("levels", json_entries(arm.levels))
+      .raw("overrides", json_entries(arm.overrides))
       .interval("val/loss", arm.loss)
       .interval("val/bits_per_byte", arm.bits_per_byte)
       .interval("val/word_perplexity", arm.word_perplexity)
@@ -82,18 +47,109 @@ std::string json_of(const ArmResult& arm) {
       .number("seconds", arm.seconds)
       .number("tokens_per_second", arm.tokens_per_second)
       .number("peak_bytes", arm.peak_bytes)
-      .raw("runs", array(arm.runs, [](const SeedResult& run) { return json_of(run); }))
+      .raw("runs", json_array(arm.runs, [](const SeedResult& run) { return json_of(run); }))
       .str();
 }
 
+std::string json_of(const FactorialContrast& c) {
+  return JsonObject()
+      .text("name", c.name)
+      .raw("interaction", c.interaction ? "true" : "false")
+      .interval("effect", c.effect)
+      .number("p", c.p)
+      .number("p_holm", c.corrected)
+      .str();
+}
+
+std::string json_of(const VarianceTest& t) {
+  return JsonObject()
+      .raw("factors", json_array(t.factors, [](const std::string& f) { return json_quote(f); }))
+      .number("f", t.f)
+      .number("numerator_df", t.numerator_df)
+      .number("denominator_df", t.denominator_df)
+      .number("p", t.p)
+      .str();
+}
+
+// Infinite times, of targets that were missed, are null.
+std::string json_of(const TargetResult& t) {
+  return JsonObject()
+      .number("target", t.target)
+      .raw("stated_before", t.stated ? "true" : "false")
+      .raw("arms", json_array(t.arms,
+                              [](const ArmTarget& a) {
+                                return JsonObject()
+                                    .text("arm", a.arm)
+                                    .number("reached", a.reached)
+                                    .number("runs", a.runs)
+                                    .number("median_seconds", a.seconds)
+                                    .number("median_tokens", a.tokens)
+                                    .number("median_steps", a.steps)
+                                    .number("median_flops", a.flops)
+                                    .str();
+                              }))
+      .str();
+}
+
+std::string json_of(const SearchResult& s, const TrialResult& t) {
+  JsonObject parameters, rungs;
+  for (size_t p = 0; p < s.parameters.size(); ++p) {
+    const double value = t.parameters[p];
+    if (std::isnan(value)) continue;
+    const auto index = static_cast<size_t>(value);
+    if (index < s.labels[p].size() && !s.labels[p].empty())
+      parameters.text(s.parameters[p].c_str(), s.labels[p][index]);
+    else
+      parameters.number(s.parameters[p].c_str(), value);
+  }
+  for (const auto& [percent, value] : t.rungs)
+    rungs.number(fmt::format("{}", percent).c_str(), value);
+  JsonObject out;
+  out.number("number", static_cast<double>(t.number)).text("name", t.name).text("arm", t.arm);
+  out.text("phase", t.phase).number("seed", static_cast<double>(t.seed)).text("state", t.state);
+  if (!t.reason.empty()) out.text("reason", t.reason);
+  out.raw("parameters", parameters.str()).raw("rungs", rungs.str()).number("value", t.value);
+  out.number("best_so_far", t.best).number("wall_seconds", t.wall).number("seconds", t.seconds);
+  return out.number("tokens", t.tokens).number("flops", t.flops).str();
+}
+
+std::string json_of(const SearchResult& s) {
+  JsonObject shares;
+  for (size_t p = 0; p < s.importance.size(); ++p)
+    shares.number(s.parameters[p].c_str(), s.importance[p]);
+  JsonObject out;
+  out.text("sampler", s.sampler).text("pruner", s.pruner);
+  out.raw("confirmed", s.confirmed ? "true" : "false");
+  out.number("complete", s.complete).number("pruned", s.pruned).number("failed", s.failed);
+  out.number("running", s.running).number("wall_seconds", s.wall).number("tokens", s.tokens);
+  out.number("flops", s.flops).number("confirm_wall_seconds", s.confirm_wall);
+  out.number("best", s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
+  out.raw("importance", shares.str());
+  out.number("tolerance", s.tolerance).number("within_tolerance_from", s.low);
+  out.number("within_tolerance_to", s.high);
+  out.raw("rungs", json_array(s.rungs, [](const RungResult& r) {
+            return JsonObject()
+                .number("percent", static_cast<double>(r.percent))
+                .number("trials", static_cast<double>(r.trials))
+                .number("rank_correlation_complete", r.complete)
+                .number("rank_correlation_mid_run", r.mid_run)
+                .str();
+          }));
+  out.raw("pareto_seconds", json_array(s.front, [&](size_t i) {
+            return fmt::format("{}", s.trials[i].number);
+          }));
+  out.raw("trials", json_array(s.trials, [&](const TrialResult& t) { return json_of(s, t); }));
+  return out.str();
+}
+
 std::string json_of(const FactorResult& f) {
-  return Object()
+  return JsonObject()
       .text("factor", f.name)
       .text("from", f.from)
       .text("to", f.to)
       .interval("loss", f.loss)
       .raw("loss_at_levels_of_the_other",
-           array(f.loss_at, [](const Interval& i) { return Object().interval("loss", i).str(); }))
+           json_array(f.loss_at, [](const Interval& i) { return JsonObject().interval("loss", i).str(); }))
       .interval("tokens_per_second_ratio", f.tokens_per_second)
       .interval("peak_bytes_ratio", f.peak_bytes)
       .interval("tokens_ratio", f.tokens)
@@ -104,7 +160,7 @@ std::string json_of(const FactorResult& f) {
 
 std::string console_summary(const StudyResult& result) {
   std::vector<std::vector<std::string>> rows = {
-      {"arm", "runs", "tokens", "tokens/s", "peak memory", "validation loss", "bits per byte"}};
+      {"arm", "runs", "tokens", "tokens/s", "peak memory", result.noun, "bits per byte"}};
   bool spread = false;
   for (const ArmResult& arm : result.arms) {
     spread = spread || arm.loss.n > 1;
@@ -123,7 +179,8 @@ std::string console_summary(const StudyResult& result) {
   std::string out = text_table(rows);
   if (spread)
     out +=
-        "Means over seeds; ± is half of the 95 % interval (Student's t). Loss in nats a token.\n";
+        "Means over seeds; ± is half of the 95 % interval (Student's t; resampled from ten seeds "
+        "on).\n";
   out += "\n" + wrap_text(result.headline, kWidth);
   for (const std::string& sentence : result.sentences) out += "\n" + wrap_text(sentence, kWidth);
   for (const std::string& note : result.notes) out += "\n" + wrap_text("note: " + note, kWidth);
@@ -132,29 +189,59 @@ std::string console_summary(const StudyResult& result) {
 
 std::string study_json(const StudyResult& result) {
   const auto quote = [](const std::string& text) { return json_quote(text); };
-  Object out;
+  JsonObject out;
   out.text("name", result.name).text("question", result.question).text("answer", result.headline);
-  out.raw("sentences", array(result.sentences, quote)).raw("notes", array(result.notes, quote));
-  out.raw("seeds", array(result.seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
-  out.raw("arms", array(result.arms, [](const ArmResult& arm) { return json_of(arm); }));
+  out.text("outcome", result.outcome).text("stopping_rule", result.stopping_rule);
+  out.raw("sentences", json_array(result.sentences, quote)).raw("notes", json_array(result.notes, quote));
+  out.raw("seeds", json_array(result.seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
+  out.raw("arms", json_array(result.arms, [](const ArmResult& arm) { return json_of(arm); }));
   if (const auto& f = result.factorial) {
-    Object factorial;
+    JsonObject factorial;
     factorial.raw("factors",
-                  array(f->factors, [](const FactorResult& factor) { return json_of(factor); }));
+                  json_array(f->factors, [](const FactorResult& factor) { return json_of(factor); }));
     factorial.interval("interaction", f->interaction).interval("both", f->both);
-    factorial.raw("seeds", array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
+    factorial.raw("seeds", json_array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
     out.raw("factorial", factorial.str());
   }
-  out.raw("comparisons", array(result.comparisons, [](const ComparisonResult& c) {
-            return Object()
+  out.raw("comparisons", json_array(result.comparisons, [](const ComparisonResult& c) {
+            return JsonObject()
                 .text("arm", c.arm)
                 .text("reference", c.reference)
                 .interval("loss", c.loss)
                 .number("probability_of_superiority", c.superiority)
+                .number("p", c.p)
+                .number("p_holm", c.corrected)
                 .str();
           }));
+  if (const auto& e = result.effects) {
+    const auto print = [](const auto& one) { return json_of(one); };
+    out.raw("effects", JsonObject()
+                           .number("seeds", static_cast<double>(e->seeds))
+                           .raw("contrasts", json_array(e->contrasts, print))
+                           .raw("analysis_of_variance", json_array(e->variance, print))
+                           .str());
+  }
+  out.raw("targets", json_array(result.targets, [](const TargetResult& t) { return json_of(t); }));
+  if (const auto& p = result.profile) {
+    const auto number = [](double value) { return json_number(value); };
+    JsonObject arms;
+    for (size_t a = 0; a < result.arms.size(); ++a)
+      arms.raw(result.arms[a].name.c_str(), JsonObject()
+                                                .number("score", p->score[a])
+                                                .raw("share", json_array(p->share[a], number))
+                                                .str());
+    out.raw("performance_profile", JsonObject()
+                                       .number("instances", static_cast<double>(p->instances))
+                                       .raw("tau", json_array(p->tau, number))
+                                       .raw("arms", arms.str())
+                                       .str());
+  }
+  const auto name = [&](size_t arm) { return json_quote(result.arms[arm].name); };
+  out.raw("pareto_seconds", json_array(result.front_of_seconds, name));
+  out.raw("pareto_memory", json_array(result.front_of_memory, name));
+  if (result.search) out.raw("search", json_of(*result.search));
   if (const auto& text = result.text)
-    out.raw("text", Object()
+    out.raw("text", JsonObject()
                         .number("unigram_bits_per_byte", text->unigram_bits_per_byte)
                         .number("bigram_bits_per_byte", text->bigram_bits_per_byte)
                         .number("unigram_nats", text->unigram_nats)
@@ -163,12 +250,12 @@ std::string study_json(const StudyResult& result) {
   if (const auto& e = result.equal_tokens) {
     const auto number = [](double value) { return json_number(value); };
     out.raw("equal_tokens",
-            Object()
+            JsonObject()
                 .text("factor", e->factor)
-                .raw("levels", array(e->levels, quote))
-                .raw("val/loss", array(e->loss, number))
-                .raw("tokens_per_second", array(e->tokens_per_second, number))
-                .raw("peak_bytes", array(e->peak_bytes, number))
+                .raw("levels", json_array(e->levels, quote))
+                .raw("val/loss", json_array(e->loss, number))
+                .raw("tokens_per_second", json_array(e->tokens_per_second, number))
+                .raw("peak_bytes", json_array(e->peak_bytes, number))
                 .number("tokens", e->tokens)
                 .number("steps", e->steps)
                 .number("largest_training_difference", e->largest_training_difference)

@@ -13,6 +13,7 @@ inline constexpr int kInterrupted = 130;
 struct ChildResult {
   int status = 0;      // exit status; 128 + the signal that ended it
   std::string output;  // of standard output, where captured
+  std::string errors;  // the end of standard error, which is passed on too
 };
 
 /// Runs `command` and waits. When `stop` says so the child is asked to stop (SIGTERM) and waited

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -17,7 +18,12 @@
 #include "strobe/data/dataset.h"
 #include "strobe/data/entropy.h"
 #include "strobe/study/child.h"
+#include "strobe/study/next_job.h"
 #include "strobe/study/plan.h"
+#include "strobe/study/set_up.h"
+#include "strobe/study/study_folder.h"
+#include "strobe/study/trial_runner.h"
+#include "strobe/study/worker.h"
 #include "strobe/train/progress_line.h"
 
 namespace strobe {
@@ -27,12 +33,11 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr int64_t kLargestFile = 1 << 26;
-constexpr const char* kTimedSteps = "4";
-// Time of a run over that of its training, until one has been seen: start, evaluation, saving.
-constexpr double kUsualOverhead = 1.15;
-// How long a run of a study that was killed may take to save.
-constexpr double kPatienceSeconds = 60;
+// How long another process may take to set the study up.
+constexpr double kSetUpSeconds = 600;
+constexpr int kWaitMilliseconds = 300;
+// A search whose first trials all fail has something wrong with it.
+constexpr size_t kFailuresToStop = 5;
 
 using Words = std::vector<std::string>;
 
@@ -54,185 +59,147 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
 class Runner {
  public:
   Runner(const StudyFile& study, std::string folder, const StudyOptions& options)
-      : study_(study), folder_(std::move(folder)), options_(options) {}
+      : study_(study),
+        folder_(std::move(folder)),
+        options_(options),
+        set_up_(study, folder_, options),
+        store_(folder_ + "/journal.log", study.name, "") {}
 
   StudyOutcome run();
 
  private:
-  void claim_folder();
-  void keep_copy(const std::string& file, const std::string& text, const std::string& what) const;
-  void check_arms();
-  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
-  void plan();
-  void run_arm(const StudyArm& arm, int64_t seed);
-  void train(const std::string& run, const Words& overrides);
-  void record_failure(const std::string& run, const Words& overrides, int status) const;
-  void wait_for_earlier_process(const std::string& run) const;
+  std::unique_ptr<FileLock> set_up_lock() const;
+  void create_study();
+  std::string length_of(const Trial& trial, double share);
+  bool work_on(const Worker& worker);
+  void announce(const Trial& trial, const std::vector<Trial>& trials);
   std::vector<const StudyArm*> arms_at_equal_tokens(size_t factor) const;
   void compare_at_equal_tokens();
   void describe() const;
+  StudyOutcome count() const;
 
   std::string recipe() const { return folder_ + "/base.toml"; }
-  std::string run_folder(const StudyArm& arm, int64_t seed) const {
-    return fmt::format("{}/runs/{}-s{}", folder_, arm.name, seed);
-  }
   bool stopped() const { return options_.stop && options_.stop(); }
-  double seconds_left() const;
 
   const StudyFile& study_;
   std::string folder_;
   const StudyOptions& options_;
-  std::optional<FileLock> lock_;
+  SetUp set_up_;
+  TrialStore store_;
   StudyPlan plan_;
   Json equal_tokens_;
-  size_t started_ = 0;                             // runs, also those that were already there
+  std::map<std::string, double> flops_per_token_;   // by name of a point
   double wall_seconds_ = 0, planned_seconds_ = 0;  // of the runs of this process
 };
 
-// Keeps a text in the folder, or checks that it is the one kept there.
-void Runner::keep_copy(const std::string& file, const std::string& text,
-                       const std::string& what) const {
-  if (!fs::exists(file)) return write_file("study", file, text);
-  if (read_file("study", file, kLargestFile) != text)
-    fail("study: {} holds another study: its {} differs from {}; --out names another folder",
-         folder_, fs::path(file).filename().string(), what);
-}
-
-void Runner::claim_folder() {
-  if (fs::exists(folder_) && !fs::exists(folder_ + "/study.toml") &&
-      !(fs::is_directory(folder_) &&
-        std::all_of(fs::directory_iterator(folder_), fs::directory_iterator(),
-                    [](const auto& entry) { return entry.path().filename() == "lock"; })))
-    fail("study: {} is there and is no study; --out names another folder", folder_);
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  if (error) fail("study: cannot make {}: {}", folder_, error.message());
-  lock_.emplace(folder_ + "/lock", "the study in " + folder_);
-  keep_copy(folder_ + "/study.toml", study_.text, "the file given");
-  keep_copy(recipe(), read_file("study", study_.base, kLargestFile), study_.base);
-}
-
-// What a configuration cannot know: whether the data is there, whether sizes fit.
-void Runner::check_arms() {
-  for (const StudyArm& arm : study_.arms) {
-    const ChildResult checked =
-        run_child(Words{options_.program, "train", recipe()} + arm.overrides + Words{"--dry-run"},
-                  /*capture=*/true, options_.stop);
-    if (stopped()) return;
-    if (checked.status != 0)
-      fail("study: the arm '{}' cannot run (the message above says why); nothing was started",
-           arm.name);
-  }
-}
-
-ArmPlan Runner::time_arm(const StudyArm& arm, const std::string& vocab) const {
-  const ChildResult timed =
-      run_child(Words{options_.program, "bench", "step", recipe()} + arm.overrides +
-                    Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
-                /*capture=*/true, options_.stop);
-  if (stopped()) fail("study: stopped while timing; nothing was started");
-  const Json json = Json::parse(timed.output, nullptr, false);
-  const auto positive = [&](const char* key) {
-    const double value = json.is_object() && json.contains(key) && json[key].is_number()
-                             ? json[key].get<double>()
-                             : 0;
-    if (timed.status != 0 || !(value > 0))
-      fail("study: timing the arm '{}' failed (exit status {}, no {})", arm.name, timed.status,
-           key);
-    return value;
-  };
-  const double rate = positive("tokens_per_second");
-  return {0, rate, rate * positive("step_ms") / 1e3};
-}
-
-// Seconds become steps once, so that the study can be repeated bit for bit.
-void Runner::plan() {
-  const size_t total = study_.arms.size() * study_.seeds.size();
-  if (study_.tokens > 0) return say("{} runs of {:.0f} tokens\n", total, study_.tokens);
-  if (study_.seconds == 0) return say("{} runs of the recipe's own length\n", total);
-  const std::string file = folder_ + "/plan.json";
-  if (fs::exists(file)) {
-    plan_ = read_plan(study_, file);
-  } else {
-    say("timing {} arms, alternately ...\n", study_.arms.size());
-    const Config config = load_config(recipe(), study_.arms[0].overrides).config;
-    const std::string vocab = fmt::format("{}", Dataset::open(config.data.path).vocab());
-    plan_ = make_plan(study_, [&](const StudyArm& arm) { return time_arm(arm, vocab); });
-    write_plan(plan_, file);
-  }
-  fmt::print("{}", to_string(plan_, study_));
-  if (plan_.seconds > study_.seconds)
-    fmt::print("runs are lengthened from {:.0f} s: {} tokens need it on this machine\n",
-               study_.seconds, static_cast<int64_t>(study_.min_tokens));
-  say("{} runs of {:.0f} s of training each: about {} in all\n", total, plan_.seconds,
-      format_seconds(static_cast<double>(total) * plan_.seconds * kUsualOverhead));
-}
-
-double Runner::seconds_left() const {
-  const double runs = static_cast<double>(study_.arms.size() * study_.seeds.size() - started_ + 1);
-  const double overhead = planned_seconds_ > 0 ? wall_seconds_ / planned_seconds_ : kUsualOverhead;
-  return runs * plan_.seconds * overhead;
-}
-
-// A study that was killed asked its run to stop: that may still be saving.
-void Runner::wait_for_earlier_process(const std::string& run) const {
-  if (!fs::exists(run + "/lock")) return;
+// Held by one process at a time, while it sets the study up.
+std::unique_ptr<FileLock> Runner::set_up_lock() const {
   const double begin = now();
-  for (;;) {
+  for (bool said = false;;) {
     try {
-      const FileLock free(run + "/lock", run);
-      return;
+      return std::make_unique<FileLock>(folder_ + "/lock", "the study in " + folder_);
     } catch (const Error&) {
-      if (stopped() || now() - begin > kPatienceSeconds) throw;
-      ::poll(nullptr, 0, /*milliseconds=*/100);
+      if (stopped() || now() - begin > kSetUpSeconds || !fs::exists(folder_ + "/lock")) throw;
+      if (!said && now() - begin > 2)
+        say("another process sets the study up; waiting for it\n"), said = true;
+      ::poll(nullptr, 0, kWaitMilliseconds);
     }
   }
 }
 
-void Runner::record_failure(const std::string& run, const Words& overrides, int status) const {
-  std::error_code error;
-  fs::create_directories(run, error);
-  if (!fs::exists(run + "/config.toml"))
-    write_file("study", run + "/config.toml", to_toml(load_config(recipe(), overrides).config));
-  write_file("study", run + "/result.json",
-             Json{{"state", "failed"}, {"exit_status", status}}.dump(2) + "\n");
+void Runner::create_study() {
+  store_.update([&](const Journal& journal, JournalLines& lines) {
+    if (!journal.has_study()) lines.create_study(study_.name, study_.outcome);
+  });
+  if (!store_.journal().has_study())
+    fail("study: {} is the journal of another study", store_.journal().file());
 }
 
-// Trains or continues one run.
-void Runner::train(const std::string& run, const Words& overrides) {
-  wait_for_earlier_process(run);
-  Words command;
-  if (fs::exists(run + "/checkpoints") && !fs::is_empty(run + "/checkpoints")) {
-    command = {options_.program, "resume", run};
-  } else {
-    fs::remove_all(run);  // ended before its first checkpoint
-    fs::create_directories(fs::path(run).parent_path());
-    command = Words{options_.program, "train", recipe(), "--run", run} + overrides;
+// The override that makes a run of `share` of the budget.
+std::string Runner::length_of(const Trial& trial, double share) {
+  if (!study_.searches() && study_.seconds > 0)
+    return fmt::format("train.steps={}", plan_.arms.at(trial.attr("name")).steps);
+  if (study_.tokens > 0) return fmt::format("train.tokens={:.0f}", study_.tokens * share);
+  if (study_.seconds > 0) return fmt::format("train.seconds={:g}", study_.seconds * share);
+  const Words overrides = overrides_of(study_, trial);
+  if (study_.flops > 0) {
+    double& each = flops_per_token_[trial.attr("name")];
+    if (each == 0) each = set_up_.flops_per_token(overrides, trial.attr("name"));
+    return fmt::format("train.tokens={:.0f}", study_.flops * share / each);
   }
-  const ChildResult result = run_child(command, /*capture=*/false, options_.stop);
-  const std::string state = run_state(run);
-  if (stopped() || state == "finished") return;
-  if (state != "diverged" && !(state == "stopped" && result.status == kInterrupted))
-    record_failure(run, overrides, result.status);
-  say("{}: {} (exit status {}); the study goes on\n", run, run_state(run), result.status);
+  if (share == 1 && study_.pruner.rungs.empty()) return "";
+  const auto [key, value] = own_length(load_config(recipe(), overrides).config);
+  return fmt::format("{}={:.8g}", key,
+                     key == "train.steps" ? std::max(1.0, std::round(value * share)) : value * share);
 }
 
-void Runner::run_arm(const StudyArm& arm, int64_t seed) {
-  ++started_;
-  const std::string run = run_folder(arm, seed);
-  const std::string state = run_state(run);
-  if (state == "finished" || state == "diverged") return;
-  Words overrides = arm.overrides +
-                    Words{fmt::format("seed={}", seed), fmt::format("name={}-s{}", arm.name, seed)};
-  const bool timed = study_.seconds > 0;
-  if (timed) overrides.push_back(fmt::format("train.steps={}", plan_.arms.at(arm.name).steps));
-  if (study_.tokens > 0) overrides.push_back(fmt::format("train.tokens={:.0f}", study_.tokens));
-  say("run {} of {}: {}, seed {}{}\n", started_, study_.arms.size() * study_.seeds.size(), arm.name,
-      seed, timed ? fmt::format("; about {} to go", format_seconds(seconds_left())) : "");
-  const double begin = now();
-  train(run, overrides);
-  if (run_state(run) == "finished" && state.empty())
-    wall_seconds_ += now() - begin, planned_seconds_ += plan_.seconds;
+void Runner::announce(const Trial& trial, const std::vector<Trial>& trials) {
+  std::string what = fmt::format("{}, seed {}", trial.attr("name"), trial.attr("seed"));
+  const Space space = study_.searches() ? study_.space_of(arm_of(study_, trial)) : Space();
+  const Point point = point_of(space, trial);
+  if (const std::string at = to_string(space, point); !at.empty()) what += ": " + at;
+  if (!study_.searches()) {
+    const size_t total = study_.arms.size() * study_.seeds.size();
+    std::map<std::pair<std::string, std::string>, bool> begun;
+    for (const Trial& t : trials) begun[{t.attr("name"), t.attr("seed")}] = true;
+    std::string left;
+    if (study_.seconds > 0) {
+      const double overhead = planned_seconds_ > 0 ? wall_seconds_ / planned_seconds_ : kUsualOverhead;
+      const double runs = static_cast<double>(total - begun.size() + 1);
+      left = fmt::format("; about {} to go", format_seconds(runs * plan_.seconds * overhead));
+    }
+    return say("run {} of {}: {}{}\n", begun.size(), total, what, left);
+  }
+  say("{} {}: {}\n", trial.attr("phase"), trial.number, what);
+}
+
+// One job after another; true when nothing is left to do.
+bool Runner::work_on(const Worker& worker) {
+  TrialStore named(folder_ + "/journal.log", study_.name, worker.id());
+  const TrialRunner runner{study_,        folder_,
+                           options_.program, worker.id(),
+                           options_.overrides,
+                           [this](const Trial& trial, double share) { return length_of(trial, share); },
+                           options_.stop, named};
+  const auto retry_below = static_cast<int64_t>(named.refresh().trials().size());
+  while (!stopped()) {
+    Job job;
+    named.update([&](const Journal& journal, JournalLines& lines) {
+      const std::vector<Trial>& trials = journal.trials();
+      job = next_job(study_, trials, retry_below,
+                     [&](const std::string& id) { return worker.alive(id); });
+      for (const int64_t number : job.close) {
+        const Trial& trial = trials[static_cast<size_t>(number)];
+        lines.end(trial, TrialState::pruned,
+                  trial.rungs.empty() ? NAN : trial.rungs.rbegin()->second);
+      }
+      if (job.fresh) {
+        job.fresh->system_attrs.emplace_back(kWorkerAttr, worker.id());
+        lines.create_trial(*job.fresh);
+        job.trial = static_cast<int64_t>(trials.size());
+      } else if (job.kind == Job::Kind::run) {
+        lines.set_system_attr(trials[static_cast<size_t>(job.trial)], kWorkerAttr, worker.id());
+      }
+    });
+    if (job.kind == Job::Kind::done) return true;
+    if (job.kind == Job::Kind::wait) {
+      if (job.close.empty()) ::poll(nullptr, 0, kWaitMilliseconds);
+      continue;
+    }
+    const std::vector<Trial>& trials = named.journal().trials();
+    announce(trials[static_cast<size_t>(job.trial)], trials);
+    const double begin = now();
+    runner.run(job.trial);
+    const Trial& trial = trials[static_cast<size_t>(job.trial)];
+    if (trial.state == TrialState::complete)
+      wall_seconds_ += now() - begin, planned_seconds_ += plan_.seconds;
+    size_t failed = 0;
+    for (const Trial& t : trials) failed += t.state == TrialState::failed;
+    if (study_.searches() && failed >= kFailuresToStop && failed == trials.size())
+      fail("study: the first {} trials of the search all failed, the last one with '{}'; 'strobe "
+           "study run' goes on once that is mended", failed, trial.attr("reason"));
+  }
+  return false;
 }
 
 // The arms with each level of one factor and the first level of every other.
@@ -269,10 +236,12 @@ void Runner::compare_at_equal_tokens() {
     const std::string run = folder_ + "/equal-tokens/" + level;
     if (run_state(run) != "finished") {
       say("at equal tokens: {}, {} steps\n", level, whole);
-      train(run, arm->overrides + Words{fmt::format("train.steps={}", whole),
-                                        fmt::format("seed={}", study_.seeds[0]),
-                                        "name=equal-tokens-" + level, "eval.every=0",
-                                        "checkpoint.every=0", "sample.tokens=0"});
+      train_run(options_.program, recipe(), run,
+                arm->overrides + Words{fmt::format("train.steps={}", whole),
+                                       fmt::format("seed={}", study_.seeds[0]),
+                                       "name=equal-tokens-" + level, "eval.every=0",
+                                       "checkpoint.every=0", "sample.tokens=0"},
+                options_.stop);
     }
     runs[level] = "equal-tokens/" + level;
   }
@@ -283,6 +252,22 @@ void Runner::compare_at_equal_tokens() {
 void Runner::describe() const {
   Json json = {{"name", study_.name},      {"question", study_.question}, {"seeds", study_.seeds},
                {"seconds", plan_.seconds}, {"factors", Json::object()},   {"arms", Json::array()}};
+  json["outcome"] = study_.outcome;
+  json["targets"] = study_.targets, json["stopping_rule"] = study_.stopping_rule();
+  if (study_.searches()) {
+    json["confirm_seeds"] = study_.confirm.seeds;
+    json["sampler"] = study_.sampler.name, json["pruner"] = study_.pruner.name;
+    json["rungs"] = rung_percents(study_), json["rungs_complete"] = study_.pruner.complete;
+    json["space"] = Json::array();
+    for (const Parameter& p : study_.space) {
+      Json entry = {{"name", p.name}, {"log", p.log}, {"unit", p.unit}, {"step", p.step}};
+      if (p.is_choice())
+        for (const Choice& choice : p.choices) entry["choices"].push_back(choice.label);
+      else
+        entry["low"] = p.low, entry["high"] = p.high, entry["integer"] = p.kind == Parameter::Kind::integer;
+      json["space"].push_back(entry);
+    }
+  }
   for (const StudyFactor& factor : study_.factors)
     for (const StudyLevel& level : factor.levels)
       json["factors"][factor.name].push_back(level.name);
@@ -306,38 +291,48 @@ void Runner::describe() const {
   write_file("study", folder_ + "/study.json", json.dump(2) + "\n");
 }
 
-StudyOutcome Runner::run() {
-  claim_folder();
-  check_arms();
-  if (stopped()) return {.stopped = true};
-  plan();
-  describe();
-  if (options_.plan_only) return {};
+StudyOutcome Runner::count() const {
+  StudyOutcome out;
+  std::map<std::string, bool> finished;
+  for (const Trial& trial : store_.journal().trials())
+    finished[trial.attr("phase") + "/" + trial.attr("name") + "/" + trial.attr("seed")] =
+        trial.state == TrialState::complete || trial.state == TrialState::pruned;
+  for (const auto& [key, well] : finished) ++(well ? out.finished : out.failed);
+  return out;
+}
 
-  for (const int64_t seed : study_.seeds)
-    for (const StudyArm& arm : study_.arms) {
-      if (stopped()) return {.stopped = true};
-      run_arm(arm, seed);
-    }
-  if (!stopped()) compare_at_equal_tokens();
-  if (stopped()) return {.stopped = true};
-  describe();
-  StudyOutcome outcome;
-  for (const int64_t seed : study_.seeds)
-    for (const StudyArm& arm : study_.arms)
-      ++(run_state(run_folder(arm, seed)) == "finished" ? outcome.finished : outcome.failed);
-  return outcome;
+StudyOutcome Runner::run() {
+  std::error_code error;
+  fs::create_directories(fs::path(folder_).parent_path(), error);
+  if (!fs::exists(folder_)) fs::create_directory(folder_, error);
+  {
+    std::unique_ptr<FileLock> lock;
+    if (fs::is_directory(folder_) &&
+        (fs::exists(folder_ + "/study.toml") || fs::is_empty(folder_) || fs::exists(folder_ + "/lock")))
+      lock = set_up_lock();
+    claim_study_folder(study_, folder_);
+    set_up_.check();
+    if (stopped()) return {.stopped = true};
+    plan_ = set_up_.plan();
+    describe();
+    if (options_.plan_only) return {};
+    create_study();
+  }
+  {
+    const Worker worker(folder_ + "/workers");
+    if (!work_on(worker)) return {.stopped = true};
+  }
+  if (!study_.equal_tokens_factor.empty()) {
+    const std::unique_ptr<FileLock> lock = set_up_lock();
+    compare_at_equal_tokens();
+    if (stopped()) return {.stopped = true};
+    describe();
+  }
+  store_.refresh();
+  return count();
 }
 
 }  // namespace
-
-std::string run_state(const std::string& run) {
-  const std::string file = run + "/result.json";
-  if (!fs::exists(file)) return "";
-  const Json json = Json::parse(read_file("study", file, kLargestFile), nullptr, false);
-  const bool known = json.is_object() && json.contains("state") && json["state"].is_string();
-  return known ? json["state"].get<std::string>() : "";
-}
 
 StudyOutcome run_study(const StudyFile& study, const std::string& folder,
                        const StudyOptions& options) {

@@ -30,6 +30,8 @@ class Trainer {
 
   /// What will run: parameters, memory by part, steps, tokens, size of a checkpoint.
   std::string describe() const;
+  /// The same and the machine, as environment.json has it.
+  std::vector<std::pair<std::string, std::string>> environment() const;
   const Config& config() const { return config_; }
   /// Throws Error if the memory that is free now does not take it.
   void check_memory() const { engine_.check_memory(); }
@@ -76,7 +78,6 @@ class Trainer {
   /// Memory of the device that the run takes, all of it from the start.
   int64_t device_bytes() const { return engine_.plan().bytes + device_.fixed_bytes; }
   double seconds_left(const Progress& now) const;
-  std::vector<std::pair<std::string, std::string>> environment() const;
 
   Config config_;
   std::function<bool()> stop_;

@@ -102,9 +102,9 @@ TEST_F(Browser, StudyReportDrawsItsChartsWithoutAComplaint) {
   for (const char* theme : {"", "--blink-settings=preferredColorScheme=0"}) {
     const Opened page = open_page(folder_ + "/report.html", theme);
     EXPECT_EQ(page.console, "");
-    // Five curves, memory, effects and outcomes.
-    EXPECT_EQ(count(page.dom, "js-plotly-plot"), 8u);
-    EXPECT_GE(count(page.dom, "<svg class=\"main-svg\""), 8u);
+    // Five curves, memory, effects, outcomes, the interaction, a profile, time and memory.
+    EXPECT_EQ(count(page.dom, "js-plotly-plot"), 12u);
+    EXPECT_GE(count(page.dom, "<svg class=\"main-svg\""), 12u);
     EXPECT_GE(count(page.dom, "class=\"scatterlayer"), 7u);
     EXPECT_GT(count(page.dom, "class=\"js-line\""), 50u);
     EXPECT_EQ(count(page.dom, std::string("data-theme=\"") + (*theme ? "dark" : "light") + "\""),

@@ -1,0 +1,148 @@
+#include "strobe/report/search_analysis.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/report/targets.h"
+
+namespace strobe {
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+// Fewer trials say little about what matters.
+constexpr size_t kFewestForImportance = 10;
+// Outcomes as good as the best, for most purposes.
+constexpr double kNatsTolerance = 0.05, kRelativeTolerance = 0.01;
+// The best is at the edge of a range if it is nearer to it than this share of it.
+constexpr double kEdge = 0.05;
+
+double at_least_zero(double value) { return std::isfinite(value) ? value : 0; }
+
+TrialResult trial_result(const SearchRecord& search, const Trial& trial) {
+  TrialResult out{};
+  out.number = trial.number, out.seed = static_cast<int64_t>(at_least_zero(trial.number_attr("seed")));
+  out.name = trial.attr("name"), out.arm = trial.attr("arm"), out.phase = trial.attr("phase");
+  out.state = name_of(trial.state), out.reason = trial.attr("reason");
+  out.text = point_text(search, trial);
+  for (const ImportanceInput& p : search.parameters) {
+    const auto at = trial.params.find(p.name);
+    out.parameters.push_back(at == trial.params.end() ? kNan : at->second);
+  }
+  out.rungs = trial.rungs;
+  out.value = trial.state == TrialState::complete ? trial.value : kNan;
+  out.best = kNan;
+  out.wall = trial.number_attr("wall"), out.seconds = trial.number_attr("seconds");
+  out.tokens = trial.number_attr("tokens"), out.flops = trial.number_attr("flops");
+  return out;
+}
+
+// The whole run's outcome when it had come to `percent` of its tokens.
+double on_its_way(const RunRecord& run, const std::string& outcome, int64_t percent) {
+  const double whole = run.result.tokens;
+  for (const EvalPoint& point : run.evaluations)
+    if (point.tokens >= whole * (static_cast<double>(percent) - 0.75) / 100)
+      return outcome_at(point, outcome);
+  return kNan;
+}
+
+RungResult rung_result(const StudyRecord& study, int64_t percent) {
+  const SearchRecord& search = *study.search;
+  std::vector<double> rung, final_of_rung, way, final_of_way;
+  for (const Trial& trial : search.trials) {
+    if (trial.state != TrialState::complete || trial.attr("phase") != "search") continue;
+    if (const auto at = trial.rungs.find(percent); at != trial.rungs.end())
+      rung.push_back(at->second), final_of_rung.push_back(trial.value);
+    if (const auto run = search.runs.find(trial.number); run != search.runs.end())
+      if (const double value = on_its_way(run->second, study.outcome, percent); std::isfinite(value))
+        way.push_back(value), final_of_way.push_back(trial.value);
+  }
+  return {percent, std::max(rung.size(), way.size()),
+          search.complete_rungs ? rank_correlation(rung, final_of_rung) : kNan,
+          rank_correlation(way, final_of_way)};
+}
+
+// Of the trials that are complete.
+void add_importance(const SearchRecord& search, SearchResult& out) {
+  std::vector<ImportanceInput> inputs = search.parameters;
+  std::vector<double> outcomes;
+  for (const TrialResult& trial : out.trials) {
+    if (trial.phase != "search" || !std::isfinite(trial.value)) continue;
+    outcomes.push_back(trial.value);
+    for (size_t p = 0; p < inputs.size(); ++p) inputs[p].values.push_back(trial.parameters[p]);
+  }
+  if (outcomes.size() >= kFewestForImportance && inputs.size() > 1)
+    out.importance = importance(inputs, outcomes);
+}
+
+void look_at_best(const StudyRecord& study, SearchResult& out) {
+  const SearchRecord& search = *study.search;
+  const TrialResult& best = out.trials[static_cast<size_t>(out.best)];
+  for (size_t p = 0; p < search.parameters.size(); ++p) {
+    const ImportanceInput& range = search.parameters[p];
+    const double value = best.parameters[p];
+    if (range.choices > 0 || std::isnan(value)) continue;
+    const auto scale = [&](double v) { return range.log ? std::log(v) : v; };
+    const double unit = (scale(value) - scale(range.low)) / (scale(range.high) - scale(range.low));
+    if (unit < kEdge || unit > 1 - kEdge) out.at_edge = true, out.edge = range.name;
+  }
+  if (search.parameters.size() != 1 || search.parameters[0].choices > 0) return;
+  out.tolerance = study.outcome == "val/loss" ? kNatsTolerance : kRelativeTolerance * best.value;
+  // Around the best, as far as nothing worse lies between.
+  std::vector<std::pair<double, double>> points;
+  for (const TrialResult& trial : out.trials)
+    if (trial.phase == "search" && trial.arm == best.arm)
+      points.emplace_back(trial.parameters[0], trial.state == "failed" ? INFINITY : trial.value);
+  std::erase_if(points, [](const auto& point) { return std::isnan(point.second); });
+  std::sort(points.begin(), points.end());
+  const auto good = [&](const auto& point) { return point.second <= best.value + out.tolerance; };
+  for (size_t i = 0; i < points.size(); ++i) {
+    if (points[i].first != best.parameters[0]) continue;
+    size_t low = i, high = i;
+    while (low > 0 && good(points[low - 1])) --low;
+    while (high + 1 < points.size() && good(points[high + 1])) ++high;
+    out.low = points[low].first, out.high = points[high].first;
+  }
+}
+
+}  // namespace
+
+SearchResult search_result(const StudyRecord& study) {
+  const SearchRecord& search = *study.search;
+  SearchResult out;
+  out.sampler = search.sampler, out.pruner = search.pruner, out.confirmed = search.confirmed;
+  for (const ImportanceInput& p : search.parameters)
+    out.parameters.push_back(p.name), out.log.push_back(p.log);
+  out.labels = search.labels;
+  double best = kNan;
+  std::vector<double> values, seconds;
+  for (const Trial& trial : search.trials) {
+    out.trials.push_back(trial_result(search, trial));
+    TrialResult& t = out.trials.back();
+    const bool of_search = t.phase == "search";
+    values.push_back(of_search ? t.value : kNan), seconds.push_back(t.seconds);
+    if (!of_search) {
+      out.confirm_wall += at_least_zero(t.wall);
+      continue;
+    }
+    switch (trial.state) {
+      case TrialState::complete: ++out.complete; break;
+      case TrialState::pruned: ++out.pruned; break;
+      case TrialState::failed: ++out.failed; break;
+      default: ++out.running;
+    }
+    out.wall += at_least_zero(t.wall), out.tokens += at_least_zero(t.tokens);
+    out.flops += at_least_zero(t.flops);
+    if (std::isfinite(t.value) && !(t.value >= best))
+      best = t.value, out.best = static_cast<int64_t>(out.trials.size()) - 1;
+    t.best = best;
+  }
+  out.front = pareto_front(seconds, values);
+  for (const int64_t percent : search.rungs) out.rungs.push_back(rung_result(study, percent));
+  add_importance(search, out);
+  if (out.best >= 0) look_at_best(study, out);
+  return out;
+}
+
+}  // namespace strobe

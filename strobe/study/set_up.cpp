@@ -1,0 +1,244 @@
+#include "strobe/study/set_up.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "strobe/config/load.h"
+#include "strobe/core/error.h"
+#include "strobe/data/dataset.h"
+#include "strobe/report/statistics.h"
+#include "strobe/study/child.h"
+#include "strobe/train/progress_line.h"
+
+namespace strobe {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr const char* kTimedSteps = "4";
+// So often an arm is timed while the machine is too busy with something else.
+constexpr int kBusyAttempts = 5;
+
+using Words = std::vector<std::string>;
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+template <class... Args>
+void say(fmt::format_string<Args...> format, Args&&... args) {
+  fmt::print(format, std::forward<Args>(args)...);
+  std::fflush(stdout);
+}
+
+// Sizes of a run, as a dry run prints them; nothing if the program does not.
+Json sizes_of(const StudyOptions& options, const std::string& recipe, const Words& overrides,
+              const std::string& what) {
+  const ChildResult checked =
+      run_child(Words{options.program, "train", recipe} + overrides + Words{"--dry-run", "--json"},
+                /*capture=*/true, options.stop);
+  if (checked.status != 0 && !(options.stop && options.stop()))
+    fail("study: {} cannot run (the message above says why); nothing was started", what);
+  return Json::parse(checked.output, nullptr, /*allow_exceptions=*/false);
+}
+
+double size_at(const Json& sizes, const char* key) {
+  if (!sizes.is_object() || !sizes.contains(key)) return NAN;
+  const Json& value = sizes[key];
+  return value.is_string() ? std::strtod(value.get<std::string>().c_str(), nullptr) : NAN;
+}
+
+// The shortest run of the study has a step at least.
+void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
+  const double step = size_at(sizes, "tokens_per_step");
+  const double share = study.pruner.rungs.empty() || !study.pruner.complete
+                           ? 1 : study.pruner.rungs[0];
+  double tokens = study.tokens;
+  if (study.flops > 0) tokens = study.flops * step / size_at(sizes, "flops_per_step");
+  if (tokens > 0 && tokens * share < step)
+    fail("study: {}{} is less than one step of {}, which takes {:.0f} tokens",
+         share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
+                   : "a budget of ",
+         fmt::format("{:.0f} tokens,", tokens), what, step);
+}
+
+}  // namespace
+
+// A run's length as the recipe has it: the key, and how much.
+std::pair<std::string, double> own_length(const Config& config) {
+  const TrainConfig& t = config.train;
+  for (const auto& [key, value] : {std::pair("train.steps", t.steps), {"train.tokens", t.tokens},
+                                   {"train.epochs", t.epochs}, {"train.seconds", t.seconds}})
+    if (value) return {key, *value};
+  fail("study: the recipe has no length; give it one, or the study a budget");
+}
+
+// What a configuration cannot know: whether the data is there, whether sizes fit.
+void SetUp::check() const {
+  for (const StudyArm& arm : study_.arms) {
+    const std::string what =
+        arm.name.empty() ? std::string("the base recipe") : fmt::format("the arm '{}'", arm.name);
+    const Space space = study_.space_of(arm);
+    const std::vector<double> middle(space.size(), 0.5);
+    const Words overrides = arm.overrides + overrides_of(space, point_at(space, middle));
+    check_length(study_, sizes_of(options_, recipe_, overrides, what), what);
+    if (stopped()) return;
+  }
+  if (!study_.pruner.complete && own_length(load_config(recipe_, {}).config).first == "train.epochs" &&
+      study_.seconds + study_.tokens + study_.flops == 0)
+    fail("study: rungs mid-run need a length in steps, tokens or seconds, and the recipe's is in "
+         "epochs; give the study a budget");
+}
+
+ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
+  ChildResult timed;
+  Json json;
+  for (int attempt = 0; attempt < kBusyAttempts; ++attempt) {
+    timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
+                          Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
+                      /*capture=*/true, options_.stop);
+    if (stopped()) fail("study: stopped while timing; nothing was started");
+    json = Json::parse(timed.output, nullptr, false);
+    if (!json.is_object() || !json.contains("busy") || json["busy"] != true) break;
+  }
+  const auto positive = [&](const char* key) {
+    const double value = json.is_object() && json.contains(key) && json[key].is_number()
+                             ? json[key].get<double>()
+                             : 0;
+    if (timed.status != 0 || !(value > 0))
+      fail("study: timing the arm '{}' failed (exit status {}, no {})", arm.name, timed.status,
+           key);
+    return value;
+  };
+  const double rate = positive("tokens_per_second");
+  return {0, rate, rate * positive("step_ms") / 1e3};
+}
+
+std::string SetUp::vocab() const {
+  const Config config = load_config(recipe_, study_.arms[0].overrides).config;
+  return fmt::format("{}", Dataset::open(config.data.path).vocab());
+}
+
+// What the seeds can resolve, from the spread that the study file states.
+void SetUp::say_precision() const {
+  const std::vector<int64_t>& seeds = study_.searches() ? study_.confirm.seeds : study_.seeds;
+  const auto n = static_cast<double>(seeds.size());
+  if (n < 2)
+    return say("with {} there is no interval: differences cannot be resolved\n",
+               n == 1 ? "one seed" : "no seeds to confirm on");
+  const double factor = student_t_quantile(0.975, n - 1) / std::sqrt(n);
+  if (study_.noise > 0)
+    return say("with {:.0f} seeds you will resolve {:.3g} ({}; the standard deviation of a paired "
+               "difference is {:g})\n", n, factor * study_.noise, study_.outcome, study_.noise);
+  say("with {:.0f} seeds you will resolve {:.2f} times the standard deviation of a paired difference "
+      "(0.01 nats: {:.3f}); say it as 'noise' once it is known\n", n, factor, 0.01 * factor);
+}
+
+// How many runs a search is, and how long.
+void SetUp::plan_search() const {
+  double points = static_cast<double>(study_.trials);
+  if (study_.sampler.name == "grid") {
+    points = 0;
+    for (const StudyArm& arm : study_.arms)
+      points += static_cast<double>(grid(study_.space_of(arm)).size());
+    points /= static_cast<double>(study_.arms.size());
+    if (study_.trials > 0) points = std::min(points, static_cast<double>(study_.trials));
+  }
+  const auto arms = static_cast<double>(study_.arms.size());
+  const double confirming = static_cast<double>(study_.confirm.seeds.size()) * arms *
+                            static_cast<double>(study_.confirm.top + (study_.confirm.base ? 1 : 0));
+  // In whole runs.
+  double shares = 1;
+  const PrunerSpec& pruner = study_.pruner;
+  if (pruner.complete && !pruner.rungs.empty()) {
+    double going = 1;
+    shares = 0;
+    for (const double rung : pruner.rungs) {
+      shares += going * rung;
+      if (pruner.name == "halving" || pruner.name == "asha") going /= pruner.eta;
+      if (pruner.name == "median") going *= 0.5;
+    }
+    shares += going;
+  }
+  const double searching = points * arms * static_cast<double>(study_.seeds.size()) * shares;
+  say("{} by {}; {}\n", points > 0 ? fmt::format("{:.0f} trials{}", points * arms * static_cast<double>(study_.seeds.size()),
+      shares != 1 ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching) : "")
+      : "trials", study_.sampler.name, study_.stopping_rule());
+  if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
+  double seconds = study_.seconds;
+  if (seconds == 0 && options_.plan_only) {
+    // As long as the first arm's in the middle of its space.
+    StudyArm arm = study_.arms[0];
+    const Space space = study_.space_of(arm);
+    arm.overrides = arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
+    ArmPlan timed;
+    try {
+      timed = time_arm(arm, vocab());
+    } catch (const Error& error) {
+      say("what it takes is not known: {}\n", error.what());
+      return say_precision();
+    }
+    double tokens = study_.tokens;
+    const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the base recipe");
+    if (study_.flops > 0)
+      tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
+    if (tokens == 0) {
+      const auto [key, value] = own_length(load_config(recipe_, arm.overrides).config);
+      tokens = key == "train.tokens" ? value : key == "train.steps" ? value * timed.tokens_per_step : 0;
+      if (key == "train.seconds") seconds = value;
+    }
+    if (tokens > 0) seconds = tokens / timed.tokens_per_second;
+  }
+  if (seconds > 0) {
+    say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
+    double all = (searching + confirming) * seconds * kUsualOverhead;
+    if (study_.total_seconds > 0) all = points > 0 ? std::min(all, study_.total_seconds) : study_.total_seconds;
+    if (all > 0) say(", the study about {} of one process", format_seconds(all));
+    say("\n");
+  }
+  say_precision();
+}
+
+// Seconds become steps once, so that the study can be repeated bit for bit.
+StudyPlan SetUp::plan() const {
+  StudyPlan plan;
+  const size_t total = study_.arms.size() * study_.seeds.size();
+  if (study_.searches()) return plan_search(), plan;
+  if (study_.flops > 0) {
+    say("{} runs of {:.3g} operations\n", total, study_.flops);
+  } else if (study_.tokens > 0) {
+    say("{} runs of {:.0f} tokens\n", total, study_.tokens);
+  } else if (study_.seconds == 0) {
+    say("{} runs of the recipe's own length\n", total);
+  } else {
+    const std::string file = folder_ + "/plan.json";
+    if (fs::exists(file)) {
+      plan = read_plan(study_, file);
+    } else {
+      say("timing {} arms, alternately ...\n", study_.arms.size());
+      const std::string words = vocab();
+      plan = make_plan(study_, [&](const StudyArm& arm) { return time_arm(arm, words); });
+      write_plan(plan, file);
+    }
+    fmt::print("{}", to_string(plan, study_));
+    if (plan.seconds > study_.seconds)
+      fmt::print("runs are lengthened from {:.0f} s: {} tokens need it on this machine\n",
+                 study_.seconds, static_cast<int64_t>(study_.min_tokens));
+    say("{} runs of {:.0f} s of training each: about {} in all\n", total, plan.seconds,
+        format_seconds(static_cast<double>(total) * plan.seconds * kUsualOverhead));
+  }
+  if (options_.plan_only) say_precision();
+  return plan;
+}
+
+double SetUp::flops_per_token(const Words& overrides, const std::string& what) const {
+  const Json sizes = sizes_of(options_, recipe_, overrides, what);
+  return size_at(sizes, "flops_per_step") / size_at(sizes, "tokens_per_step");
+}
+
+}  // namespace strobe

@@ -1,0 +1,50 @@
+// Before the first run of a study: can its arms run, how long are they, what will it cost, and what
+// can it resolve?
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "strobe/config/config.h"
+#include "strobe/study/plan.h"
+#include "strobe/study/study.h"
+#include "strobe/study/study_file.h"
+
+namespace strobe {
+
+// Time of a run over that of its training, until one has been seen: start, evaluation, saving.
+inline constexpr double kUsualOverhead = 1.15;
+
+/// A run's length as its configuration has it: "train.tokens", and how many.
+std::pair<std::string, double> own_length(const Config& config);
+
+class SetUp {
+ public:
+  /// `folder` is the study's; its base.toml is there. All three must outlive this.
+  SetUp(const StudyFile& study, std::string folder, const StudyOptions& options)
+      : study_(study), folder_(std::move(folder)), recipe_(folder_ + "/base.toml"),
+        options_(options) {}
+
+  /// Throws Error if an arm, in the middle of its space, cannot run, or is longer for one step than
+  /// the shortest run of the study.
+  void check() const;
+  /// Says what will run. Seconds of arms become steps once and are kept in plan.json, so that the
+  /// study can be repeated bit for bit.
+  StudyPlan plan() const;
+  /// Operations, from a dry run.
+  double flops_per_token(const std::vector<std::string>& overrides, const std::string& what) const;
+
+ private:
+  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
+  std::string vocab() const;
+  void plan_search() const;
+  void say_precision() const;
+  bool stopped() const { return options_.stop && options_.stop(); }
+
+  const StudyFile& study_;
+  std::string folder_, recipe_;
+  const StudyOptions& options_;
+};
+
+}  // namespace strobe

@@ -1,0 +1,77 @@
+#include "strobe/study/study_folder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "strobe/core/error.h"
+#include "strobe/core/file.h"
+
+namespace strobe {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr int64_t kLargestFile = 1 << 26;
+
+Json read_json(const std::string& file) {
+  if (!fs::exists(file)) return Json();
+  return Json::parse(read_file("study", file, kLargestFile), nullptr, /*allow_exceptions=*/false);
+}
+
+// A number, or one written as text.
+double figure(const Json& object, const std::string& key) {
+  if (object.is_object() && object.contains(key)) {
+    const Json& value = object[key];
+    if (value.is_number()) return value.get<double>();
+    if (value.is_string()) return std::strtod(value.get<std::string>().c_str(), nullptr);
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+// Keeps a text in the folder, or checks that it is the one kept there.
+void keep_copy(const std::string& folder, const std::string& name, const std::string& text,
+               const std::string& what) {
+  const std::string file = folder + "/" + name;
+  if (!fs::exists(file)) return write_file("study", file, text);
+  if (read_file("study", file, kLargestFile) != text)
+    fail("study: {} holds another study: its {} differs from {}; --out names another folder",
+         folder, name, what);
+}
+
+}  // namespace
+
+std::string run_state(const std::string& run) {
+  const Json json = read_json(run + "/result.json");
+  const bool known = json.is_object() && json.contains("state") && json["state"].is_string();
+  return known ? json["state"].get<std::string>() : "";
+}
+
+RunFigures run_figures(const std::string& run, const std::string& outcome) {
+  const Json json = read_json(run + "/result.json");
+  RunFigures out;
+  out.outcome = figure(json, outcome);
+  out.has_outcome_key = json.is_object() && json.contains(outcome);
+  out.tokens = figure(json, "tokens"), out.seconds = figure(json, "seconds");
+  out.steps = figure(json, "steps"), out.peak_bytes = figure(json, "peak_bytes");
+  out.flops = out.steps * figure(read_json(run + "/environment.json"), "flops_per_step");
+  return out;
+}
+
+void claim_study_folder(const StudyFile& study, const std::string& folder) {
+  if (fs::exists(folder) && !fs::exists(folder + "/study.toml") &&
+      !(fs::is_directory(folder) &&
+        std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), [](const auto& entry) {
+          return entry.path().filename() == "lock" || entry.path().filename() == "workers";
+        })))
+    fail("study: {} is there and is no study; --out names another folder", folder);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail("study: cannot make {}: {}", folder, error.message());
+  keep_copy(folder, "study.toml", study.text, "the file given");
+  keep_copy(folder, "base.toml", read_file("study", study.base, kLargestFile), study.base);
+}
+
+}  // namespace strobe
