@@ -11,6 +11,8 @@ Verb verb_train();
 Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
+Verb verb_import();
+Verb verb_export();
 Verb verb_data_info();
 Verb verb_data_prepare();
 Verb verb_study_run();
@@ -33,6 +35,8 @@ inline std::vector<Verb> all_verbs() {
       verb_resume(),
       verb_eval(),
       verb_generate(),
+      verb_import(),
+      verb_export(),
       verb_data_prepare(),
       verb_data_info(),
       verb_study_run(),

@@ -2,6 +2,7 @@
 // made by tools/make_wordpiece_fixtures.py.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -209,26 +210,22 @@ Tokenizer train(const std::string& text, int64_t vocab, const std::string& kind)
       vocab, kind);
 }
 
-// Of pairs that are equally frequent the package takes one by the order of its hash tables.
+// Of equally frequent pairs the package takes another one from call to call; strobe's choice must
+// be one of its.
 TEST(WordPieceTrain, LearnsWhatHuggingFaceLearns) {
   const std::string text = read(data + "tokenizer_text.txt");
-  for (const auto& [file, kind] :
-       {std::pair{"wordpiece_hf.json", "wordpiece"}, {"wordpiece_cased.json", "wordpiece-cased"}}) {
-    const Tokenizer reference = Tokenizer::load(data + file);
+  for (const auto& [kind, expected] : cases()["learnt"].items()) {
     const Tokenizer trained = train(text, 350, kind);
     ASSERT_EQ(trained.vocab_size(), 350);
-    std::set<std::string> found, expected;
-    for (int32_t id = 0; id < 350; ++id) {
-      found.emplace(trained.token_bytes(id));
-      expected.emplace(reference.token_bytes(id));
-      if (id < 5) {
-        EXPECT_EQ(trained.token_bytes(id), reference.token_bytes(id));
-      }
-    }
-    std::vector<std::string> missing;
-    std::set_difference(expected.begin(), expected.end(), found.begin(), found.end(),
-                        std::back_inserter(missing));
-    EXPECT_LE(missing.size(), 10u) << kind << fmt::format(": {}", fmt::join(missing, " "));
+    EXPECT_EQ(trained.special("[PAD]"), 0);
+    EXPECT_EQ(trained.special("[MASK]"), 4);
+    std::set<std::string> found;
+    for (int32_t id = 0; id < 350; ++id) found.emplace(trained.token_bytes(id));
+    EXPECT_EQ(found.size(), 350u);
+    const auto always = expected["always"].get<std::set<std::string>>();
+    const auto sometimes = expected["sometimes"].get<std::set<std::string>>();
+    EXPECT_TRUE(std::ranges::includes(found, always));
+    EXPECT_TRUE(std::ranges::includes(sometimes, found));
     EXPECT_EQ(trained.hash(), train(text, 350, kind).hash());
   }
 }

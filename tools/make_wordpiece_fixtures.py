@@ -79,6 +79,13 @@ def train(text, vocabulary, lowercase):
     return tokenizer
 
 
+def learnt(text, vocabulary, lowercase, rounds=100):
+    """Of equally frequent pairs the package takes one by the order of hash tables that differ from call to call: what it always
+    learns, and what it sometimes does."""
+    found = [set(train(text, vocabulary, lowercase).get_vocab()) for _ in range(rounds)]
+    return {"always": sorted(set.intersection(*found)), "sometimes": sorted(set.union(*found))}
+
+
 def outcomes(tokenizer):
     # Without added tokens, which `tokenizers` would find in the text.
     bare = Tokenizer(models.WordPiece(json.loads(tokenizer.to_str())["model"]["vocab"], unk_token="[UNK]"))
@@ -104,6 +111,7 @@ uncased.save(str(DATA / "wordpiece_hf.json"), pretty=False)
 cased.save(str(DATA / "wordpiece_cased.json"), pretty=False)
 cases = {
     "normalisation": [normalisation(s, contexts if i == 0 else short_contexts) for i, s in enumerate(SETTINGS)],
+    "learnt": {"wordpiece": learnt(text, 350, True), "wordpiece-cased": learnt(text, 350, False)},
     "uncased": outcomes(uncased),
     "cased": outcomes(cased),
 }

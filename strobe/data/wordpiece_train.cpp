@@ -74,6 +74,9 @@ void WordPieceTrainer::add(std::string_view text) {
 std::unique_ptr<const TokenModel> WordPieceTrainer::finish(int64_t entries) {
   std::vector<std::pair<std::u32string, int64_t>> words;
   for (const auto& [word, count] : counts_) words.emplace_back(characters_of(word), count);
+  std::sort(words.begin(), words.end(), [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  });
   const std::set<char32_t> alphabet = alphabet_of(words);
 
   WordPieceVocabulary vocabulary;
@@ -87,10 +90,12 @@ std::unique_ptr<const TokenModel> WordPieceTrainer::finish(int64_t entries) {
     return text;
   };
   for (const char32_t c : alphabet) first[c] = tokens.add(text_of(c));
+  // In the order in which the words have them, so that of equally frequent pairs of a word the
+  // first is merged first.
   for (const auto& [word, count] : words)
     for (size_t i = 1; i < word.size(); ++i)
-      if (alphabet.contains(word[i])) inside[word[i]] = 0;
-  for (auto& [c, id] : inside) id = tokens.add(vocabulary.prefix + text_of(c));
+      if (alphabet.contains(word[i]) && !inside.contains(word[i]))
+        inside[word[i]] = tokens.add(vocabulary.prefix + text_of(word[i]));
 
   PairMerger merger;
   std::vector<int32_t> ids;
