@@ -12,6 +12,10 @@ namespace strobe {
 using Json = nlohmann::json;
 
 Json read_json(std::string_view operation, const std::string& file, int64_t largest) {
+  return parse_json(operation, file, read_file(operation, file, largest));
+}
+
+Json parse_json(std::string_view operation, const std::string& file, std::string_view text) {
   constexpr size_t deepest = 32;
   std::vector<std::unordered_set<std::string>> keys;
   size_t depth = 0;
@@ -30,7 +34,7 @@ Json read_json(std::string_view operation, const std::string& file, int64_t larg
     return true;
   };
   try {
-    return Json::parse(read_file(operation, file, largest), watch);
+    return Json::parse(text, watch);
   } catch (const Json::exception& error) {
     // "[json.exception.parse_error.101] parse error at line ..." without the bracket.
     const std::string_view what = error.what();

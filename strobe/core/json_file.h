@@ -13,6 +13,10 @@ namespace strobe {
 /// key stands twice (which the library would pass over).
 nlohmann::json read_json(std::string_view operation, const std::string& file, int64_t largest);
 
+/// The same of a text that `where` names.
+nlohmann::json parse_json(std::string_view operation, const std::string& where,
+                          std::string_view text);
+
 /// A member of an object; null if it is not there, or if `object` is none.
 const nlohmann::json& member(const nlohmann::json& object, const char* key);
 
