@@ -91,25 +91,27 @@ int run_prepare(const DataOptions& o) {
 }  // namespace
 
 Verb verb_data_prepare() {
-  return {"data prepare", "Make a dataset: split text into train, valid, test and tokenise it",
-          "strobe data prepare --text articles/ --tokenizer train:2048 --out data",
-          [](Options& options) {
-            auto o = std::make_shared<DataOptions>();
-            options.value(o->out, "--out", "the folder to make", Options::required);
-            options.values(o->text, "--text",
-                           "files, folders or - for standard input: .txt, .jsonl, .tokens, .raw, "
-                           "also compressed or in .tar, .zip");
-            options.value(o->corpus, "--corpus", "wikitext-2, wikitext-103 or demo");
-            options.value(o->from, "--from", "where the files of --corpus are");
-            options.value(o->tokenizer, "--tokenizer",
-                          "gpt2:DIR, a tokenizer.json, or train:N to learn N entries");
-            options.value(
-                o->field, "--field",
-                "of a .jsonl line, the text (default text); standard input is then .jsonl");
-            options.value(o->valid, "--valid", "share of the documents for validation");
-            options.value(o->test, "--test", "share of the documents for the test");
-            return [o] { return run_prepare(*o); };
-          }};
+  return {
+      "data prepare", "Make a dataset: split text into train, valid, test and tokenise it",
+      "strobe data prepare --text articles/ --tokenizer train:2048 --out data",
+      [](Options& options) {
+        auto o = std::make_shared<DataOptions>();
+        options.value(o->out, "--out", "the folder to make", Options::required);
+        options.values(o->text, "--text",
+                       "files, folders or - for standard input: .txt, .jsonl, .tokens, .raw, "
+                       "also compressed or in .tar, .zip");
+        options.value(o->corpus, "--corpus", "wikitext-2, wikitext-103 or demo");
+        options.value(o->from, "--from", "where the files of --corpus are");
+        options.value(
+            o->tokenizer, "--tokenizer",
+            "gpt2:DIR, bert:DIR, a tokenizer.json, or train:N to learn N entries of a byte-level "
+            "BPE (train:wordpiece:N, train:wordpiece-cased:N: of a WordPiece)");
+        options.value(o->field, "--field",
+                      "of a .jsonl line, the text (default text); standard input is then .jsonl");
+        options.value(o->valid, "--valid", "share of the documents for validation");
+        options.value(o->test, "--test", "share of the documents for the test");
+        return [o] { return run_prepare(*o); };
+      }};
 }
 
 }  // namespace strobe

@@ -23,7 +23,8 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-int train(const std::vector<std::string>& text, int64_t vocab, const std::string& out) {
+int train(const std::vector<std::string>& text, const std::string& kind, int64_t vocab,
+          const std::string& out) {
   const TextOptions options{.paths = text};
   std::vector<std::string> skipped;
   TextSource source(text_files(options, skipped), options);
@@ -35,7 +36,7 @@ int train(const std::vector<std::string>& text, int64_t vocab, const std::string
     bytes += static_cast<int64_t>(document.size());
     return true;
   };
-  const Tokenizer tokenizer = Tokenizer::train(next, vocab);
+  const Tokenizer tokenizer = Tokenizer::train(next, vocab, kind);
   tokenizer.save(out);
   if (!skipped.empty())
     fmt::print(stderr, "strobe: tokenizer train: skipped {} files that are no text\n",
@@ -99,12 +100,13 @@ int decode(const std::string& spec, const std::vector<std::string>& arguments) {
   return 0;
 }
 
-constexpr const char* spec_help = "gpt2:DIR (encoder.json, vocab.bpe) or a tokenizer.json";
+constexpr const char* spec_help =
+    "gpt2:DIR (encoder.json, vocab.bpe), bert:DIR (vocab.txt), a tokenizer.json or its folder";
 
 }  // namespace
 
 Verb verb_tokenizer_train() {
-  return {"tokenizer train", "Learn a byte-level BPE from text",
+  return {"tokenizer train", "Learn a byte-level BPE or a WordPiece vocabulary from text",
           "strobe tokenizer train --text articles/ --vocab 2048 --out tokenizer.json",
           [](Options& options) {
             auto text = std::make_shared<std::vector<std::string>>();
@@ -112,9 +114,12 @@ Verb verb_tokenizer_train() {
             auto out = std::make_shared<std::string>("tokenizer.json");
             options.values(*text, "--text", "files, folders or - of UTF-8 text, packed or not",
                            Options::required);
-            options.value(*vocab, "--vocab", "entries, with the 256 bytes and <|endoftext|>");
+            auto kind = std::make_shared<std::string>("bpe");
+            options.value(*kind, "--kind", "bpe, wordpiece (lower-cased) or wordpiece-cased");
+            options.value(*vocab, "--vocab",
+                          "entries, with the 256 bytes or the characters, and special tokens");
             options.value(*out, "--out", "the file to write");
-            return [=] { return train(*text, *vocab, *out); };
+            return [=] { return train(*text, *kind, *vocab, *out); };
           }};
 }
 

@@ -11,6 +11,9 @@ Verb verb_train();
 Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
+Verb verb_import();
+Verb verb_export();
+Verb verb_tensors();
 Verb verb_data_info();
 Verb verb_data_prepare();
 Verb verb_study_run();
@@ -35,6 +38,9 @@ inline std::vector<Verb> all_verbs() {
       verb_resume(),
       verb_eval(),
       verb_generate(),
+      verb_import(),
+      verb_export(),
+      verb_tensors(),
       verb_data_prepare(),
       verb_data_info(),
       verb_study_run(),

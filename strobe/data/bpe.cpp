@@ -1,7 +1,6 @@
 #include "strobe/data/bpe.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -10,66 +9,12 @@
 
 #include "strobe/core/error.h"
 #include "strobe/data/pretokenize.h"
+#include "strobe/data/word_cache.h"
 
 namespace strobe {
 namespace {
 
 constexpr uint32_t no_rank = std::numeric_limits<uint32_t>::max();
-
-uint64_t load64(const char* from) {
-  uint64_t word;
-  std::memcpy(&word, from, 8);
-  return word;
-}
-
-uint64_t mix(uint64_t a, uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a) * b;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
-
-// Words of at most `longest_word` bytes and `most_ids` ids, each at the one place its hash gives;
-// a new word takes the place of the old one. The text's frequent words stay.
-class WordCache {
- public:
-  static constexpr size_t longest_word = 30;
-  static constexpr size_t most_ids = 8;
-  struct alignas(64) Entry {
-    char word[longest_word];
-    uint8_t size = 0;  // 0: nothing here
-    uint8_t ids_size = 0;
-    int32_t ids[most_ids];
-  };
-  static_assert(sizeof(Entry) == 64);
-
-  WordCache() : entries_(size_t{1} << 16) {}
-
-  // `word` has 1 to longest_word bytes.
-  Entry& place(std::string_view word) { return entries_[hash(word) % entries_.size()]; }
-
- private:
-  static uint64_t hash(std::string_view word) {
-    constexpr uint64_t k = 0x9E3779B97F4A7C15u;
-    const char* p = word.data();
-    const size_t n = word.size();
-    if (n < 8) {
-      // Two reads that overlap cover 4 to 7 bytes, three single bytes cover 1 to 3.
-      uint32_t low = 0, high = 0;
-      if (n >= 4) {
-        std::memcpy(&low, p, 4);
-        std::memcpy(&high, p + n - 4, 4);
-      } else {
-        low = static_cast<uint8_t>(p[0]) | static_cast<uint8_t>(p[n / 2]) << 8;
-        high = static_cast<uint8_t>(p[n - 1]);
-      }
-      return mix((static_cast<uint64_t>(high) << 32 | low) ^ k, k + n);
-    }
-    uint64_t h = n;
-    for (size_t i = 0; i + 8 < n; i += 8) h = mix(h ^ load64(p + i), k);
-    return mix(h ^ load64(p + n - 8), k);
-  }
-
-  std::vector<Entry> entries_;
-};
 
 }  // namespace
 
@@ -102,10 +47,12 @@ const std::array<uint8_t, 256>& gpt2_byte_order() {
   return order;
 }
 
-ByteLevelBpe::ByteLevelBpe(const Vocabulary& vocabulary, const std::string& source) {
-  const std::vector<std::string>& tokens = vocabulary.tokens;
+ByteLevelBpe::ByteLevelBpe(BpeVocabulary given, const std::string& source)
+    : TokenModel(std::move(static_cast<Vocabulary&>(given))), merges_(std::move(given.merges)) {
+  const std::vector<std::string>& tokens = vocabulary().tokens;
   std::unordered_map<std::string_view, int32_t> ids;
-  const std::unordered_set<int32_t> special(vocabulary.special.begin(), vocabulary.special.end());
+  const std::unordered_set<int32_t> special(vocabulary().special.begin(),
+                                            vocabulary().special.end());
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (special.count(static_cast<int32_t>(id))) continue;
     if (tokens[id].empty()) fail("tokenizer: {}: the token of id {} is empty", source, id);
@@ -121,13 +68,13 @@ ByteLevelBpe::ByteLevelBpe(const Vocabulary& vocabulary, const std::string& sour
     byte_ids_[b] = found->second;
   }
   std::string whole;
-  for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
-    const auto [left, right] = vocabulary.merges[rank];
+  for (size_t rank = 0; rank < merges_.size(); ++rank) {
+    const auto [left, right] = merges_[rank];
     whole = tokens[left] + tokens[right];
     const auto result = ids.find(whole);
     if (result == ids.end())
       fail("tokenizer: {}: merge {} makes a token that is not in the vocabulary", source, rank);
-    const auto [merge, is_new] = merges_.insert(left, right);
+    const auto [merge, is_new] = merge_of_.insert(left, right);
     if (!is_new) fail("tokenizer: {}: merges {} and {} are the same", source, merge->rank, rank);
     *merge = {static_cast<int32_t>(rank), result->second};
   }
@@ -136,44 +83,41 @@ ByteLevelBpe::ByteLevelBpe(const Vocabulary& vocabulary, const std::string& sour
 ByteLevelBpe::~ByteLevelBpe() = default;
 
 const ByteLevelBpe::Merge* ByteLevelBpe::find(int32_t left, int32_t right) const {
-  return merges_.find(left, right);
+  return merge_of_.find(left, right);
 }
 
 void ByteLevelBpe::encode(std::string_view text, std::vector<int32_t>& out) const {
-  std::unique_ptr<Workspace> workspace;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      workspace = std::move(idle_.back());
-      idle_.pop_back();
-    }
-  }
-  if (!workspace) workspace = std::make_unique<Workspace>();
+  const Pool<Workspace>::Lease workspace(workspaces_);
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = gpt2_piece_end(text, begin);
-    encode_piece(text.substr(begin, end - begin), *workspace, out);
+    const std::string_view piece = text.substr(begin, end - begin);
+    if (piece.size() > WordCache::longest_word)
+      merge_long(piece, *workspace, out);
+    else
+      workspace->cache.append(piece, out, [&](auto& ids) { merge_short(piece, ids); });
     begin = end;
   }
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(workspace));
 }
 
-void ByteLevelBpe::encode_piece(std::string_view piece, Workspace& workspace,
-                                std::vector<int32_t>& out) const {
-  if (piece.size() > WordCache::longest_word) return merge_long(piece, workspace, out);
-  WordCache::Entry& entry = workspace.cache.place(piece);
-  if (entry.size == piece.size() && std::memcmp(entry.word, piece.data(), piece.size()) == 0) {
-    out.insert(out.end(), entry.ids, entry.ids + entry.ids_size);
-    return;
+std::string ByteLevelBpe::decode(std::span<const int32_t> ids, bool) const {
+  std::string bytes;
+  for (const int32_t id : ids) bytes += vocabulary().tokens[static_cast<size_t>(id)];
+  return bytes;
+}
+
+uint64_t ByteLevelBpe::hash() const {
+  VocabularyHash hash;
+  hash.bytes("byte-level BPE, GPT-2 split");
+  hash.integer(static_cast<int64_t>(vocabulary().tokens.size()));
+  for (const std::string& token : vocabulary().tokens) hash.bytes(token);
+  hash.integer(static_cast<int64_t>(merges_.size()));
+  for (const auto& [left, right] : merges_) {
+    hash.integer(left);
+    hash.integer(right);
   }
-  const size_t before = out.size();
-  merge_short(piece, out);
-  const size_t count = out.size() - before;
-  if (count > WordCache::most_ids) return;
-  std::memcpy(entry.word, piece.data(), piece.size());
-  entry.size = static_cast<uint8_t>(piece.size());
-  entry.ids_size = static_cast<uint8_t>(count);
-  std::copy_n(out.data() + before, count, entry.ids);
+  hash.integer(static_cast<int64_t>(vocabulary().special.size()));
+  for (const int32_t id : vocabulary().special) hash.integer(id);
+  return hash.value();
 }
 
 // At most WordCache::longest_word bytes: looks through all pairs for the next merge.

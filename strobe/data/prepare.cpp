@@ -239,8 +239,35 @@ class BatchReader {
   std::optional<TextPiece> rest_;
 };
 
+// What "train:N" or "train:KIND:N" asks to learn; no entries for anything else.
+struct ToLearn {
+  std::string kind = "bpe";
+  int64_t entries = 0;
+};
+
+ToLearn to_learn(const std::string& spec) {
+  constexpr std::string_view prefix = "train:";
+  ToLearn out;
+  if (!spec.starts_with(prefix)) return out;
+  std::string number = spec.substr(prefix.size());
+  if (const size_t colon = number.find(':'); colon != number.npos) {
+    out.kind = number.substr(0, colon);
+    number.erase(0, colon + 1);
+  }
+  const bool digits =
+      !number.empty() && number.size() <= 9 &&
+      std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || std::stoll(number) == 0)
+    fail(
+        "data prepare: '{}' does not say how many entries to learn; for example train:2048, or "
+        "train:wordpiece:8192",
+        spec);
+  out.entries = std::stoll(number);
+  return out;
+}
+
 Tokenizer learn_tokenizer(const Work& work, const std::vector<TextFile>& files,
-                          const Splits& splits, int64_t vocab) {
+                          const Splits& splits, const ToLearn& learn) {
   BatchReader reader(files, work.options.text, splits);
   std::vector<BatchPiece> batch;
   size_t next = 0;
@@ -264,7 +291,7 @@ Tokenizer learn_tokenizer(const Work& work, const std::vector<TextFile>& files,
       return true;
     }
   };
-  return Tokenizer::train(next_text, vocab);
+  return Tokenizer::train(next_text, learn.entries, learn.kind);
 }
 
 std::vector<SplitInfo> tokenise(const Work& work, const std::vector<TextFile>& files,
@@ -312,19 +339,6 @@ std::string spool_standard_input(const std::string& folder) {
     writer.write(buffer.data(), got);
   writer.commit();
   return file;
-}
-
-// Of "train:N" N, of anything else 0.
-int64_t vocab_to_learn(const std::string& spec) {
-  constexpr std::string_view prefix = "train:";
-  if (!spec.starts_with(prefix)) return 0;
-  const std::string number = spec.substr(prefix.size());
-  const bool digits =
-      !number.empty() && number.size() <= 9 &&
-      std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits)
-    fail("data prepare: '{}' does not say how many entries to learn; for example train:2048", spec);
-  return std::stoll(number);
 }
 
 void check_official_words(const PrepareOptions& options, std::vector<SplitInfo>& splits) {
@@ -380,9 +394,10 @@ PrepareResult prepare(const PrepareOptions& options,
         "data prepare: --valid {} --test {} leave nothing to train on; shares below 1 are accepted",
         options.valid, options.test);
 
-  const int64_t learn = vocab_to_learn(options.tokenizer);
+  const ToLearn learn = to_learn(options.tokenizer);
   std::unique_ptr<const Tokenizer> tokenizer;
-  if (learn == 0) tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(options.tokenizer));
+  if (learn.entries == 0)
+    tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(options.tokenizer));
 
   const Work work{options, progress, stop};
   PrepareResult result;
@@ -394,7 +409,7 @@ PrepareResult prepare(const PrepareOptions& options,
   std::string spooled;
   Splits splits(files, options.valid, options.test);
   for (TextFile& file : files)
-    if ((learn > 0 || splits.drawn()) && file.path == "-") {
+    if ((learn.entries > 0 || splits.drawn()) && file.path == "-") {
       spooled = spool_standard_input(folder.path());
       file.path = spooled;
     }

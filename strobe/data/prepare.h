@@ -14,8 +14,8 @@ namespace strobe {
 struct PrepareOptions {
   std::string out;  // the folder to make; must not exist
   TextOptions text;
-  /// "train:N" learns a byte-level BPE of N entries from the training split; anything else is what
-  /// Tokenizer::load reads.
+  /// "train:N" learns a byte-level BPE of N entries from the training split, "train:KIND:N" another
+  /// kind; anything else is what Tokenizer::load reads.
   std::string tokenizer = "train:2048";
   /// Shares of the documents, drawn by a hash of their numbers; where that leaves a split without
   /// any (one book, say), shares of the text by position: train, then valid, then test. Not used

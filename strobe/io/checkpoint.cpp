@@ -16,7 +16,6 @@
 #include "strobe/core/file.h"
 #include "strobe/core/files.h"
 #include "strobe/core/json_text.h"
-#include "strobe/io/safetensors.h"
 
 namespace strobe {
 
@@ -363,8 +362,12 @@ std::string best_checkpoint(const std::string& folder) {
   fail("checkpoint: {} holds no checkpoint", folder);
 }
 
+SafetensorsFile open_weights(const std::string& checkpoint) {
+  return open_verified(checkpoint, kModel, read_state(checkpoint));
+}
+
 void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params) {
-  const SafetensorsFile file = open_verified(checkpoint, kModel, read_state(checkpoint));
+  const SafetensorsFile file = open_weights(checkpoint);
   std::map<std::string, Tensor> weights;
   for (const Param* p : params) weights.emplace(p->name, p->stored(p->value));
   check_fits(file, weights);

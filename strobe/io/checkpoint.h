@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "strobe/core/param.h"
+#include "strobe/io/safetensors.h"
 #include "strobe/ops/backend.h"
 
 namespace strobe {
@@ -84,6 +85,9 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
 /// Path of the checkpoint with the lowest validation loss; of the newest whole one if none was
 /// evaluated.
 std::string best_checkpoint(const std::string& folder);
+
+/// The parameters' file of a checkpoint folder, its checksum verified.
+SafetensorsFile open_weights(const std::string& checkpoint);
 
 /// Loads the parameters of one checkpoint folder, checksums verified.
 void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* const> params);

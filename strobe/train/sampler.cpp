@@ -77,7 +77,7 @@ void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& pro
     const int32_t id = sample(logits, options, random);
     if (id == tokenizer.end_of_text()) break;
     next.assign(1, id);
-    pending += tokenizer.decode(next);
+    pending += tokenizer.decode(next, /*continued=*/i > 0 || !prompt.empty());
     write(take_characters(pending, false));
   }
   if (!pending.empty()) write(take_characters(pending, true));

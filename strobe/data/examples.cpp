@@ -1,0 +1,138 @@
+#include "strobe/data/examples.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "strobe/core/error.h"
+#include "strobe/core/json_file.h"
+#include "strobe/core/rng.h"
+
+namespace strobe {
+
+namespace {
+
+constexpr size_t kMostClasses = 1000;
+
+float score_in(const TextTable& table, size_t row, const std::string& text) {
+  float value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+    fail("data: {}: the label '{}' is no number", table.place(row), brief(text));
+  return value;
+}
+
+std::vector<std::string> classes_in(const TextTable& table, size_t column) {
+  std::set<std::string> names;
+  for (size_t row = 0; row < table.rows(); ++row) {
+    names.insert(table.at(row, column));
+    if (names.size() > kMostClasses)
+      fail(
+          "data: {}: more than {} different labels; classes are fewer, and numbers to predict are "
+          "asked for by regression",
+          table.file(), kMostClasses);
+  }
+  return {names.begin(), names.end()};
+}
+
+}  // namespace
+
+Examples read_examples(const std::string& file, const ExampleColumns& columns,
+                       const TableOptions& options, int64_t* skipped) {
+  check(columns.texts.size() == 1 || columns.texts.size() == 2, "read_examples: one text or two");
+  std::vector<std::string> wanted = columns.texts;
+  const size_t label = wanted.size();
+  const bool labelled = !columns.label.empty();
+  if (labelled) wanted.push_back(columns.label);
+  const TextTable table = TextTable::read(file, wanted, options);
+  if (skipped) *skipped = table.skipped();
+
+  Examples out;
+  out.pairs = columns.texts.size() == 2;
+  if (!columns.regression) {
+    out.classes = columns.classes;
+    if (out.classes.empty() && labelled) out.classes = classes_in(table, label);
+  }
+  for (size_t row = 0; row < table.rows(); ++row) {
+    Example example{table.at(row, 0), out.pairs ? table.at(row, 1) : "", 0};
+    if (labelled && columns.regression) {
+      example.label = score_in(table, row, table.at(row, label));
+    } else if (labelled) {
+      const auto found = std::ranges::find(out.classes, table.at(row, label));
+      if (found == out.classes.end())
+        fail("data: {}: the label '{}' is none of {}", table.place(row),
+             brief(table.at(row, label)), brief(fmt::format("{}", fmt::join(out.classes, ", "))));
+      example.label = static_cast<float>(found - out.classes.begin());
+    }
+    out.rows.push_back(std::move(example));
+  }
+  return out;
+}
+
+std::pair<Examples, Examples> hold_out(Examples examples, double share, uint64_t seed) {
+  const auto rows = static_cast<int64_t>(examples.rows.size());
+  if (rows < 2) fail("data: {} example{} cannot be split", rows, rows == 1 ? "" : "s");
+  check(share > 0 && share < 1, "hold_out: a share between 0 and 1");
+  const auto wanted = static_cast<int64_t>(std::llround(share * static_cast<double>(rows)));
+  const int64_t held = std::clamp<int64_t>(wanted, 1, rows - 1);
+  // The first `held` places of a shuffle (Fisher and Yates).
+  std::vector<int64_t> order(static_cast<size_t>(rows));
+  std::iota(order.begin(), order.end(), 0);
+  RandomSequence random(seed, RandomUse::split, 1);
+  for (int64_t i = 0; i < held; ++i) {
+    const auto left = static_cast<uint64_t>(rows - i);
+    std::swap(order[static_cast<size_t>(i)],
+              order[static_cast<size_t>(i) + static_cast<size_t>(random.below(left))]);
+  }
+  std::vector<bool> is_held(static_cast<size_t>(rows));
+  for (int64_t i = 0; i < held; ++i)
+    is_held[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  std::pair<Examples, Examples> out;
+  for (Examples* part : {&out.first, &out.second})
+    part->pairs = examples.pairs, part->classes = examples.classes;
+  for (size_t i = 0; i < examples.rows.size(); ++i)
+    (is_held[i] ? out.second : out.first).rows.push_back(std::move(examples.rows[i]));
+  return out;
+}
+
+std::pair<int64_t, int64_t> truncate_longest_first(int64_t first, int64_t second, int64_t room) {
+  const bool swapped = first > second;
+  int64_t shorter = std::min(first, second), longer = std::max(first, second);
+  if (shorter + longer > room) {
+    longer = shorter > room ? shorter : std::max(shorter, room - shorter);
+    if (shorter + longer > room) {
+      shorter = room / 2;
+      longer = shorter + room % 2;
+    }
+  }
+  return swapped ? std::pair(longer, shorter) : std::pair(shorter, longer);
+}
+
+EncodedExample encode_example(const Tokenizer& tokenizer, const Example& example, bool pair,
+                              int64_t longest) {
+  const int32_t cls = tokenizer.special("[CLS]"), sep = tokenizer.special("[SEP]");
+  if (cls < 0 || sep < 0)
+    fail("data: the tokenizer has no [CLS] and [SEP], which stand around a classifier's texts");
+  const int64_t room = longest - (pair ? 3 : 2);
+  if (room < (pair ? 2 : 1))
+    fail("data: sequences of {} tokens have no room for text beside [CLS] and [SEP]", longest);
+  EncodedExample out;
+  std::vector<int32_t> second;
+  out.ids.push_back(cls);
+  tokenizer.encode(example.first, out.ids);
+  if (pair) tokenizer.encode(example.second, second);
+  const auto [a, b] = truncate_longest_first(static_cast<int64_t>(out.ids.size()) - 1,
+                                             static_cast<int64_t>(second.size()), room);
+  out.ids.resize(static_cast<size_t>(a) + 1);
+  out.ids.push_back(sep);
+  out.first_size = static_cast<int32_t>(out.ids.size());
+  if (pair) {
+    out.ids.insert(out.ids.end(), second.begin(), second.begin() + b);
+    out.ids.push_back(sep);
+  }
+  return out;
+}
+
+}  // namespace strobe

@@ -1,0 +1,71 @@
+// The tasks of GLUE (Wang et al. 2019): the official files and their layout, what is measured, and
+// what the server takes. A row a task in glue.cpp.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "strobe/data/examples.h"
+
+namespace strobe {
+
+struct GlueMetric {
+  std::string_view name;
+  double (*compute)(std::span<const float> predicted, std::span<const float> labels);
+};
+
+struct GlueTask {
+  std::string_view name;    // "sst2"
+  std::string_view folder;  // "SST-2"
+  std::vector<std::string_view> texts;
+  std::string_view label;
+  std::vector<std::string_view> classes;  // by number; empty: scores from 0 to 5
+  std::vector<GlueMetric> metrics;        // the task's score is their mean
+
+  /// Train and dev files of CoLA have no header: the columns by number.
+  std::vector<std::string_view> unnamed_texts;
+  std::string_view unnamed_label;
+
+  struct Split {
+    std::string_view name;  // "dev", "dev-mismatched", "test", "test-mismatched"
+    std::string_view file;
+    std::string_view upload;  // of a test, the file that the server takes
+  };
+  std::vector<Split> splits;  // without train, which is train.tsv
+  std::string_view index = "index";
+  bool broken_rows = false;  // the published file has some, which everybody leaves out
+};
+
+std::span<const GlueTask> glue_tasks();
+/// Throws Error naming the tasks there are.
+const GlueTask& glue_task(std::string_view name);
+
+struct GlueSplit {
+  Examples examples;
+  std::string file;
+  bool subset = false;  // not the official file: scores on it, or after it, are not GLUE's
+  int64_t skipped = 0;  // broken rows
+};
+
+/// Reads a split ("train" or one of the task's) under GLUE's folder `data`, or under the task's
+/// own. Where the official file is not there, a subset of it is taken: "train-9k.tsv" for
+/// train.tsv. Throws Error naming what is missing.
+GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split);
+
+/// The task's metrics by name, and their mean.
+struct GlueScores {
+  std::vector<std::pair<std::string, double>> metrics;
+  double mean = 0;
+};
+GlueScores glue_scores(const GlueTask& task, std::span<const float> predicted,
+                       std::span<const float> labels);
+
+/// The text of the file that the server takes for the predictions (class numbers, or scores) on a
+/// test split, in the order of its rows. Throws Error if their number is another.
+std::string glue_upload(const std::string& data, const GlueTask& task, std::string_view split,
+                        std::span<const float> predicted);
+
+}  // namespace strobe

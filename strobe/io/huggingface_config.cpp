@@ -1,0 +1,216 @@
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "strobe/core/error.h"
+#include "strobe/core/json_file.h"
+#include "strobe/io/huggingface.h"
+
+namespace strobe {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int64_t kLargestConfig = 16 << 20;
+
+// A config.json, asked key by key.
+class Reader {
+ public:
+  explicit Reader(const std::string& file) : file_(file) {
+    root_ = read_json("import", file, kLargestConfig);
+    if (!root_.is_object())
+      fail("import: {} holds {}; an object as transformers writes is accepted", file,
+           root_.type_name());
+  }
+
+  const std::string& file() const { return file_; }
+  const Json& operator[](const char* key) const { return member(root_, key); }
+
+  int64_t size(const char* key) const {
+    const Json& value = (*this)[key];
+    constexpr int64_t kLargest = int64_t{1} << 24;
+    if (!value.is_number_integer() || value < 1 || value > kLargest)
+      fail("import: {}: {} is {}; a size from 1 to {} is accepted", file_, key, shown(value),
+           kLargest);
+    return value.get<int64_t>();
+  }
+  int64_t size_or(const char* key, int64_t otherwise) const {
+    return (*this)[key].is_null() ? otherwise : size(key);
+  }
+  double probability_or(const char* key, double otherwise) const {
+    const Json& value = (*this)[key];
+    if (value.is_null()) return otherwise;
+    if (!value.is_number() || !(value >= 0 && value < 1))
+      fail("import: {}: {} is {}; a probability in [0, 1) is accepted", file_, key, shown(value));
+    return value.get<double>();
+  }
+  /// Fails unless the key is absent or has one of the values.
+  void expect(const char* key, std::initializer_list<Json> accepted) const {
+    const Json& value = (*this)[key];
+    if (value.is_null()) return;
+    std::string list;
+    for (const Json& one : accepted) {
+      if (value == one) return;
+      list += (list.empty() ? "" : ", ") + one.dump();
+    }
+    fail("import: {}: {} is {}; strobe's model computes with {}", file_, key, shown(value), list);
+  }
+  void expect_near(const char* key, double accepted) const {
+    const Json& value = (*this)[key];
+    if (value.is_null()) return;
+    if (!value.is_number() || std::abs(value.get<double>() - accepted) > accepted * 1e-6)
+      fail("import: {}: {} is {}; strobe's model computes with {}", file_, key, shown(value),
+           accepted);
+  }
+
+ private:
+  std::string file_;
+  Json root_;
+};
+
+// strobe has one probability of dropout where transformers has several.
+double one_dropout(const Reader& reader, std::initializer_list<const char*> keys,
+                   const std::function<void(const std::string&)>& note) {
+  const double first = reader.probability_or(*keys.begin(), 0.1);
+  for (const char* key : keys)
+    if (reader.probability_or(key, 0.1) != first)
+      note(fmt::format("{}: {} and {} differ; model.dropout is the first, {}", reader.file(),
+                       *keys.begin(), key, first));
+  return first;
+}
+
+void read_gpt2(const Reader& reader, ModelConfig& model,
+               const std::function<void(const std::string&)>& note) {
+  model.vocab = reader.size("vocab_size");
+  model.context = reader.size_or("n_positions", reader.size_or("n_ctx", 1024));
+  model.channels = reader.size("n_embd");
+  model.layers = reader.size("n_layer");
+  model.heads = reader.size("n_head");
+  model.feed_forward = reader.size_or("n_inner", 0);
+  model.dropout = one_dropout(reader, {"resid_pdrop", "embd_pdrop", "attn_pdrop"}, note);
+  reader.expect("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
+  reader.expect_near("layer_norm_epsilon", 1e-5);
+  reader.expect("scale_attn_weights", {true});
+  reader.expect("scale_attn_by_inverse_layer_idx", {false});
+  reader.expect("add_cross_attention", {false});
+  reader.expect("tie_word_embeddings", {true});
+}
+
+void read_bert(const Reader& reader, ModelConfig& model,
+               const std::function<void(const std::string&)>& note) {
+  model.vocab = reader.size("vocab_size");
+  model.context = reader.size_or("max_position_embeddings", 512);
+  model.channels = reader.size("hidden_size");
+  model.layers = reader.size("num_hidden_layers");
+  model.heads = reader.size("num_attention_heads");
+  model.feed_forward = reader.size("intermediate_size");
+  model.dropout =
+      one_dropout(reader, {"hidden_dropout_prob", "attention_probs_dropout_prob"}, note);
+  reader.expect("hidden_act", {"gelu"});
+  reader.expect("type_vocab_size", {2});
+  reader.expect_near("layer_norm_eps", 1e-12);
+  reader.expect("position_embedding_type", {"absolute"});
+  reader.expect("is_decoder", {false});
+  reader.expect("add_cross_attention", {false});
+  reader.expect("tie_word_embeddings", {true});
+}
+
+std::string gpt2_config(const ModelConfig& m, int32_t end_of_text) {
+  if (m.kv_heads > 0 && m.kv_heads != m.heads)
+    fail(
+        "export: the model has {} key-value heads for {} heads; transformers' GPT-2 has as many as "
+        "heads",
+        m.kv_heads, m.heads);
+  nlohmann::ordered_json json;
+  json["architectures"] = {"GPT2LMHeadModel"};
+  json["model_type"] = "gpt2";
+  json["activation_function"] = "gelu_new";
+  for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[key] = m.dropout;
+  for (const char* key : {"bos_token_id", "eos_token_id"}) {
+    if (end_of_text >= 0)
+      json[key] = end_of_text;
+    else
+      json[key] = nullptr;
+  }
+  json["initializer_range"] = 0.02;
+  json["layer_norm_epsilon"] = 1e-5;
+  json["n_ctx"] = m.context;
+  json["n_embd"] = m.channels;
+  json["n_head"] = m.heads;
+  if (m.feed_forward > 0)
+    json["n_inner"] = m.feed_forward;
+  else
+    json["n_inner"] = nullptr;
+  json["n_layer"] = m.layers;
+  json["n_positions"] = m.context;
+  json["reorder_and_upcast_attn"] = false;
+  json["scale_attn_by_inverse_layer_idx"] = false;
+  json["scale_attn_weights"] = true;
+  json["tie_word_embeddings"] = true;
+  json["use_cache"] = true;
+  json["vocab_size"] = m.vocab;
+  json["dtype"] = "float32";        // transformers 5 ...
+  json["torch_dtype"] = "float32";  // ... and before
+  return json.dump(2) + "\n";
+}
+
+std::string bert_config(const ModelConfig& m, int32_t) {
+  nlohmann::ordered_json json;
+  json["architectures"] = {"BertForMaskedLM"};
+  json["model_type"] = "bert";
+  json["attention_probs_dropout_prob"] = m.dropout;
+  json["hidden_act"] = "gelu";
+  json["hidden_dropout_prob"] = m.dropout;
+  json["hidden_size"] = m.channels;
+  json["initializer_range"] = 0.02;
+  json["intermediate_size"] = m.feed_forward > 0 ? m.feed_forward : 4 * m.channels;
+  json["layer_norm_eps"] = 1e-12;
+  json["max_position_embeddings"] = m.context;
+  json["num_attention_heads"] = m.heads;
+  json["num_hidden_layers"] = m.layers;
+  json["pad_token_id"] = 0;
+  json["position_embedding_type"] = "absolute";
+  json["tie_word_embeddings"] = true;
+  json["type_vocab_size"] = 2;
+  json["vocab_size"] = m.vocab;
+  json["dtype"] = "float32";
+  json["torch_dtype"] = "float32";
+  return json.dump(2) + "\n";
+}
+
+struct ConfigKind {
+  std::string_view kind;
+  void (*read)(const Reader&, ModelConfig&, const std::function<void(const std::string&)>&);
+  std::string (*write)(const ModelConfig&, int32_t end_of_text);
+};
+
+constexpr std::array<ConfigKind, 2> kKinds{
+    {{"gpt2", read_gpt2, gpt2_config}, {"bert", read_bert, bert_config}}};
+
+const ConfigKind& config_kind(std::string_view kind, const std::string& where) {
+  const std::string_view known = huggingface_family(kind, where).kind;
+  for (const ConfigKind& one : kKinds)
+    if (one.kind == known) return one;
+  fail("{}: no config.json of the kind {}", where, kind);
+}
+
+}  // namespace
+
+Config read_huggingface_config(const std::string& file,
+                               const std::function<void(const std::string&)>& note) {
+  const Reader reader(file);
+  const Json& type = reader["model_type"];
+  if (!type.is_string())
+    fail("import: {}: model_type is {}; \"gpt2\" for example is accepted", file, shown(type));
+  Config config;
+  config.model.kind = type.get<std::string>();
+  config_kind(brief(config.model.kind), "import: " + file).read(reader, config.model, note);
+  return config;
+}
+
+std::string huggingface_config(const Config& config, int32_t end_of_text) {
+  return config_kind(config.model.kind, "export").write(config.model, end_of_text);
+}
+
+}  // namespace strobe
