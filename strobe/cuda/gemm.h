@@ -22,7 +22,6 @@ enum class Epilogue {
   bias,       // c = a b + bias, by rows
   gelu_bias,  // aux = a b + bias;  c = gelu(aux), the tanh one
   dgelu,      // c = (a b) * gelu'(aux)
-  dgelu_sum,  // the same, and bias = column sums of c
 };
 
 /// c = a b, or c += a b.  c (M, N), a (M, K), b (K, N); each with one stride of 1. With batch > 1,
