@@ -94,18 +94,18 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                roof.bytes * 1e-9);
 }
 
-// Seconds of a step during which the device runs anything; NaN where that cannot be told.
-double busy_step(Engine& engine, const Config& config, std::span<const HostBatch> batches) {
-  constexpr int kSteps = 6;
-  const double busy = engine.ops().busy_seconds([&] {
-    for (int i = 0; i < kSteps; ++i) {
-      StepInput input;
-      input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
-      engine.start_step(input, batches);
-      engine.finish_step();
-    }
+// The share of a step during which the device runs nothing; NaN where that cannot be told.
+double idle_share(Engine& engine, const Config& config, std::span<const HostBatch> batches) {
+  int64_t step = 0;
+  engine.start_step({.seed = static_cast<uint64_t>(config.seed)}, batches);
+  const double busy = engine.ops().busy_share([&] {  // as in training: a step is under way
+    StepInput input;
+    input.seed = static_cast<uint64_t>(config.seed), input.step = ++step, input.lr = 1e-4f;
+    engine.start_step(input, batches);
+    engine.finish_step();
   });
-  return busy / kSteps;
+  engine.finish_step();
+  return 1 - busy;
 }
 
 int run_bench(const BenchOptions& options) {
@@ -151,8 +151,7 @@ int run_bench(const BenchOptions& options) {
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
   const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
-  // Watching slows a device down, so that its busy time is compared with steps not watched.
-  const double idle = overlap ? 1 - busy_step(engine, config, batches) / step : NAN;
+  const double idle = overlap ? idle_share(engine, config, batches) : NAN;
   const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
                                             config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
@@ -180,7 +179,7 @@ int run_bench(const BenchOptions& options) {
       line("GFLOP/s", fmt::format("{:.1f}  (6 N + 6 L C T a token)", flops / step / 1e9));
     }
     if (!std::isnan(idle))
-      line("idle", fmt::format("{:.2f} % of the step, of the device", 100 * idle));
+      line("idle", fmt::format("{:.2f} %  (of the step, the device runs nothing)", 100 * idle));
     line("vocabulary", fmt::format("{}  ({})", vocab, vocab_origin));
     line("parameters",
          fmt::format("{:.2f} M", static_cast<double>(engine.plan().parameters) / 1e6));

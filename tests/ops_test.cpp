@@ -109,9 +109,9 @@ class Call {
       const bool rounded = got.dtype == DType::bf16;
       const bool loose = row_.intermediates && arrays_.dtype == DType::bf16;
       for (int64_t i = 0; i < want.size(); ++i) {
-        const double tolerance = (rounded ? 0x1.02p-8 : 0x1p-23) * std::abs(want[i]) +
-                                 row_.noise * 0x1p-24 * largest + 1e-30 +
-                                 (loose ? 0x1p-8 * (std::abs(want[i]) + largest) : 0);
+        const double tolerance =
+            (rounded ? 0x1.02p-8 : 0x1p-23) * std::abs(want[i]) + row_.noise * 0x1p-24 * largest +
+            1e-30 + (loose ? row_.intermediate_noise * 0x1p-8 * (std::abs(want[i]) + largest) : 0);
         ASSERT_TRUE(std::abs(load(got, i) - want[i]) <= tolerance)  // false for NaN
             << row_.name << ": " << name << "[" << i << "] is " << load(got, i) << ", not "
             << want[i] << " (tolerance " << tolerance << ", " << to_string(got) << ")";

@@ -11,8 +11,10 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,8 @@ namespace strobe::cuda {
 namespace {
 
 constexpr size_t kBufferBytes = 4 << 20;
+constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL,
+                                         CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET};
 
 using Interval = std::pair<uint64_t, uint64_t>;  // begin and end, nanoseconds
 std::mutex lock;                                 // the library calls back from a thread of its own
@@ -53,45 +57,66 @@ void CUPTIAPI take_buffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t v
   std::free(buffer);
 }
 
-double covered_seconds() {
+}  // namespace
+
+struct ActivityWatch::Library {
+  decltype(&cuptiActivityRegisterCallbacks) set_callbacks = nullptr;
+  decltype(&cuptiActivityEnable) enable = nullptr;
+  decltype(&cuptiActivityDisable) disable = nullptr;
+  decltype(&cuptiActivityFlushAll) flush = nullptr;
+
+  // False where there is none.
+  bool open() {
+    void* handle = nullptr;
+    const std::string versioned = "libcupti.so." + std::to_string(CUDART_VERSION / 1000);
+    for (const std::string& name :
+         {versioned, std::string("libcupti.so"), "/usr/local/cuda/extras/CUPTI/lib64/" + versioned})
+      if (!handle) handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!handle) return false;
+    const auto find = [&](auto& function, const char* name) {
+      function =
+          reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(handle, name));
+      return function != nullptr;
+    };
+    return find(set_callbacks, "cuptiActivityRegisterCallbacks") &&
+           find(enable, "cuptiActivityEnable") && find(disable, "cuptiActivityDisable") &&
+           find(flush, "cuptiActivityFlushAll") && find(next_record, "cuptiActivityGetNextRecord");
+  }
+};
+
+ActivityWatch::ActivityWatch() {
+  auto library = std::make_unique<Library>();
+  if (!library->open() || library->set_callbacks(give_buffer, take_buffer) != CUPTI_SUCCESS) return;
+  for (const CUpti_ActivityKind kind : kKinds)
+    if (library->enable(kind) != CUPTI_SUCCESS) return;
+  library_ = library.release();
+}
+
+ActivityWatch::~ActivityWatch() {
+  if (!library_) return;
+  for (const CUpti_ActivityKind kind : kKinds) library_->disable(kind);
+  restart();
+  delete library_;
+}
+
+void ActivityWatch::restart() {
+  if (library_) library_->flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+  const std::lock_guard guard(lock);
+  intervals.clear();
+}
+
+double ActivityWatch::busy_share() {
+  if (library_) library_->flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+  const std::lock_guard guard(lock);
+  if (intervals.empty()) return NAN;
   std::sort(intervals.begin(), intervals.end());
-  uint64_t covered = 0, until = 0;
+  const uint64_t first = intervals.front().first;
+  uint64_t covered = 0, until = first;
   for (const auto& [begin, end] : intervals) {
     if (end > until) covered += end - std::max(begin, until);
     until = std::max(until, end);
   }
-  return static_cast<double>(covered) * 1e-9;
-}
-
-}  // namespace
-
-double busy_seconds(const std::function<void()>& body) {
-  void* library = nullptr;
-  const std::string versioned = "libcupti.so." + std::to_string(CUDART_VERSION / 1000);
-  for (const std::string& name :
-       {versioned, std::string("libcupti.so"), "/usr/local/cuda/extras/CUPTI/lib64/" + versioned})
-    if (!library) library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) return NAN;
-  const auto find = [&](auto function, const char* name) {
-    return reinterpret_cast<decltype(function)>(::dlsym(library, name));
-  };
-  const auto set_callbacks =
-      find(&cuptiActivityRegisterCallbacks, "cuptiActivityRegisterCallbacks");
-  const auto enable = find(&cuptiActivityEnable, "cuptiActivityEnable");
-  const auto disable = find(&cuptiActivityDisable, "cuptiActivityDisable");
-  const auto flush = find(&cuptiActivityFlushAll, "cuptiActivityFlushAll");
-  next_record = find(&cuptiActivityGetNextRecord, "cuptiActivityGetNextRecord");
-  if (!set_callbacks || !enable || !disable || !flush || !next_record) return NAN;
-  const CUpti_ActivityKind kinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL,
-                                      CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET};
-  bool works = set_callbacks(give_buffer, take_buffer) == CUPTI_SUCCESS;
-  intervals.clear();
-  for (const CUpti_ActivityKind kind : kinds) works = works && enable(kind) == CUPTI_SUCCESS;
-  if (works) body();
-  flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
-  for (const CUpti_ActivityKind kind : kinds) disable(kind);
-  const std::lock_guard guard(lock);
-  return works && !intervals.empty() ? covered_seconds() : NAN;
+  return static_cast<double>(covered) / static_cast<double>(std::max<uint64_t>(1, until - first));
 }
 
 }  // namespace strobe::cuda
@@ -100,7 +125,11 @@ double busy_seconds(const std::function<void()>& body) {
 
 namespace strobe::cuda {
 
-double busy_seconds(const std::function<void()>&) { return NAN; }
+struct ActivityWatch::Library {};
+ActivityWatch::ActivityWatch() = default;
+ActivityWatch::~ActivityWatch() = default;
+void ActivityWatch::restart() {}
+double ActivityWatch::busy_share() { return NAN; }
 
 }  // namespace strobe::cuda
 

@@ -1,12 +1,26 @@
 // When the GPU was busy, as the driver's profiling library (CUPTI) sees it.
 #pragma once
 
-#include <functional>
-
 namespace strobe::cuda {
 
-/// Seconds during which a kernel, a copy or a fill ran while `body` did, which must wait for the
-/// GPU at its end. What ran at the same time counts once. NaN where there is no such library.
-double busy_seconds(const std::function<void()>& body);
+/// Watches kernels, copies and fills while it lives; one at a time. Does nothing where there is no
+/// such library.
+class ActivityWatch {
+ public:
+  ActivityWatch();
+  ~ActivityWatch();
+  ActivityWatch(const ActivityWatch&) = delete;
+  ActivityWatch& operator=(const ActivityWatch&) = delete;
+
+  /// Forgets what ended before; the GPU must be at rest.
+  void restart();
+  /// Of the time from the first begin to the last end, the share that something ran. NaN where
+  /// nothing was seen.
+  double busy_share();
+
+ private:
+  struct Library;
+  Library* library_ = nullptr;
+};
 
 }  // namespace strobe::cuda

@@ -35,7 +35,7 @@ class CudaBackend final : public Backend {
 
   void replay(std::string_view key, const std::function<void()>& body) override;
   double seconds(std::string_view name, const std::function<void()>& body) override;
-  double busy_seconds(const std::function<void()>& body) override;
+  double busy_share(const std::function<void()>& body) override;
   void synchronize() override;
   std::string gemm_plans() const override { return gemm_.plans(); }
   void set_gemm_plans(const std::string& plans) override { gemm_.set_plans(plans); }

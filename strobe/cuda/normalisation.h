@@ -1,6 +1,7 @@
 // Layer norm on CUDA, alone and fused with the residual addition and its dropout, as ops/backend.h
 // defines them. A backward needs scratch for partial sums of dweight, dbias and the branch's bias:
-// 12 C bytes for each of its blocks (op_plans.h): two for each multiprocessor at C = 768, 16 MiB at most elsewhere.
+// 12 C bytes for each of its blocks (op_plans.h): two for each multiprocessor at C = 768, 16 MiB at
+// most elsewhere.
 #pragma once
 
 #include "strobe/cuda/device.h"

@@ -17,7 +17,7 @@ double Backend::seconds(std::string_view, const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-double Backend::busy_seconds(const std::function<void()>&) {
+double Backend::busy_share(const std::function<void()>&) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 

@@ -140,9 +140,10 @@ class Backend {
   /// Seconds that the device spent in what `body` issues; `name` is for the tools that show a
   /// timeline. Waits.
   virtual double seconds(std::string_view name, const std::function<void()>& body);
-  /// Seconds during which the device ran anything of what `body` issues, what it replays included;
-  /// NaN where that cannot be told. Waits.
-  virtual double busy_seconds(const std::function<void()>& body);
+  /// The share of time during which the device runs anything while `body` is done again and again;
+  /// NaN where that cannot be told. Watching costs time between ops: it is the least that the share
+  /// can be. Waits.
+  virtual double busy_share(const std::function<void()>& body);
   /// Returns when all ops issued so far have run.
   virtual void synchronize() {}
   /// The algorithms that were chosen for products by timing them, as text; "" where none were.

@@ -57,6 +57,8 @@ struct OpRow {
   /// Intermediate results are rounded to the storage type, at places where a tie may fall either
   /// way: outputs may be off by one such rounding.
   bool intermediates = false;
+  /// What of these roundings an output may be off by, in units of storage's.
+  double intermediate_noise = 1;
   /// Fewer columns make the op degenerate: its result is 0 in exact arithmetic.
   int64_t least_columns = 1;
 };
