@@ -47,7 +47,8 @@ struct ModelConfig {
     v("dropout_embedding", dropout_embedding, "of the embedding; auto: model.dropout");
     v("dropout_attention", dropout_attention, "of attention probabilities; auto: model.dropout");
     v("dropout_residual", dropout_residual, "of residual branches; auto: model.dropout");
-    v("recompute", recompute, "activations to recompute in the backward: none, gelu, gelu+norm or block");
+    v("recompute", recompute,
+      "activations to recompute in the backward: none, gelu, gelu+norm or block");
   }
 };
 

@@ -18,7 +18,7 @@ constexpr float kEps = 1e-10f;
 
 class NorMuon : public MatrixOptimizer {
  public:
-  // beta2 is the second moment's here, and AdamW's own default for the rest.
+  // beta2 is that of both second moments: of outputs here, and AdamW's of the rest.
   explicit NorMuon(const OptimizerConfig& config)
       : MatrixOptimizer(config), beta2_(static_cast<float>(config.beta2.value_or(kDefaultBeta2))) {}
 
