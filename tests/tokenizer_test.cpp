@@ -16,6 +16,7 @@
 #include "strobe/core/file.h"
 #include "strobe/data/pretokenize.h"
 #include "strobe/data/unicode.h"
+#include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
@@ -252,8 +253,8 @@ std::string message_of(const std::string& spec) {
 
 // A file of the running test's own: tests run beside each other.
 std::string test_file(const std::string& contents) {
-  const std::string file = testing::TempDir() + "tokenizer_" +
-                           testing::UnitTest::GetInstance()->current_test_info()->name() + ".json";
+  static const reference::TemporaryFolder folder;
+  const std::string file = folder.file("tokenizer.json");
   std::ofstream(file, std::ios::binary) << contents;
   return file;
 }
