@@ -313,6 +313,21 @@ TEST_P(Train, PlansWhatItSays) {
     EXPECT_NE(text.find(part), std::string::npos) << part;
 }
 
+TEST_P(Train, KeepsToItsMemoryLimit) {
+  Config c = config(5);
+  c.train.memory_limit = 1e-6;  // 1073 bytes
+  EXPECT_NE(Trainer(c, {}).describe().find("DOES NOT FIT"), std::string::npos);
+  try {
+    train(c, "limited");
+    FAIL() << "a run larger than its limit began";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("1.0 KiB are available"), std::string::npos)
+        << error.what();
+  }
+  c.train.memory_limit = 1;
+  EXPECT_EQ(Trainer(c, {}).describe().find("DOES NOT FIT"), std::string::npos);
+}
+
 TEST_P(Train, RefusesWhatCannotRun) {
   const auto changed = [&](const std::function<void(Config&)>& change) {
     Config c = config(5);
@@ -325,6 +340,7 @@ TEST_P(Train, RefusesWhatCannotRun) {
   expect_error(changed([](Config& c) { c.model.context = 5000, c.train.sequence = 5000; }),
                "training split");
   expect_error(changed([](Config& c) { c.train.micro_batch = 0; }), "micro_batch");
+  expect_error(changed([](Config& c) { c.train.memory_limit = -1; }), "memory_limit");
   expect_error(changed([](Config& c) { c.train.steps.reset(); }), "set one of");
   expect_error(changed([](Config& c) { c.train.tokens = 5; }), "set one of");
   expect_error(changed([](Config& c) { c.train.steps = -1; }), "more than 0");

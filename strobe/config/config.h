@@ -171,6 +171,7 @@ struct ScheduleConfig : CurveConfig {
 struct TrainConfig {
   std::optional<double> steps, tokens, epochs, seconds;
   int64_t micro_batch = 8, sequence = 0, grad_accum = 1, patience = 0;
+  double memory_limit = 0;
   Length log_every{10, Length::Unit::steps};
   template <class V>
   void fields(V&& v) {
@@ -181,6 +182,8 @@ struct TrainConfig {
     v("micro_batch", micro_batch, "sequences in one forward and backward");
     v("sequence", sequence, "tokens in a sequence, T; 0: the context");
     v("grad_accum", grad_accum, "micro-batches in one optimizer step");
+    v("memory_limit", memory_limit,
+      "GiB that the run may plan, as if the device had no more; 0: all that is free");
     v("patience", patience,
       "end the run after so many evaluations without a lower validation loss; 0: never");
     v("log_every", log_every, "interval between printed lines when not on a terminal");

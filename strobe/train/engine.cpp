@@ -74,6 +74,10 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
     ops_ = make_backend(config.backend, {.tf32 = config.gemm.tf32, .tune_gemm = config.gemm.tune});
   dtype_ = resolve_precision(config.precision, ops_->info());
   clip_ = config.optimizer.clip, clip_value_ = config.optimizer.clip_value;
+  if (!(config.train.memory_limit >= 0 && config.train.memory_limit < 1e6))
+    fail("train.memory_limit: {} is not a number of GiB, 0 (none) to 1e6",
+         config.train.memory_limit);
+  memory_limit_ = static_cast<int64_t>(config.train.memory_limit * 0x1p30);
   average_ = config.average;
   if (!(average_.ema >= 0 && average_.ema < 1))
     fail("average.ema: {} is not a decay in [0, 1)", average_.ema);
@@ -125,8 +129,14 @@ Engine::~Engine() {
   if (memory_) ops_->release(memory_);
 }
 
+int64_t Engine::room() const {
+  const int64_t free = ops_->info().free_bytes;
+  if (memory_limit_ == 0) return free;
+  return free == 0 ? memory_limit_ : std::min(free, memory_limit_);
+}
+
 void Engine::check_memory() const {
-  if (const int64_t free = ops_->info().free_bytes; free > 0) check_fits(plan_, free);
+  if (const int64_t bytes = room(); bytes > 0) check_fits(plan_, bytes);
 }
 
 void Engine::allocate() {

@@ -51,7 +51,10 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const EnginePlan& plan() const { return plan_; }
-  /// Throws Error, naming what is the first not to fit, if less is free than was planned.
+  /// Bytes that there are for it: what is free on the device, or train.memory_limit where that is
+  /// less; 0 if unknown.
+  int64_t room() const;
+  /// Throws Error, naming what is the first not to fit, if there is less room than was planned.
   void check_memory() const;
   /// Takes the memory that was planned; throws Error when it is not there.
   void allocate();
@@ -109,6 +112,7 @@ class Engine {
   double clip_, clip_value_;
   AverageConfig average_;
   DType dtype_;
+  int64_t memory_limit_;  // 0: none
   EnginePlan plan_;
 
   void* memory_ = nullptr;

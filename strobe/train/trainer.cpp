@@ -101,13 +101,12 @@ std::string Trainer::describe() const {
 }
 
 std::string Trainer::describe_fit() const {
-  if (device_.free_bytes == 0) return "";
-  const char* verdict = engine_.plan().bytes <= device_.free_bytes ? "fits" : "DOES NOT FIT";
+  const int64_t room = engine_.room();
+  if (room == 0) return "";
+  const char* verdict = engine_.plan().bytes <= room ? "fits" : "DOES NOT FIT";
   if (device_.memory_bytes == 0)
-    return fmt::format("available       {}: the run {}\n", format_bytes(device_.free_bytes),
-                       verdict);
+    return fmt::format("available       {}: the run {}\n", format_bytes(room), verdict);
   Backend& ops = const_cast<Engine&>(engine_).ops();
-  const int64_t room = device_.free_bytes;
   // Bytes of a plan like this one but for the micro-batch and what is recomputed.
   const auto bytes = [&](int64_t micro_batch, const std::string& recompute) {
     Config config = config_;
@@ -129,7 +128,7 @@ std::string Trainer::describe_fit() const {
     }
     return fits;
   };
-  std::string out = fmt::format("GPU memory      {}, {} free: the run {}\n",
+  std::string out = fmt::format("GPU memory      {}, {} to be had: the run {}\n",
                                 format_bytes(device_.memory_bytes), format_bytes(room), verdict);
   for (const std::string recompute : {"none", "gelu", "gelu+norm", "block"})
     if (const int64_t most = largest(recompute); most > 0)
