@@ -2,6 +2,7 @@
 // (tests/data/gpt2_tiny.safetensors, made by tools/make_gpt2_fixture.py).
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -514,6 +515,30 @@ TEST(HuggingFaceConfig, OfBert) {
   EXPECT_EQ(config.model.feed_forward, 1536);
   const Json written = Json::parse(huggingface_config(config, -1));
   for (const auto& [key, value] : bert.items()) EXPECT_EQ(written[key], value) << key;
+}
+
+TEST(Import, AndExportAreCommands) {
+  const reference::TemporaryFolder folder;
+  write_rest(folder.file("hf"));
+  write_raw(folder.file("hf/model.safetensors"), hub_weights());
+  const auto run = [&](const std::string& arguments) {
+    return std::system(
+        fmt::format("cd {} && {} {} > out 2> err", folder.path(), STROBE_BINARY, arguments)
+            .c_str());
+  };
+  const auto said = [&](const char* file) { return read_file("test", folder.file(file), 1 << 20); };
+  EXPECT_EQ(run("import hf --out run"), 0) << said("err");
+  EXPECT_NE(said("out").find("run: gpt2, 60336 parameters of 28 tensors"), std::string::npos)
+      << said("out");
+  EXPECT_EQ(run("export run --format huggingface --out back"), 0) << said("err");
+  EXPECT_EQ(run("tensors back/model.safetensors"), 0) << said("err");
+  EXPECT_NE(said("out").find("transformer.wte.weight  F32 (61, 48)"), std::string::npos);
+  EXPECT_NE(run("import hf --out run"), 0);
+  EXPECT_NE(said("err").find("strobe: import: run exists"), std::string::npos) << said("err");
+  EXPECT_NE(run("export run --format gguf --out other"), 0);
+  EXPECT_NE(said("err").find("--format gguf is unknown"), std::string::npos) << said("err");
+  EXPECT_NE(run("tensors hf/config.json"), 0);
+  EXPECT_TRUE(said("err").starts_with("strobe: safetensors: hf/config.json")) << said("err");
 }
 
 // A file of weights cut short or with a bit turned over is refused, or imported as what it says.

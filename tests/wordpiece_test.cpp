@@ -181,6 +181,17 @@ TEST(WordPiece, WritesWhatItReads) {
   }
 }
 
+TEST(WordPiece, WritesNoListOfTokensThatAListCannotHold) {
+  const reference::TemporaryFolder folder;
+  Json json = Json::parse(read(data + "wordpiece_hf.json"));
+  json["model"]["vocab"]["a\nb"] = json["model"]["vocab"].size();
+  std::ofstream(folder.file("t.json")) << json.dump();
+  const Tokenizer tokenizer = Tokenizer::load(folder.file("t.json"));
+  tokenizer.save_folder(folder.path(), 512);
+  EXPECT_FALSE(fs::exists(folder.file("vocab.txt")));
+  EXPECT_EQ(Tokenizer::load(folder.path()).hash(), tokenizer.hash());
+}
+
 TEST(WordPiece, TakesTimeLinearInHostileText) {
   const Tokenizer tokenizer = Tokenizer::load(data + "wordpiece_hf.json");
   for (const char* unit : {"a", " ", "^", "日", "\u0301", "\U0001d16d\U0001d165", "각", "[MASK]"}) {

@@ -163,7 +163,10 @@ std::string WordPiece::to_json() const {
 
 std::vector<NamedText> WordPiece::vocabulary_files() const {
   std::string text;
-  for (const std::string& token : vocabulary().tokens) text += token + '\n';
+  for (const std::string& token : vocabulary().tokens) {
+    if (token.find_first_of("\r\n") != token.npos) return {};  // tokenizer.json alone can hold it
+    text += token + '\n';
+  }
   return {{"vocab.txt", text}};
 }
 

@@ -72,13 +72,13 @@ std::map<std::string, std::string> read_index(const std::string& path) {
   std::map<std::string, std::string> files;
   for (const auto& [name, file] : map.items()) {
     // A file's name, never a path: nothing outside the folder is read.
-    const bool plain = file.is_string() && file != "" && file != "." && file != ".." &&
-                       file.get_ref<const std::string&>().find('/') == std::string::npos &&
-                       file.get_ref<const std::string&>().find('\0') == std::string::npos;
+    const std::string to = file.is_string() ? file.get<std::string>() : "";
+    const bool plain = !to.empty() && to != "." && to != ".." &&
+                       to.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
     if (!plain)
       fail("import: {}: \"{}\" is in {}; the name of a file beside it is accepted", path,
            brief(name), shown(file));
-    files.emplace(name, file.get<std::string>());
+    files.emplace(name, to);
   }
   if (files.empty()) fail("import: {} names no tensor", path);
   return files;
@@ -90,7 +90,8 @@ HuggingFaceWeights HuggingFaceWeights::open(const std::string& folder,
                                             const HuggingFaceFamily& family) {
   HuggingFaceWeights out(family);
   out.folder_ = folder;
-  const std::string whole = folder + "/" + kWhole, index = folder + "/" + kIndex;
+  const std::string whole = fmt::format("{}/{}", folder, kWhole);
+  const std::string index = fmt::format("{}/{}", folder, kIndex);
   if (fs::exists(whole)) {
     out.add_file(whole);
   } else if (fs::exists(index)) {
@@ -98,10 +99,10 @@ HuggingFaceWeights HuggingFaceWeights::open(const std::string& folder,
     std::map<std::string, size_t> numbers;
     for (const auto& [name, file] : where) numbers.emplace(file, 0);
     for (auto& [file, number] : numbers) {
-      if (!fs::exists(folder + "/" + file))
-        fail("import: {} names {}, which is not there", index, brief(file));
+      const std::string path = fmt::format("{}/{}", folder, file);
+      if (!fs::exists(path)) fail("import: {} names {}, which is not there", index, brief(file));
       number = out.files_.size();
-      out.add_file(folder + "/" + file);
+      out.add_file(path);
     }
     for (const auto& [name, file] : where)
       if (!out.files_[numbers.at(file)].has(name))
@@ -230,6 +231,7 @@ void write_file_of(const std::string& path, const std::map<std::string, Piece>& 
   std::map<std::string, int64_t> offsets;
   const std::string header = safetensors_header(shapes, {{"format", "pt"}}, offsets);
   std::vector<std::pair<int64_t, std::string>> order;
+  order.reserve(offsets.size());
   for (const auto& [name, offset] : offsets) order.emplace_back(offset, name);
   // Tensors without elements share an offset with the next one; their order does not matter.
   std::sort(order.begin(), order.end());
@@ -271,7 +273,7 @@ void write_huggingface_weights(const std::string& folder, const HuggingFaceFamil
   std::string map;
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string file = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    write_file_of(folder + "/" + file, shards[i]);
+    write_file_of(fmt::format("{}/{}", folder, file), shards[i]);
     for (const auto& [name, piece] : shards[i])
       map +=
           fmt::format("{}\n    {}: {}", map.empty() ? "" : ",", json_quote(name), json_quote(file));
