@@ -226,7 +226,7 @@ Verb verb_bench_attention() {
             options.flag(s->any_order, "--any-order",
                          "Let a GPU's backward add in any order: other bits in every run");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
-            options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2");
+            options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2,flash3");
             options.value(s->repeats, "--repeats", "Runs, of which the fastest counts");
             options.value(s->threads, "--threads", "Threads; one a core if 0");
             return [s] { return run(*s); };

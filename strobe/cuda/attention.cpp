@@ -4,6 +4,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/cuda/attention_flash.h"
+#include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_naive.h"
 #include "strobe/cuda/attention_pack.h"
 
@@ -44,7 +45,7 @@ AttentionCall call_of(const Device& device, const Tensor& o, const Tensor& lse, 
   c.heads = static_cast<int>(q.dim(1)), c.group = static_cast<int>(q.dim(1) / k.dim(1));
   c.head_dim = static_cast<int>(q.dim(2));
   c.max_q = static_cast<int>(op.max_q), c.max_k = static_cast<int>(op.max_k);
-  c.total_q = q.dim(0);
+  c.total_q = q.dim(0), c.total_k = k.dim(0);
   c.causal = op.causal, c.scale = op.scale;
   c.state = device.state, c.site = op.dropout.site;
   c.keep = op.dropout.keep_of_256(), c.keep_scale = op.dropout.scale();
@@ -99,14 +100,17 @@ std::string attention_unsupported(const Device& device, AttentionAlgorithm algor
   if (shape.kv_heads <= 0 || shape.heads % shape.kv_heads != 0)
     return fmt::format("{} heads cannot share {} key-value heads evenly", shape.heads,
                        shape.kv_heads);
-  if (algorithm == AttentionAlgorithm::flash3)
-    return "flash3 is not there yet; there are naive, flash1 and flash2";
   if (algorithm == AttentionAlgorithm::naive) return "";
   if (dtype != DType::bf16)
     return fmt::format("{} takes bf16 on a GPU; {} runs naive", name_of(algorithm), name_of(dtype));
-  if (shape.head_dim > 256)
-    return fmt::format("{} takes heads of at most 256 elements, these have {}", name_of(algorithm),
-                       shape.head_dim);
+  const bool flash3 = algorithm == AttentionAlgorithm::flash3;
+  const int largest = flash3 ? 128 : 256;
+  if (shape.head_dim > largest)
+    return fmt::format("{} takes heads of at most {} elements, these have {}", name_of(algorithm),
+                       largest, shape.head_dim);
+  if (flash3 && device.compute_capability != 90)
+    return fmt::format("flash3 needs a GPU of compute capability 9.0 (Hopper), this one has {}.{}",
+                       device.compute_capability / 10, device.compute_capability % 10);
   if (device.compute_capability < 80)
     return fmt::format("{} needs a GPU of compute capability 8.0, this one has {}.{}",
                        name_of(algorithm), device.compute_capability / 10,
@@ -143,6 +147,8 @@ void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved,
   const AttentionCall call = call_of(device, op_, lse, qp, kp, vp, op);
   if (op.algorithm == AttentionAlgorithm::flash1)
     flash1_forward(device, call, padding.rest());
+  else if (op.algorithm == AttentionAlgorithm::flash3)
+    flash3_forward(device, call);
   else
     flash2_forward(device, call);
   padding.back(o, op_);

@@ -26,7 +26,7 @@ struct AttentionCall {
   const int *cu_q = nullptr, *cu_k = nullptr;
   int sequences = 0, heads = 0, group = 1, head_dim = 0;  // group: heads / kv_heads
   int max_q = 0, max_k = 0;
-  int64_t total_q = 0;
+  int64_t total_q = 0, total_k = 0;
   bool causal = false;
   float scale = 1;
 

@@ -4,6 +4,7 @@
 // exchange. With one piece, two threads share two patches of neighbouring 16s of columns.
 #pragma once
 
+#include "strobe/cuda/device.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/tile.cuh"
 #include "strobe/ops/dropout_mask.h"
@@ -47,8 +48,11 @@ class DropoutPatches {
   /// 0xffff in the halves that are kept: row 16 piece + 8 half + g, columns 2 t, 2 t + 1 of 8
   /// `eight` of the draw.
   __device__ uint32_t mask(const uint32_t (&w)[4], int piece, int half, int eight) const {
-    const uint32_t bytes = w[2 * (Pieces == 2 ? piece : eight / 2) + half];
-    const uint32_t pair = ptx::prmt(bytes, 0, eight % 2 ? 0x4342 : 0x4140);
+    return kept(w[2 * (Pieces == 2 ? piece : eight / 2) + half], eight % 2);
+  }
+  /// 0xffff in the halves whose bytes, the word's lower two or upper two, are below keep.
+  __device__ uint32_t kept(uint32_t word, int upper) const {
+    const uint32_t pair = ptx::prmt(word, 0, upper ? 0x4342 : 0x4140);
     return ptx::set_lt_u32_f16x2(pair, 0x10001u * keep_);  // bytes, as denormal numbers
   }
 
@@ -76,7 +80,7 @@ class DropoutPatches {
     return word << (24 - 8 * byte) & 0x80000000u;
   }
 
- private:
+  /// The 16 bytes of one patch.
   __device__ void draw(uint32_t (&w)[4], uint32_t row_patch, uint32_t column_patch) const {
     uint32_t c0 = column_patch, c1 = row_patch, c2 = stream_;
     uint32_t c3 = static_cast<uint32_t>(RandomUse::dropout);
@@ -93,6 +97,8 @@ class DropoutPatches {
     }
     w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
   }
+
+ private:
   /// A patch as its first two rows a and last two b. Of the patches of two lanes, the first keeps
   /// the first rows of both, the second the last rows.
   __device__ void exchange(uint32_t& a0, uint32_t& a1, uint32_t& b0, uint32_t& b1) const {

@@ -31,6 +31,8 @@ cuda::Device open_device() {
   check_cuda(cudaMalloc(reinterpret_cast<void**>(&device.state), sizeof(StepState)), "cuda");
   check_cuda(cudaMalloc(reinterpret_cast<void**>(&device.scratch), kScratchBytes), "cuda");
   device.scratch_bytes = kScratchBytes;
+  check_cuda(cudaMalloc(reinterpret_cast<void**>(&device.ticket), sizeof(unsigned)), "cuda");
+  check_cuda(cudaMemset(device.ticket, 0, sizeof(unsigned)), "cuda");
   return device;
 }
 
@@ -51,6 +53,7 @@ CudaBackend::~CudaBackend() {
   cudaStreamSynchronize(device_.stream);
   replays_.forget();
   cudaFree(device_.scratch);
+  cudaFree(device_.ticket);
   cudaFree(device_.state);
 }
 

@@ -20,6 +20,7 @@ struct Device {
   StepState* state = nullptr;  // in device memory; kernels read lr, seed, halt ... from here
   char* scratch = nullptr;     // for partial sums within one op; its contents do not outlive it
   int64_t scratch_bytes = 0;
+  unsigned* ticket = nullptr;  // 0 between ops: thread blocks of one op draw from it
   int multiprocessors = 1;
   int compute_capability = 80;  // 10 * major + minor
   Gemm* gemm = nullptr;         // products by the library

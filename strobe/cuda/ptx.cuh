@@ -11,6 +11,13 @@ __device__ inline uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+/// x, kept in a register where the compiler would rather compute it again.
+__device__ inline uint32_t held(uint32_t x) {
+  uint32_t y;
+  asm volatile("mov.u32 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
 // ---- copies to shared memory -------------------------------------------------------------------
 
 /// 16 bytes, past L1; the bytes beyond `source_bytes` become zero.
@@ -30,6 +37,20 @@ __device__ inline void cp_async_wait_group() {
 
 __device__ inline void st_shared_u32(uint32_t to, uint32_t x) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+__device__ inline void st_shared_u32x4(uint32_t to, uint4 x) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
+}
+__device__ inline uint4 ld_shared_u32x4(uint32_t from) {
+  uint4 x;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(from)
+               : "memory");
+  return x;
 }
 
 // ---- matrices ----------------------------------------------------------------------------------
@@ -74,6 +95,12 @@ __device__ inline float ex2_approx_ftz(float x) {
 __device__ inline float rcp_approx_ftz(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+/// The larger; NaN if one is.
+__device__ inline float max_nan_f32(float a, float b) {
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
   return y;
 }
 /// Bytes of {a, b} by the four selectors of `s`; a selector's highest bit asks for the byte's sign.

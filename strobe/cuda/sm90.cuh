@@ -178,6 +178,12 @@ __device__ inline uint64_t descriptor_mn_major(uint32_t address, uint32_t panel_
          ((address & 0x3ffff) >> 4);
 }
 
+/// The descriptor `bytes`, a multiple of 16, further on.
+__device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
+  const uint32_t low = static_cast<uint32_t>(descriptor) + bytes / 16;
+  return descriptor >> 32 << 32 | low;
+}
+
 // Operands of an instruction are numbered, accumulators first.
 #define STROBE_REGISTERS_32                                                          \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \

@@ -245,7 +245,8 @@ std::string broken_rules(Backend& backend, const AttentionCase& c,
     trial.op.deterministic = true;
     AttentionResult r = trial(backend, algorithm);
     std::string broken;
-    if (backend.info().kind == "cuda" && algorithm == AttentionAlgorithm::flash2) {
+    if (backend.info().kind == "cuda" &&
+        (algorithm == AttentionAlgorithm::flash2 || algorithm == AttentionAlgorithm::flash3)) {
       trial.op.deterministic = false;
       const AttentionResult free = trial(backend, algorithm);
       if (free.o != r.o || free.dk != r.dk || free.dv != r.dv)

@@ -1,0 +1,323 @@
+// The flash3 forward's consumers and kernel; attention_flash3_forward_sm90.cu says how it works.
+#pragma once
+
+#include "strobe/cuda/attention_flash3_dropout.cuh"
+#include "strobe/cuda/attention_flash3_pipeline.cuh"
+#include "strobe/cuda/attention_flash3_softmax.cuh"
+
+namespace strobe::cuda {
+
+/// A consumer warpgroup: 64 queries of each item.
+template <class Sizes, bool Drop>
+class Flash3Consumer {
+ public:
+  static constexpr int D = Sizes::kHeadDim, kKeys = Sizes::kKeys;
+  static constexpr bool kPaired = Drop;  // dropout's patches ask for it
+  using Item = Flash3Item<Sizes>;
+  using Shared = Flash3Shared<Sizes>;
+
+  __device__ explicit Flash3Consumer(const Flash3Context<Sizes>& x)
+      : x_(x), warpgroup_(threadIdx.x / 128), warp_(threadIdx.x / 32 % 4) {}
+
+  __device__ void run() {
+    Flash3Items<Sizes> items(x_);
+    for (Item item; items.template next<true>(item, lane_.id);) {
+      const int row = item.block_row + 64 * warpgroup_;
+      const int tiles = item.tiles_of(x_.c.causal, warpgroup_);
+      // A product that is behind holds a stage of V.
+      if (item.tiles - tiles > Sizes::kStages - 2) drain();
+      for (int tile = item.tiles; tile > tiles; --tile) skip();
+      if (tiles > 0)
+        attend(item, row + 16 * warp_, tiles);
+      else if (row >= 0 && row < item.queries)
+        store_nothing(item, row + 16 * warp_);
+    }
+    drain();
+  }
+
+ private:
+  __device__ int row_of(int half) const {
+    return kPaired ? 2 * lane_.g + half : lane_.g + 8 * half;
+  }
+  __device__ void release(uint64_t& empty) const {
+    if (lane_.id == 0) sm90::mbarrier_arrive(x_.at(empty));
+  }
+  __device__ void wait(uint64_t& full, uint32_t phase) const {
+    sm90::mbarrier_wait(x_.at(full), phase);
+  }
+  __device__ void release_q() { release(x_.shared.q_empty[warpgroup_][q_.stage()]), q_.next(); }
+  __device__ void release_k() { release(x_.shared.k_empty[k_.stage()]), k_.next(); }
+  __device__ void release_v() { release(x_.shared.v_empty[v_.stage()]), v_.next(); }
+  /// A tile that none of these queries sees.
+  __device__ void skip() {
+    wait(x_.shared.k_full[k_.stage()], k_.phase());
+    release_k();
+    ++skipped_;
+    if (!pending_) skip_values();
+    take_turn(), give_turn();
+  }
+  __device__ void skip_values() {
+    for (; skipped_ > 0; --skipped_) {
+      wait(x_.shared.v_full[v_.stage()], v_.phase());
+      release_v();
+    }
+  }
+  /// Ends an item whose last product is not begun.
+  __device__ void drain() {
+    if (!pending_) return;
+    wait(x_.shared.v_full[v_.stage()], v_.phase());
+    begin_output();
+    sm90::wgmma_wait_group<0>();
+    release_v();
+    store_output(begun_);
+    pending_ = false;
+  }
+  // Ping-pong: warpgroups begin their products in turns, so that the softmax of one runs under the
+  // products of another.
+  __device__ void take_turn() const {
+    if constexpr (Sizes::kPingPong) sm90::bar_sync(1 + warpgroup_, 256);
+  }
+  __device__ void give_turn() const {
+    if constexpr (Sizes::kPingPong)
+      sm90::bar_arrive(1 + (warpgroup_ + 1) % Sizes::kWarpgroups, 256);
+  }
+
+  /// The warp's rows of Q change places: row 2 g + half goes where row g + 8 half was.
+  __device__ void pair_rows() {
+    const uint32_t tile = x_.tiles.q(warpgroup_, q_.stage());
+    constexpr int kChunks = D / 8, kPieces = 16 * kChunks / 32;
+    uint4 pieces[kPieces];
+    const int chunk = lane_.id % kChunks;
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      const int slot = (32 * i + lane_.id) / kChunks;
+      const int row = 16 * warp_ + paired_row(slot % 8, slot / 8);
+      pieces[i] = ptx::ld_shared_u32x4(tile + panel_chunk_byte(row, chunk, 64));
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+      const int slot = (32 * i + lane_.id) / kChunks;
+      ptx::st_shared_u32x4(tile + panel_chunk_byte(16 * warp_ + slot, chunk, 64), pieces[i]);
+    }
+    sm90::fence_proxy_async_shared();
+    sm90::bar_sync(8 + warpgroup_, 128);
+  }
+  /// S = Q K^T, begun.
+  __device__ void begin_scores() {
+    const uint64_t k = sm90::descriptor_k_major(x_.tiles.k(k_.stage()));
+    const uint64_t q = sm90::descriptor_k_major(x_.tiles.q(warpgroup_, q_.stage()));
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int j = 0; j < D / 16; ++j)
+      sm90::wgmma_m64k16_bf16<kKeys, 0, 0>(s_, sm90::advance(q, j / 4 * 64 * 128 + j % 4 * 32),
+                                           sm90::advance(k, j / 4 * kKeys * 128 + j % 4 * 32),
+                                           j > 0);
+    sm90::wgmma_commit_group();
+  }
+  /// O (+)= P V, begun.
+  __device__ void begin_output() {
+    const uint64_t v = sm90::descriptor_mn_major(x_.tiles.v(v_.stage()), kKeys * 128);
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int j = 0; j < kKeys / 16; ++j)
+      sm90::wgmma_m64k16_bf16<D, 1>(rows_.o, p_[j], sm90::advance(v, j * 2048),
+                                    j > 0 || accumulate_);
+    sm90::wgmma_commit_group();
+    accumulate_ = 1;
+  }
+
+  /// Shah et al. 2024, Algorithm 2 (with overlap) or 1, for the warp's queries from `row` on.
+  __device__ void attend(const Item& item, int row, int tiles) {
+    // Row i of the warp sees keys below keys_seen(i).
+    const int keys = item.keys, diagonal = x_.c.causal ? row + 1 + keys - item.queries : keys;
+    const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
+    const Flash3Dropout dropout(x_.shared.dropout, item.sequence * x_.c.heads + item.head,
+                                x_.c.keep, row, lane_);
+    begin_output_rows(item, row);
+    float factor[2];
+    uint32_t bytes[kKeys / 32][4];
+
+    const auto draw = [&](int key) {
+      if constexpr (Drop)
+#pragma unroll
+        for (int i = 0; i < kKeys / 32; ++i) dropout.draw(bytes[i], key + 32 * i);
+    };
+    const auto softmax = [&](int key) {
+      return online_softmax<kKeys>(
+          s_, rows_.softmax, factor, x_.c.scale, key + kKeys > keys_seen(0),
+          [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; });
+    };
+    const auto to_p = [&] {
+      to_fragments<kKeys>(p_, s_);
+      if constexpr (Drop)
+#pragma unroll
+        for (int i = 0; i < kKeys / 32; ++i) dropout.apply(&p_[2 * i], bytes[i]);
+    };
+
+    rows_.softmax.clear();
+    wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
+    if constexpr (kPaired) pair_rows();
+    if constexpr (Sizes::kOverlap) {
+      for (int tile = tiles - 1; tile >= 0; --tile) {
+        const int key = tile * kKeys;
+        wait(x_.shared.k_full[k_.stage()], k_.phase());
+        take_turn();
+        begin_scores();
+        // Of the tile before, perhaps of the item before. If there is none the result is not used.
+        wait(x_.shared.v_full[v_.stage()], v_.phase());
+        begin_output();
+        give_turn();
+        draw(key);
+        sm90::wgmma_wait_group<1>();
+        release_k();
+        if (tile == 0) release_q();
+        const bool grown = softmax(key);
+        sm90::wgmma_wait_group<0>();
+        if (pending_) release_v();
+        if (tile == tiles - 1) {
+          if (pending_) store_output(begun_ - 1);
+          skip_values();
+          accumulate_ = 0;
+        } else if (grown) {
+          rows_.rescale(factor);
+        }
+        to_p();
+        pending_ = true;
+      }
+      finish();
+    } else {
+      accumulate_ = 0;
+      for (int tile = tiles - 1; tile >= 0; --tile) {
+        const int key = tile * kKeys;
+        wait(x_.shared.k_full[k_.stage()], k_.phase());
+        take_turn();
+        begin_scores();
+        give_turn();
+        draw(key);
+        sm90::wgmma_wait_group<0>();
+        release_k();
+        if (tile == 0) release_q();
+        if (softmax(key) && tile < tiles - 1) rows_.rescale(factor);
+        to_p();
+        wait(x_.shared.v_full[v_.stage()], v_.phase());
+        begin_output();
+        sm90::wgmma_wait_group<0>();
+        release_v();
+      }
+      finish();
+      store_output(begun_);
+    }
+  }
+  __device__ typename Shared::Output& output(int item) const {
+    return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];
+  }
+  __device__ void begin_output_rows(const Item& item, int row) {
+    ++begun_;
+    if (lane_.id == 0)
+      output(begun_) = {x_.c.o.at(item.first_q + row, item.head),
+                        x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row,
+                        item.queries - row};
+    __syncwarp();
+  }
+  /// The log-sum-exp, and the inverse of l: the item's softmax is done, its O may not be.
+  __device__ void finish() {
+    const typename Shared::Output& out = output(begun_);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const Flash3Softmax& x = rows_.softmax;
+      const float l = row_sum(x.l[half]);
+      const bool nothing = x.m[half] == -INFINITY;
+      rows_.inverse[half] = nothing ? 0 : __fdividef(x_.c.keep_scale, l);
+      if (lane_.t == 0 && row_of(half) < out.rows)
+        out.lse[row_of(half)] = nothing ? -INFINITY : (x.m[half] + __log2f(l)) * kLn2;
+    }
+  }
+  /// O / l, by way of shared memory, which makes 16-byte pieces of 4-byte ones.
+  __device__ void store_output(int item) {
+    const typename Shared::Output& out = output(item);
+    const uint32_t tile = x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2;
+    __syncwarp();
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+        const float* o = &rows_.o[4 * n + 2 * half];
+        const float y = rows_.inverse[half];
+        ptx::st_shared_u32(tile + panel_chunk_byte(lane_.g + 8 * half, n, 16) + 4 * lane_.t,
+                           ptx::cvt_rn_bf16x2(o[1] * y, o[0] * y));
+      }
+    __syncwarp();
+    constexpr int kChunks = D / 8;
+#pragma unroll
+    for (int i = lane_.id; i < 16 * kChunks; i += 32) {
+      const int slot = i / kChunks, chunk = i % kChunks;
+      const int r = kPaired ? paired_row(slot % 8, slot / 8) : slot;
+      const uint4 y = ptx::ld_shared_u32x4(tile + panel_chunk_byte(slot, chunk, 16));
+      if (r < out.rows && chunk * 8 < x_.c.head_dim)
+        *reinterpret_cast<uint4*>(out.o + r * x_.c.o.row + chunk * 8) = y;
+    }
+  }
+  /// Queries that see no key: O = 0.
+  __device__ void store_nothing(const Item& item, int row) {
+    constexpr int kChunks = D / 8;
+    for (int i = lane_.id; i < 16 * kChunks; i += 32) {
+      const int r = row + i / kChunks, chunk = i % kChunks;
+      if (r >= item.queries || chunk * 8 >= x_.c.head_dim) continue;
+      *reinterpret_cast<uint4*>(x_.c.o.at(item.first_q + r, item.head) + chunk * 8) = uint4{};
+      if (chunk == 0) x_.c.lse[item.head * x_.c.lse_stride + item.first_q + r] = -INFINITY;
+    }
+  }
+
+  const Flash3Context<Sizes>& x_;
+  const int warpgroup_, warp_;
+  const Lane lane_;
+  Ring<Sizes::kQueryStages> q_;
+  Ring<Sizes::kStages> k_, v_;
+  float s_[kKeys / 2];
+  Flash3Rows<D> rows_;
+  uint32_t p_[kKeys / 16][4];
+  int accumulate_ = 0;
+  bool pending_ = false;  // P is of a tile whose product with V is not begun
+  int skipped_ = 0;
+  int begun_ = 0;  // items
+};
+
+template <class Sizes, bool Drop>
+__global__ void __launch_bounds__(Sizes::kThreads, 1)
+    flash3_forward_kernel(const AttentionCall c, const __grid_constant__ CUtensorMap map_q,
+                          const __grid_constant__ CUtensorMap map_k,
+                          const __grid_constant__ CUtensorMap map_v, int items, int chunk,
+                          unsigned* ticket) {
+  extern __shared__ __align__(1024) char dynamic[];
+  __shared__ Flash3Shared<Sizes> shared;
+  const int warpgroup = threadIdx.x / 128;
+  if (threadIdx.x == 0) shared.init();
+  if (Drop) shared.dropout.make(c.state, c.site);
+  __syncthreads();
+  const Flash3Context<Sizes> x{c,
+                               map_q,
+                               map_k,
+                               map_v,
+                               shared,
+                               {ptx::held(ptx::shared_address(dynamic))},
+                               ptx::held(ptx::shared_address(&shared)),
+                               items,
+                               chunk};
+  if (warpgroup == Sizes::kWarpgroups) {
+    sm90::setmaxnreg_dec<Sizes::kProducerRegisters>();
+    const int thread = threadIdx.x % 128;
+    if (thread == 0)
+      produce<Sizes>(x);
+    else if (thread / 32 == 1)
+      copy_tail<Sizes>(x, thread % 32);
+    else if (thread == 64)
+      schedule<Sizes>(x, ticket);
+  } else {
+    sm90::setmaxnreg_inc<Sizes::kConsumerRegisters>();
+    if (Sizes::kPingPong && warpgroup == Sizes::kWarpgroups - 1) sm90::bar_arrive(1, 256);
+    Flash3Consumer<Sizes, Drop>(x).run();
+  }
+}
+
+}  // namespace strobe::cuda

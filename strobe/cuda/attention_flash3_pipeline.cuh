@@ -1,0 +1,245 @@
+// The pipeline of the flash3 forward: who hands what to whom through shared memory. A scheduler
+// thread publishes items; a producer thread issues the copies of their Q, K and V; consumer
+// warpgroups (attention_flash3_forward.cuh) use the stages and release them.
+#pragma once
+
+#include "strobe/cuda/attention_call.h"
+#include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/attention_flash3_layout.h"
+#include "strobe/cuda/sm90.cuh"
+
+namespace strobe::cuda {
+
+/// Sizes. A consumer warpgroup owns 64 queries; TileStages is a power of two. Overlap: a
+/// warpgroup's next product runs under its softmax (Algorithm 2). PingPong: warpgroups take turns.
+template <int HeadDim, int Warpgroups, int TileKeys, int TileStages, bool Overlap, bool PingPong>
+struct Flash3Sizes {
+  static constexpr int kHeadDim = HeadDim, kWarpgroups = Warpgroups, kKeys = TileKeys;
+  static constexpr int kStages = TileStages, kQueryStages = 2;
+  static constexpr bool kOverlap = Overlap, kPingPong = PingPong;
+  static constexpr int kPanels = HeadDim / 64, kQueries = 64 * Warpgroups;
+  static constexpr int kThreads = 128 * (Warpgroups + 1);
+  // The registers that the launch gives the block, handed out anew.
+  static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
+  static constexpr int kProducerRegisters = Warpgroups == 2 ? 40 : 32;
+  static constexpr int kConsumerRegisters =
+      (kLaunchRegisters * (Warpgroups + 1) - kProducerRegisters) / Warpgroups / 8 * 8;
+  static constexpr int kQueryBytes = 64 * HeadDim * 2;  // of a warpgroup
+  static constexpr int kTileBytes = TileKeys * HeadDim * 2;
+  static constexpr int kSharedBytes =
+      (kQueryStages + 1) * Warpgroups * kQueryBytes + 2 * TileStages * kTileBytes;
+};
+
+/// Where a producer or consumer is in a ring of stages, by how many it has passed.
+template <int Stages>
+struct Ring {
+  static_assert((Stages & (Stages - 1)) == 0);
+  uint32_t passed = 0;
+  __device__ int stage() const { return passed % Stages; }
+  __device__ uint32_t phase() const { return passed / Stages & 1; }
+  __device__ void next() { ++passed; }
+};
+
+/// One item of work: a block of queries of one head.
+template <class Sizes>
+struct Flash3Item {
+  int sequence, head, block_row, tiles;  // sequence -1: no more items
+  int first_q, first_k, queries, keys;
+
+  __device__ static Flash3Item make(const AttentionCall& c, int index, int chunk) {
+    const AttentionItem at =
+        forward_item(index, c.sequences * c.heads, ceil_div(c.max_q, Sizes::kQueries), chunk);
+    Flash3Item item;
+    item.sequence = at.pair / c.heads, item.head = at.pair % c.heads;
+    item.first_q = c.cu_q[item.sequence], item.first_k = c.cu_k[item.sequence];
+    item.queries = c.cu_q[item.sequence + 1] - item.first_q;
+    item.keys = c.cu_k[item.sequence + 1] - item.first_k;
+    const AttentionMask mask = item.mask(c.causal);
+    item.block_row = first_row(mask, at.block, Sizes::kWarpgroups);
+    item.tiles = tiles_seen(mask, item.block_row, Sizes::kQueries, Sizes::kKeys);
+    return item;
+  }
+  __device__ AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
+  /// Tiles that some of the 64 queries of warpgroup w see.
+  __device__ int tiles_of(bool causal, int w) const {
+    return warpgroup_tiles(mask(causal), block_row, w, Sizes::kKeys);
+  }
+};
+
+/// Shared memory but for the tiles.
+template <class Sizes>
+struct Flash3Shared {
+  uint64_t q_full[Sizes::kWarpgroups][Sizes::kQueryStages];
+  uint64_t q_empty[Sizes::kWarpgroups][Sizes::kQueryStages];
+  uint64_t k_full[Sizes::kStages], k_empty[Sizes::kStages];
+  uint64_t v_full[Sizes::kStages], v_empty[Sizes::kStages];
+  uint64_t item_full, item_empty;
+  Flash3Item<Sizes> item;
+  /// Where a warp's rows of an item go, and how many there are. The item before may not be stored
+  /// yet.
+  struct Output {
+    bf16* o;
+    float* lse;
+    int rows;
+  } outputs[4 * Sizes::kWarpgroups][2];
+  DropoutKeys dropout;
+
+  __device__ void init() {
+    sm90::mbarrier_init(at(item_full), 1);
+    sm90::mbarrier_init(at(item_empty), 2 + 4 * Sizes::kWarpgroups);  // a lane of each reader
+    for (int w = 0; w < Sizes::kWarpgroups; ++w)
+      for (int i = 0; i < Sizes::kQueryStages; ++i)
+        sm90::mbarrier_init(at(q_full[w][i]), 1), sm90::mbarrier_init(at(q_empty[w][i]), 4);
+    for (int s = 0; s < Sizes::kStages; ++s) {
+      sm90::mbarrier_init(at(k_full[s]), 1), sm90::mbarrier_init(at(v_full[s]), 1);
+      sm90::mbarrier_init(at(k_empty[s]), 4 * Sizes::kWarpgroups);
+      sm90::mbarrier_init(at(v_empty[s]), 4 * Sizes::kWarpgroups);
+    }
+    sm90::fence_mbarrier_init();
+  }
+  static __device__ uint32_t at(uint64_t& barrier) { return ptx::shared_address(&barrier); }
+};
+
+/// Where the tiles lie.
+template <class Sizes>
+struct Flash3Tiles {
+  uint32_t base;
+  __device__ uint32_t o(int warpgroup) const { return base + warpgroup * Sizes::kQueryBytes; }
+  __device__ uint32_t q(int warpgroup, int stage) const {
+    return o(Sizes::kWarpgroups * (1 + stage) + warpgroup);
+  }
+  __device__ uint32_t k(int stage) const {
+    return q(0, Sizes::kQueryStages) + 2 * stage * Sizes::kTileBytes;
+  }
+  __device__ uint32_t v(int stage) const { return k(stage) + Sizes::kTileBytes; }
+};
+
+/// What every role is given.
+template <class Sizes>
+struct Flash3Context {
+  const AttentionCall& c;
+  const CUtensorMap &map_q, &map_k, &map_v;
+  Flash3Shared<Sizes>& shared;
+  Flash3Tiles<Sizes> tiles;
+  uint32_t shared_base;  // the address of `shared`
+  int items, chunk;
+
+  /// The address of a barrier.
+  __device__ uint32_t at(const uint64_t& barrier) const {
+    return shared_base + static_cast<uint32_t>(reinterpret_cast<const char*>(&barrier) -
+                                               reinterpret_cast<const char*>(&shared));
+  }
+};
+
+/// The scheduler: one thread, by a ticket that thread blocks draw in the order in which they become
+/// free. Of a launch all draws but the last of each thread block yield items, so that drawing
+/// modulo `items` leaves the ticket at zero.
+template <class Sizes>
+__device__ inline void schedule(const Flash3Context<Sizes>& x, unsigned* ticket) {
+  uint32_t phase = 1;
+  const auto publish = [&](const Flash3Item<Sizes>& item) {
+    sm90::mbarrier_wait(x.at(x.shared.item_empty), phase);
+    x.shared.item = item;
+    sm90::mbarrier_arrive(x.at(x.shared.item_full));
+    phase ^= 1;
+  };
+  int index = blockIdx.x;
+  while (index < x.items) {
+    const auto item = Flash3Item<Sizes>::make(x.c, index, x.chunk);
+    if (item.block_row < item.queries) publish(item);
+    index = static_cast<int>(gridDim.x + atomicInc(ticket, x.items - 1));
+  }
+  publish({-1});
+}
+
+/// The items, for one of its readers.
+template <class Sizes>
+class Flash3Items {
+ public:
+  __device__ explicit Flash3Items(const Flash3Context<Sizes>& x) : x_(x) {}
+  /// Read by a whole warp or one thread.
+  template <bool Warp>
+  __device__ bool next(Flash3Item<Sizes>& item, int lane) {
+    sm90::mbarrier_wait(x_.at(x_.shared.item_full), phase_);
+    item = x_.shared.item;
+    if (Warp) __syncwarp();
+    if (lane == 0) sm90::mbarrier_arrive(x_.at(x_.shared.item_empty));
+    phase_ ^= 1;
+    return item.sequence >= 0;
+  }
+
+ private:
+  const Flash3Context<Sizes>& x_;
+  uint32_t phase_ = 0;
+};
+
+/// The producer: one thread issues the copies of all items' Q, K and V, the last keys first.
+template <class Sizes>
+__device__ inline void produce(const Flash3Context<Sizes>& x) {
+  const auto copy = [](uint32_t to, const CUtensorMap& map, int64_t row, int head, int rows,
+                       uint32_t full) {
+    sm90::mbarrier_arrive_expect_tx(full, rows * Sizes::kHeadDim * 2);
+#pragma unroll
+    for (int p = 0; p < Sizes::kPanels; ++p)
+      sm90::cp_async_bulk_tensor_3d(to + p * rows * 128, &map, 64 * p, static_cast<int>(row), head,
+                                    full);
+  };
+  Ring<Sizes::kStages> ring;
+  Ring<Sizes::kQueryStages> q_rings[Sizes::kWarpgroups];
+  Flash3Items<Sizes> items(x);
+  for (Flash3Item<Sizes> item; items.template next<false>(item, 0);) {
+    const int kv_head = item.head / x.c.group;
+#pragma unroll
+    for (int w = 0; w < Sizes::kWarpgroups; ++w) {
+      if (item.tiles_of(x.c.causal, w) == 0) continue;
+      Ring<Sizes::kQueryStages>& q = q_rings[w];
+      sm90::mbarrier_wait(x.at(x.shared.q_empty[w][q.stage()]), q.phase() ^ 1);
+      copy(x.tiles.q(w, q.stage()), x.map_q, item.first_q + item.block_row + 64 * w, item.head, 64,
+           x.at(x.shared.q_full[w][q.stage()]));
+      q.next();
+    }
+#pragma unroll 1
+    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next()) {
+      const int key = tile * Sizes::kKeys;
+      sm90::mbarrier_wait(x.at(x.shared.k_empty[ring.stage()]), ring.phase() ^ 1);
+      copy(x.tiles.k(ring.stage()), x.map_k, item.first_k + key, kv_head, Sizes::kKeys,
+           x.at(x.shared.k_full[ring.stage()]));
+      if (key + Sizes::kKeys > item.keys) continue;  // copy_tail's
+      sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
+      copy(x.tiles.v(ring.stage()), x.map_v, item.first_k + key, kv_head, Sizes::kKeys,
+           x.at(x.shared.v_full[ring.stage()]));
+    }
+  }
+}
+
+/// TMA knows no sequences: at the end of one it reads rows of the next. In K those only make scores
+/// that are masked; but P's zeros times a NaN in V would be NaN. So where the last tile of a
+/// sequence is not full, a warp copies its V, with zeros for the rows that are not there.
+template <class Sizes>
+__device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
+  Ring<Sizes::kStages> ring;
+  Flash3Items<Sizes> items(x);
+  for (Flash3Item<Sizes> item; items.template next<true>(item, lane);) {
+    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next()) {
+      const int key = tile * Sizes::kKeys;
+      sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
+      if (key + Sizes::kKeys <= item.keys) continue;
+      const bf16* from = x.c.v.at(item.first_k + key, item.head / x.c.group);
+      constexpr int kChunks = Sizes::kHeadDim / 8;
+#pragma unroll 4
+      for (int i = lane; i < Sizes::kKeys * kChunks; i += 32) {
+        const int row = i / kChunks, chunk = i % kChunks;
+        uint4 y = {};
+        if (key + row < item.keys && chunk * 8 < x.c.head_dim)
+          y = __ldg(reinterpret_cast<const uint4*>(from + row * x.c.v.row + chunk * 8));
+        ptx::st_shared_u32x4(x.tiles.v(ring.stage()) + panel_chunk_byte(row, chunk, Sizes::kKeys),
+                             y);
+      }
+      sm90::fence_proxy_async_shared();
+      __syncwarp();
+      if (lane == 0) sm90::mbarrier_arrive(x.at(x.shared.v_full[ring.stage()]));
+    }
+  }
+}
+
+}  // namespace strobe::cuda

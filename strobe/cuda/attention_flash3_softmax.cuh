@@ -1,0 +1,120 @@
+// The forward's arithmetic between its two products, on accumulators of wgmma: mask, online
+// softmax, and the conversion of P to the left operand of the second product. A thread holds rows
+// `half` = 0, 1 and columns 8 n + 2 t + e of a tile as s[4 n + 2 half + e].
+#pragma once
+
+#include <climits>
+#include <cmath>
+
+#include "strobe/cuda/attention_flash3_layout.h"
+#include "strobe/cuda/ptx.cuh"
+#include "strobe/cuda/tile.cuh"
+
+namespace strobe::cuda {
+
+constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+
+/// What the online softmax of a thread's two rows carries from one tile of keys to the next: the
+/// maximum that the exponentials are relative to, in log2 units; the thread's share of l.
+struct Flash3Softmax {
+  float m[2], l[2];
+  int bound[2];  // scores whose bits are no greater leave m as it is
+
+  __device__ void clear() {
+    m[0] = m[1] = -INFINITY, l[0] = l[1] = 0;
+    bound[0] = bound[1] = INT_MIN;
+  }
+};
+
+/// And O, not yet divided by l.
+template <int D>
+struct Flash3Rows {
+  Flash3Softmax softmax;
+  float o[D / 2];
+  float inverse[2];  // of l, once the item's last tile is through the softmax
+
+  __device__ void rescale(const float (&factor)[2]) {
+#pragma unroll
+    for (int i = 0; i < D / 2; ++i) o[i] *= factor[i / 2 % 2];
+  }
+};
+
+__device__ inline float row_max_nan(float x) {
+  x = ptx::max_nan_f32(x, __shfl_xor_sync(0xffffffffu, x, 1));
+  return ptx::max_nan_f32(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+/// P = 2^(scale2 S - m) in place of S, and l grows by its sums.
+template <int Keys>
+__device__ inline void exponentials(float (&s)[Keys / 2], const float (&m)[2], float (&l)[2],
+                                    float scale2) {
+  float sum[4] = {0, 0, 0, 0};
+#pragma unroll
+  for (int i = 0; i < Keys / 2; ++i) {
+    s[i] = ptx::ex2_approx_ftz(fmaf(s[i], scale2, -m[i / 2 % 2]));
+    sum[i % 4] += s[i];
+  }
+  l[0] += sum[0] + sum[1], l[1] += sum[2] + sum[3];
+}
+
+/// Whether a row's scores ask for a greater maximum: some are greater than `bound`. Floats of which
+/// the greatest is positive are compared as integers, three at a time; NaN is the greatest.
+template <int Keys>
+__device__ inline bool grows(const float (&s)[Keys / 2], const int (&bound)[2]) {
+  int most[4] = {bound[0], bound[0], bound[1], bound[1]};
+#pragma unroll
+  for (int i = 0; i < Keys / 2; i += 8)
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      most[j] = __vimax3_s32(most[j], __float_as_int(s[i + j]), __float_as_int(s[i + 4 + j]));
+  // (0, 1) are of row 0 and (2, 3) of row 1 in each 4.
+  return most[0] > bound[0] || most[1] > bound[0] || most[2] > bound[1] || most[3] > bound[1];
+}
+
+/// S becomes P = 2^(scale2 S - m). The maximum m is that of the first tiles
+/// and may lag by 2^32, since P, l and O are floats: only where some row of the warp would have it
+/// lag by more, or does not see all of the tile, it is brought up to date, and l with it. Then the
+/// result is true and O must be multiplied by `factor`. Row `half` sees columns below
+/// in_tile(half), counted from the thread's first. `scale2` is in log2 units.
+template <int Keys, class InTile>
+__device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, float (&factor)[2],
+                                      float scale2, bool masked, const InTile& in_tile) {
+  if (!masked && !__any_sync(0xffffffffu, grows<Keys>(s, x.bound))) {
+    exponentials<Keys>(s, x.m, x.l, scale2);
+    return false;
+  }
+  if (masked) {
+    const int end[2] = {in_tile(0), in_tile(1)};
+#pragma unroll
+    for (int i = 0; i < Keys / 2; ++i)
+      if (i / 4 * 8 + i % 2 >= end[i / 2 % 2]) s[i] = -INFINITY;
+  }
+  float most[4] = {s[0], s[1], s[2], s[3]};
+#pragma unroll
+  for (int i = 4; i < Keys / 2; ++i) most[i % 4] = ptx::max_nan_f32(most[i % 4], s[i]);
+  most[0] = ptx::max_nan_f32(most[0], most[1]), most[1] = ptx::max_nan_f32(most[2], most[3]);
+  constexpr float kLag = 32;
+  float shift[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float top = row_max_nan(most[half]) * scale2;
+    const bool grown = !(top <= x.m[half]);  // or NaN, which then is all of the row
+    factor[half] = grown ? ptx::ex2_approx_ftz(x.m[half] - top) : 1;
+    x.m[half] = grown ? top : x.m[half];
+    const float bound = __fdividef(x.m[half] + kLag, scale2);
+    x.bound[half] = bound >= 0 ? __float_as_int(bound) : INT_MIN;  // INT_MIN: always asks
+    x.l[half] *= factor[half];
+    shift[half] = x.m[half] == -INFINITY ? 0 : x.m[half];
+  }
+  exponentials<Keys>(s, shift, x.l, scale2);
+  return true;
+}
+
+/// P, rounded to bf16, as A fragments.
+template <int Keys>
+__device__ inline void to_fragments(uint32_t (&p)[Keys / 16][4], const float (&s)[Keys / 2]) {
+#pragma unroll
+  for (int i = 0; i < Keys / 4; ++i) p[i / 4][i % 4] = ptx::cvt_rn_bf16x2(s[2 * i + 1], s[2 * i]);
+}
+
+}  // namespace strobe::cuda
