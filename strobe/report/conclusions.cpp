@@ -259,7 +259,9 @@ std::string listed(const std::vector<std::string>& words) {
 
 // Arms against the first, and effects of a factorial, with what many of them may claim.
 void conclude_comparisons(StudyResult& result) {
-  if (result.comparisons.size() > 1) {
+  const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
+                                  [](const ComparisonResult& c) { return c.loss.n > 1; });
+  if (result.comparisons.size() > 1 && paired) {
     std::vector<std::string> better, worse, open;
     for (const ComparisonResult& c : result.comparisons)
       (!c.resolved() ? open : c.loss.estimate < 0 ? better : worse).push_back(c.arm);

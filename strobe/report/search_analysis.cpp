@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 // Fewer trials say little about what matters.
-constexpr size_t kFewestForImportance = 10;
+constexpr size_t kFewestForImportance = 20;
 // Outcomes as good as the best, for most purposes.
 constexpr double kNatsTolerance = 0.05, kRelativeTolerance = 0.01;
 // The best is at the edge of a range if it is nearer to it than this share of it.
