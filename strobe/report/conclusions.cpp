@@ -297,15 +297,14 @@ const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
 void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
   for (const TargetResult& target : result.targets) {
     const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
-    if (!without || !with) continue;
+    if (!target.stated || !without || !with) continue;
     const auto time = [](double seconds) {
       return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
     };
     const bool pays = with->seconds < without->seconds;
     std::string out =
-        fmt::format("To {} {:.4g} ({}): {} with the base recipe, {} with the best", result.noun,
-                    target.target, target.stated ? "stated before" : "what the base recipe came to",
-                    time(without->seconds), time(with->seconds));
+        fmt::format("To {} {:.4g}: {} with the base recipe, {} with the best", result.noun,
+                    target.target, time(without->seconds), time(with->seconds));
     if (pays)
       out += fmt::format(", {} with the search's own {:.0f} s",
                          time(with->seconds + result.search->wall), result.search->wall);

@@ -96,7 +96,7 @@ void look_at_best(const StudyRecord& study, SearchResult& out) {
   std::vector<std::pair<double, double>> points;
   for (const TrialResult& trial : out.trials)
     if (trial.phase == "search" && trial.arm == best.arm)
-      points.emplace_back(trial.parameters[0], trial.state == "failed" ? INFINITY : trial.value);
+      points.emplace_back(trial.parameters[0], trial.state == "complete" ? trial.value : INFINITY);
   std::erase_if(points, [](const auto& point) { return std::isnan(point.second); });
   std::sort(points.begin(), points.end());
   const auto good = [&](const auto& point) { return point.second <= best.value + out.tolerance; };
