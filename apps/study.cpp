@@ -142,10 +142,8 @@ int trials(const std::string& folder, bool json) {
   for (size_t s = 0; s < result.seeds.size(); ++s)
     for (const ArmResult& arm : result.arms) {
       const SeedResult& run = arm.runs[s];
-      table.add({arm.name, run.seed, run.state,
-                 whole(run.tokens),
-                 figure(run.seconds), figure(run.loss), figure(run.bits_per_byte),
-                 folder + "/" + run.folder});
+      table.add({arm.name, run.seed, run.state, whole(run.tokens), figure(run.seconds),
+                 figure(run.loss), figure(run.bits_per_byte), folder + "/" + run.folder});
     }
   table.print(json);
   return 0;
@@ -169,7 +167,7 @@ int best(const std::string& folder) {
       "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} runs each{}."
       "\n{}",
       best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
-      !result.search              ? ""
+      !result.search             ? ""
       : result.search->confirmed ? ", on seeds that did not choose it"
                                  : "; not confirmed on fresh seeds",
       to_toml(config));

@@ -17,8 +17,8 @@ std::string json_of(const Space& space, const Point& point) {
   std::string out;
   for (size_t i = 0; i < space.size(); ++i) {
     if (!present(point[i])) continue;
-    const std::string value = space[i].is_choice() ? json_quote(value_text(space[i], point[i]))
-                                                   : json_number(point[i]);
+    const std::string value =
+        space[i].is_choice() ? json_quote(value_text(space[i], point[i])) : json_number(point[i]);
     out += fmt::format("{}{}: {}", out.empty() ? "" : ", ", json_quote(space[i].name), value);
   }
   return "{" + out + "}";

@@ -43,7 +43,8 @@ TEST(Space, UnitScaleReachesEveryValueAndNoOther) {
   for (int i = 0; i < 1000; ++i) ++seen[from_unit(even, (i + 0.5) / 1000)];
   EXPECT_EQ(seen.size(), 5u);
   for (const auto& [value, times] : seen) EXPECT_EQ(times, 200) << value;
-  for (const double value : {0.0, 0.25, 1.0}) EXPECT_EQ(from_unit(even, to_unit(even, value)), value);
+  for (const double value : {0.0, 0.25, 1.0})
+    EXPECT_EQ(from_unit(even, to_unit(even, value)), value);
   Parameter layers = number("layers", 1, 64, true, 1);
   layers.kind = Parameter::Kind::integer;
   std::set<double> whole;
@@ -54,8 +55,8 @@ TEST(Space, UnitScaleReachesEveryValueAndNoOther) {
 }
 
 TEST(Space, ConditionsDecideWhatAPointHas) {
-  const Space space = {choice("name", {"cosine", "wsd"}), when(number("cooldown", 0, 1), "name", "wsd"),
-                       number("lr", 1, 2)};
+  const Space space = {choice("name", {"cosine", "wsd"}),
+                       when(number("cooldown", 0, 1), "name", "wsd"), number("lr", 1, 2)};
   const Point cosine = point_at(space, std::vector<double>{0.1, 0.5, 0.5});
   EXPECT_FALSE(present(cosine[1]));
   EXPECT_EQ(overrides_of(space, cosine), (std::vector<std::string>{"name=cosine", "lr=1.5"}));
@@ -77,7 +78,8 @@ TEST(Samplers, SobolIsScipys) {
     if (!(words >> name) || name != "sobol") continue;
     words >> index >> equals;
     for (size_t d = 0; words >> expected; ++d)
-      EXPECT_EQ(sobol(static_cast<uint64_t>(index), d) * 0x1p-32, expected) << line.substr(0, 9) << d;
+      EXPECT_EQ(sobol(static_cast<uint64_t>(index), d) * 0x1p-32, expected)
+          << line.substr(0, 9) << d;
     ++cases;
   }
   EXPECT_EQ(cases, 4);
@@ -143,8 +145,7 @@ TEST(Samplers, AreFunctionsOfWhatIsKnown) {
 TEST(Samplers, WorkersSideBySideDoNotTryTheSame) {
   const Space space = {number("x", 0, 1)};
   std::vector<Observation> history;
-  for (int i = 0; i < 20; ++i)
-    history.push_back({{i / 20.0}, false, 0, std::abs(i / 20.0 - 0.3)});
+  for (int i = 0; i < 20; ++i) history.push_back({{i / 20.0}, false, 0, std::abs(i / 20.0 - 0.3)});
   const auto spread = [&](bool known) {
     std::vector<Observation> all = history;
     double least = 1, greatest = 0;

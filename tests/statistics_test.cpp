@@ -187,8 +187,8 @@ TEST(Statistics, AnalysisOfVarianceIsStatsmodels) {
 TEST(Statistics, ContrastsOfALargerFactorialAreThoseOfItsCells) {
   // y = 1 (b1) + 3 (b2) + 2 (a1) + 5 (a1 b2), the same for both seeds but for a shift.
   FactorialData data{{"a", "b"}, {{"a0", "a1"}, {"b0", "b1", "b2"}}, {}};
-  for (const double shift : {0.0, 0.5}) data.values.push_back({shift, 1 + shift, 3 + shift,
-                                                               2 + shift, 3 + shift, 10 + shift});
+  for (const double shift : {0.0, 0.5})
+    data.values.push_back({shift, 1 + shift, 3 + shift, 2 + shift, 3 + shift, 10 + shift});
   const std::vector<FactorialContrast> found = factorial_contrasts(data);
   ASSERT_EQ(found.size(), 5u);
   EXPECT_NEAR(found[0].effect.estimate, 2 + 5.0 / 3, 1e-12);

@@ -286,8 +286,8 @@ TEST(StudyReport, TargetsCountMissesAsInfinite) {
   EXPECT_EQ(json["targets"][1]["arms"][0]["reached"], 0);
   EXPECT_EQ(json["stopping_rule"], "every arm is run with 3 seeds");
   write_study_report(folder, folder + "/report.html");
-  EXPECT_TRUE(contains(read_file("test", folder + "/report.html", 1 << 26),
-                       "Stated before the first run"));
+  EXPECT_TRUE(
+      contains(read_file("test", folder + "/report.html", 1 << 26), "Stated before the first run"));
 }
 
 TEST(StudyReport, AFactorialOfAnySizeHasItsEffects) {
@@ -318,8 +318,9 @@ TEST(StudyReport, AFactorialOfAnySizeHasItsEffects) {
   EXPECT_NEAR(result.effects->contrasts[1].effect.estimate, -0.1, 0.005);
   EXPECT_NEAR(result.effects->contrasts[4].effect.estimate, 0.4, 0.005);
   EXPECT_EQ(result.effects->variance.size(), 3u);
-  EXPECT_TRUE(contains(joined(result), "Significant after Holm's correction for 5 main effects and "
-                                       "interactions: lr: lr1 − lr0"))
+  EXPECT_TRUE(contains(joined(result),
+                       "Significant after Holm's correction for 5 main effects and "
+                       "interactions: lr: lr1 − lr0"))
       << joined(result);
   write_study_report(folder, folder + "/report.html");
   const nlohmann::json json = nlohmann::json::parse(study_json(result));

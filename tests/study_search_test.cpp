@@ -83,8 +83,10 @@ class StudySearch : public testing::Test {
     write_program();
   }
   void write_program(const std::map<std::string, std::string>& words = {}) {
-    std::map<std::string, std::string> all = {{"log", folder_.file("log")}, {"crash", "1"},
-                                              {"diverge", "0"}, {"slow", ""},
+    std::map<std::string, std::string> all = {{"log", folder_.file("log")},
+                                              {"crash", "1"},
+                                              {"diverge", "0"},
+                                              {"slow", ""},
                                               {"metric", "val/loss"}};
     for (const auto& [word, value] : words) all[word] = value;
     std::string text = kProgram;
@@ -96,7 +98,8 @@ class StudySearch : public testing::Test {
   }
   StudyFile read(const std::string& body) {
     std::ofstream(folder_.file("study.toml"))
-        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n" << body;
+        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n"
+        << body;
     return read_study(folder_.file("study.toml"));
   }
   StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
@@ -221,8 +224,9 @@ TEST_F(StudySearch, WhatFailsIsRecordedWithItsReason) {
 
 TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   write_program({{"crash", "1e-9"}});
-  expect_fails([&] { run(read(kSearch)); }, "the first 5 trials of the search all failed, the last "
-                                            "one with 'strobe: train: out of memory'");
+  expect_fails([&] { run(read(kSearch)); },
+               "the first 5 trials of the search all failed, the last "
+               "one with 'strobe: train: out of memory'");
   write_program();
   const StudyOutcome outcome = run(read(kSearch));
   EXPECT_EQ(count(TrialState::complete, "search"), 3u) << "what failed counts";
@@ -237,7 +241,8 @@ TEST_F(StudySearch, AnOutcomeThatNeverAppearsIsSaidAtOnce) {
 }
 
 TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
-  run(read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 9\n[space]\n\"optimizer.lr\" = { log = "
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 9\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n[pruner]\nname = \"halving\"\nrungs = [0.12, 0.34]\n[sampler]\nname = "
            "\"sobol\"\n"));
   EXPECT_EQ(count(TrialState::complete, "search"), 1u);
@@ -261,7 +266,8 @@ TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
 
 TEST_F(StudySearch, RungsOnTheWayStopWhatIsWorse) {
   write_program({{"slow", "yes"}});
-  run(read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 7\n[space]\n\"optimizer.lr\" = { log = "
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 7\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n[pruner]\nname = \"median\"\nrungs = [0.3]\nrung = \"mid-run\"\n"
            "[sampler]\nname = \"sobol\"\n"));
   EXPECT_GT(count(TrialState::pruned, "search"), 0u);
@@ -274,7 +280,8 @@ TEST_F(StudySearch, RungsOnTheWayStopWhatIsWorse) {
 }
 
 TEST_F(StudySearch, ABudgetOfOperationsBecomesTokens) {
-  run(read("seeds = [1]\n[budget]\nflops = 2e7\ntrials = 2\n[space]\n\"optimizer.lr\" = { log = "
+  run(
+      read("seeds = [1]\n[budget]\nflops = 2e7\ntrials = 2\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n"));
   EXPECT_NE(slurp(folder_.file("log")).find("train.tokens=2000"), std::string::npos);
 }
@@ -293,7 +300,8 @@ TEST_F(StudySearch, ABudgetOfLessThanAStepIsRefused) {
 }
 
 TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
-  run(read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 3\n[factors.optimizer]\n"
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 3\n[factors.optimizer]\n"
            "adamw = [\"optimizer.name=adamw\"]\nlion = [\"optimizer.name=lion\"]\n[space]\n"
            "\"optimizer.lr\" = { log = [1e-3, 1e-2], when = \"optimizer = adamw\" }\n"
            "lion-lr = { log = [1e-2, 1e-1], key = \"optimizer.lr\", when = \"optimizer = lion\" }\n"
@@ -328,11 +336,14 @@ TEST_F(StudySearch, RefusesImpossibleSpaces) {
   expect_refused(space("\"model.layers\" = { integer = [1.5, 4] }"), "whole numbers");
   expect_refused(space("\"schedule.name\" = { choice = [] }"), "between nothing");
   expect_refused(space("\"schedule.name\" = { choice = [\"wsd\", \"wsd\"] }"), "'wsd' twice");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"x = y\" }"), "depends on 'x'");
-  expect_refused(space("\"schedule.name\" = { choice = [\"wsd\"] }\n\"optimizer.lr\" = { float = [0, "
-                       "1], when = \"schedule.name = cosine\" }"),
-                 "not one of its choices");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"broken\" }"), "not a condition");
+  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"x = y\" }"),
+                 "depends on 'x'");
+  expect_refused(
+      space("\"schedule.name\" = { choice = [\"wsd\"] }\n\"optimizer.lr\" = { float = [0, "
+            "1], when = \"schedule.name = cosine\" }"),
+      "not one of its choices");
+  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"broken\" }"),
+                 "not a condition");
   const std::string lr = "[space]\n\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n";
   expect_refused(lr, "search without end");
   expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[sampler]\nname = \"cma\""),
@@ -346,7 +357,8 @@ TEST_F(StudySearch, RefusesImpossibleSpaces) {
                  "confirms on a seed it searches with");
   expect_refused("outcome = \"val/los\"\n" + lr + "[budget]\ntrials = 2\n", "has the outcome");
   expect_refused("[budget]\ntrials = 2\n[arms]\na = []\n", "no [space] to search");
-  expect_refused("[budget]\ntokens = 100\ntotal_tokens = 50\ntrials = 2\n" + lr, "not one run fits");
+  expect_refused("[budget]\ntokens = 100\ntotal_tokens = 50\ntrials = 2\n" + lr,
+                 "not one run fits");
 }
 
 }  // namespace

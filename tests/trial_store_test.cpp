@@ -95,8 +95,7 @@ TEST_F(Store, ReadsWhatItWrote) {
 
 // What Optuna 5 writes.
 TEST_F(Store, ReadsOptunasLines) {
-  std::ofstream(file_)
-      << R"({"op_code":0,"worker_id":"a","study_name":"other","directions":[1]}
+  std::ofstream(file_) << R"({"op_code":0,"worker_id":"a","study_name":"other","directions":[1]}
 {"op_code":0,"worker_id":"a","study_name":"study","directions":[1]}
 {"op_code":4,"worker_id":"a","study_id":0,"datetime_start":"2026-11-26T16:31:11.328948+00:00"}
 {"op_code":4,"worker_id":"a","study_id":1,"datetime_start":"2026-11-26T16:31:11.328948+00:00"}

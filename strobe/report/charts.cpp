@@ -68,10 +68,10 @@ struct Band {
 std::string line_json(const Curve& curve, size_t group, const std::string& name, const char* kind,
                       const Band& band = {}) {
   const std::vector<size_t> chosen = thin(curve.values);
-  const std::string around =
-      band.low.empty() ? ""
-                       : fmt::format(R"(,"low":{},"high":{})", numbers(band.low, chosen),
-                                     numbers(band.high, chosen));
+  const std::string around = band.low.empty()
+                                 ? ""
+                                 : fmt::format(R"(,"low":{},"high":{})", numbers(band.low, chosen),
+                                               numbers(band.high, chosen));
   return fmt::format(
       R"({{"group":{},"name":{},"kind":"{}","steps":{},"tokens":{},"seconds":{},"y":{}{}}})", group,
       json_quote(name), kind, numbers(curve.steps, chosen), numbers(curve.tokens, chosen),
@@ -166,8 +166,8 @@ std::string effects_json(const StudyResult& study) {
   } else {
     for (const ComparisonResult& c : study.comparisons)
       if (c.loss.n > 1)
-        rows.push_back(interval_json(fmt::format("{} − {}", c.arm, c.reference), c.loss,
-                                     c.resolved()));
+        rows.push_back(
+            interval_json(fmt::format("{} − {}", c.arm, c.reference), c.loss, c.resolved()));
   }
   return join(rows);
 }

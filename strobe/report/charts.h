@@ -1,8 +1,8 @@
 // The charts of a report as data: what page.js draws.
 //
 // One JSON object: "groups" (names; a colour each: an arm or a run), "curves" (panels of lines over
-// steps, tokens or seconds; a mean has its interval as "low" and "high"), "memory" (stacked bars), and for a factorial "effects" (intervals) and
-// "cells" (the outcome of every run).
+// steps, tokens or seconds; a mean has its interval as "low" and "high"), "memory" (stacked bars),
+// and for a factorial "effects" (intervals) and "cells" (the outcome of every run).
 #pragma once
 
 #include <string>

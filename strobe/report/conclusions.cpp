@@ -163,8 +163,9 @@ std::string factor_sentence(const FactorResult& f, const FactorResult& other,
 
 std::string both_sentence(const FactorialResult& f, const std::string& outcome) {
   const auto& [a, b] = f.factors;
-  std::string out = fmt::format("Both together: {} {} and {} {} instead of {} and {} {}. ", a.to,
-                                noun(a.name), b.to, noun(b.name), a.from, b.from, change(f.both, outcome));
+  std::string out =
+      fmt::format("Both together: {} {} and {} {} instead of {} and {} {}. ", a.to, noun(a.name),
+                  b.to, noun(b.name), a.from, b.from, change(f.both, outcome));
   if (f.interaction.n < 2) return out;
   const std::string figure = with_interval(f.interaction);
   if (!f.interaction.resolved())
@@ -228,9 +229,8 @@ void conclude_ranking(StudyResult& result) {
     return a->loss.estimate < b->loss.estimate;
   });
   const ArmResult& best = *order[0];
-  result.headline =
-      fmt::format("{} has the lowest {}, {}: {}{}.", best.name, result.noun, basis(result),
-                  with_interval(best.loss), after_space(result.unit));
+  result.headline = fmt::format("{} has the lowest {}, {}: {}{}.", best.name, result.noun,
+                                basis(result), with_interval(best.loss), after_space(result.unit));
   if (order.size() < 2) return;
   const ArmResult& next = *order[1];
   std::vector<double> differences;
@@ -254,13 +254,14 @@ void conclude_ranking(StudyResult& result) {
 // "a, b and c"
 std::string listed(const std::vector<std::string>& words) {
   if (words.size() < 2) return words.empty() ? "" : words[0];
-  return fmt::format("{} and {}",
-                     fmt::join(words.begin(), words.end() - 1, ", "), words.back());
+  return fmt::format("{} and {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
 }
 
 // Arms against the first, and effects of a factorial, with what many of them may claim.
 void conclude_comparisons(StudyResult& result) {
-  if (result.comparisons.size() > 1) {
+  const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
+                                  [](const ComparisonResult& c) { return c.loss.n > 1; });
+  if (result.comparisons.size() > 1 && paired) {
     std::vector<std::string> better, worse, open;
     for (const ComparisonResult& c : result.comparisons)
       (!c.resolved() ? open : c.loss.estimate < 0 ? better : worse).push_back(c.arm);
@@ -275,8 +276,7 @@ void conclude_comparisons(StudyResult& result) {
   if (!result.effects || result.factorial || result.effects->seeds < 2) return;
   std::vector<std::string> found;
   for (const FactorialContrast& c : result.effects->contrasts)
-    if (c.corrected < 0.05)
-      found.push_back(fmt::format("{} {}", c.name, with_interval(c.effect)));
+    if (c.corrected < 0.05) found.push_back(fmt::format("{} {}", c.name, with_interval(c.effect)));
   result.sentences.push_back(
       found.empty()
           ? fmt::format("None of the {} main effects and interactions is significant after Holm's "
@@ -297,15 +297,14 @@ const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
 void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
   for (const TargetResult& target : result.targets) {
     const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
-    if (!without || !with) continue;
+    if (!target.stated || !without || !with) continue;
     const auto time = [](double seconds) {
       return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
     };
     const bool pays = with->seconds < without->seconds;
-    std::string out = fmt::format(
-        "To {} {:.4g} ({}): {} with the base recipe, {} with the best", result.noun, target.target,
-        target.stated ? "stated before" : "what the base recipe came to", time(without->seconds),
-        time(with->seconds));
+    std::string out =
+        fmt::format("To {} {:.4g}: {} with the base recipe, {} with the best", result.noun,
+                    target.target, time(without->seconds), time(with->seconds));
     if (pays)
       out += fmt::format(", {} with the search's own {:.0f} s",
                          time(with->seconds + result.search->wall), result.search->wall);
@@ -317,9 +316,9 @@ void conclude_search(StudyResult& result) {
   const SearchResult& search = *result.search;
   const int ended = search.complete + search.pruned + search.failed;
   if (search.best < 0) {
-    result.headline = fmt::format("Not yet answered: of {} trials none is complete{}.",
-                                  ended + search.running,
-                                  search.failed ? fmt::format(" ({} failed)", search.failed) : "");
+    result.headline =
+        fmt::format("Not yet answered: of {} trials none is complete{}.", ended + search.running,
+                    search.failed ? fmt::format(" ({} failed)", search.failed) : "");
     return;
   }
   const TrialResult& best = search.trials[static_cast<size_t>(search.best)];
@@ -337,7 +336,8 @@ void conclude_search(StudyResult& result) {
              found && result.arms.size() == 2 && result.comparisons.size() == 1) {
     const ComparisonResult& c = result.comparisons[0];
     result.headline = fmt::format(
-        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) it "
+        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) "
+        "it "
         "{}.",
         ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
         c.loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
@@ -352,10 +352,11 @@ void conclude_search(StudyResult& result) {
       result.sentences.push_back(fmt::format("{} is {}.", arm.name, fmt::join(values, ", ")));
     }
   if (search.low < search.high)
-    result.sentences.push_back(fmt::format(
-        "Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: there the choice "
-        "matters little.",
-        search.parameters[0], search.low, search.high, search.tolerance));
+    result.sentences.push_back(
+        fmt::format("Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: "
+                    "there the choice "
+                    "matters little.",
+                    search.parameters[0], search.low, search.high, search.tolerance));
   if (search.at_edge)
     result.sentences.push_back(fmt::format(
         "The best lies at the edge of the range of {}: a wider range may hold a better one.",
@@ -365,23 +366,30 @@ void conclude_search(StudyResult& result) {
     for (size_t p = 0; p < search.parameters.size(); ++p)
       order.emplace_back(search.importance[p], search.parameters[p]);
     std::sort(order.rbegin(), order.rend());
-    result.sentences.push_back(fmt::format("What mattered most among the trials: {} ({:.0f} %){}.",
-                                           order[0].second, 100 * order[0].first,
-                                           fmt::format(", then {} ({:.0f} %)", order[1].second,
-                                                       100 * order[1].first)));
+    result.sentences.push_back(
+        fmt::format("What mattered most among the trials: {} ({:.0f} %){}.", order[0].second,
+                    100 * order[0].first,
+                    fmt::format(", then {} ({:.0f} %)", order[1].second, 100 * order[1].first)));
   }
+  if (search.confirmed && search.points < search.wanted)
+    result.sentences.push_back(
+        fmt::format("The study's budget ended the search after {} of {} trials{}: it is less than "
+                    "was asked for.",
+                    search.points, search.wanted, result.arms.size() > 2 ? " of each arm" : ""));
   std::string cost = fmt::format(
       "The search cost {} trials by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
       "tokens; its best was trial {}",
       ended, search.sampler, search.pruned, search.failed, search.wall, count_text(search.tokens),
       best.number);
-  if (search.confirm_wall > 0) cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
+  if (search.confirm_wall > 0)
+    cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
   result.sentences.push_back(cost + ".");
   // Of trials that were all run whole; those that a pruner lets through are too alike.
   for (const RungResult& rung : search.rungs)
     if (search.pruner == "none" && (std::isfinite(rung.complete) || std::isfinite(rung.mid_run)))
       result.sentences.push_back(fmt::format(
-          "At {} % of a run ({} trials) the rank correlation with the final outcome was {} for short "
+          "At {} % of a run ({} trials) the rank correlation with the final outcome was {} for "
+          "short "
           "whole runs and {} for the whole run on its way.",
           rung.percent, rung.trials, number_text(rung.complete, 2), number_text(rung.mid_run, 2)));
 }

@@ -103,14 +103,13 @@ std::vector<FactorialContrast> factorial_contrasts(const FactorialData& data) {
     for (size_t g = f + 1; g < data.factors.size(); ++g)
       for (size_t a = 1; a < data.levels[f].size(); ++a)
         for (size_t b = 1; b < data.levels[g].size(); ++b)
-          out.push_back(contrast(
-              data,
-              fmt::format("{} {} × {} {}", data.factors[f], data.levels[f][a], data.factors[g],
-                          data.levels[g][b]),
-              true, [&](size_t cell) {
-                return sign(cell, f, a) * sign(cell, g, b) /
-                       (over(f) / static_cast<double>(data.levels[g].size()));
-              }));
+          out.push_back(contrast(data,
+                                 fmt::format("{} {} × {} {}", data.factors[f], data.levels[f][a],
+                                             data.factors[g], data.levels[g][b]),
+                                 true, [&](size_t cell) {
+                                   return sign(cell, f, a) * sign(cell, g, b) /
+                                          (over(f) / static_cast<double>(data.levels[g].size()));
+                                 }));
   std::vector<double> p;
   for (const FactorialContrast& c : out) p.push_back(c.p);
   const std::vector<double> corrected = holm(p);

@@ -10,7 +10,8 @@
 
 namespace strobe {
 
-/// Whole data only: `values[seed][cell]`, cells in the order of the levels, the last factor fastest.
+/// Whole data only: `values[seed][cell]`, cells in the order of the levels, the last factor
+/// fastest.
 struct FactorialData {
   std::vector<std::string> factors;
   std::vector<std::vector<std::string>> levels;

@@ -55,7 +55,8 @@ std::vector<double> density(const ImportanceInput& p, const std::vector<int>& ce
   // Scott's rule, robust to outliers.
   double centre = 0, squares = 0, below = 0;
   for (size_t k = 0; k < at.size(); ++k) centre += at[k] * weights[k] / total;
-  for (size_t k = 0; k < at.size(); ++k) squares += (at[k] - centre) * (at[k] - centre) * weights[k];
+  for (size_t k = 0; k < at.size(); ++k)
+    squares += (at[k] - centre) * (at[k] - centre) * weights[k];
   size_t lower = at.size(), upper = at.size();
   for (size_t k = 0; k < at.size(); ++k) {
     below += weights[k];

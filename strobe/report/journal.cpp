@@ -133,10 +133,12 @@ void Journal::apply(const std::string& line) {
     if (const auto params = log.find("params"); params != log.end() && params->is_object())
       for (const auto& [name, value] : params->items())
         set_param(trial, name, value, log.at("distributions").at(name).get<std::string>());
-    if (const auto rungs = log.find("intermediate_values"); rungs != log.end() && rungs->is_object())
+    if (const auto rungs = log.find("intermediate_values");
+        rungs != log.end() && rungs->is_object())
       for (const auto& [step, value] : rungs->items())
         trial.rungs[std::stoll(step)] = value.get<double>();
-    merge_attrs(trial.attrs, log, "user_attrs"), merge_attrs(trial.system_attrs, log, "system_attrs");
+    merge_attrs(trial.attrs, log, "user_attrs"),
+        merge_attrs(trial.system_attrs, log, "system_attrs");
     trials_.push_back(std::move(trial));
     return;
   }

@@ -19,7 +19,7 @@ const char* name_of(TrialState state);
 struct Trial {
   int64_t id = 0, number = 0;  // in the journal; in the study
   TrialState state = TrialState::running;
-  std::map<std::string, double> params;     // numbers; of a choice the index of its label
+  std::map<std::string, double> params;      // numbers; of a choice the index of its label
   std::map<std::string, std::string> texts;  // the same for people
   double value = std::numeric_limits<double>::quiet_NaN();
   std::map<int64_t, double> rungs;           // percent of the budget, outcome there

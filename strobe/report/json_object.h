@@ -15,7 +15,9 @@ namespace strobe {
 /// A JSON object, member by member.
 class JsonObject {
  public:
-  JsonObject& text(const char* key, const std::string& value) { return raw(key, json_quote(value)); }
+  JsonObject& text(const char* key, const std::string& value) {
+    return raw(key, json_quote(value));
+  }
   JsonObject& number(const char* key, double value) { return raw(key, json_number(value)); }
   JsonObject& interval(const char* key, const Interval& i) {
     return raw(key, JsonObject()

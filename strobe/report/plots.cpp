@@ -21,9 +21,8 @@ std::vector<int> colours(const StudyResult& study) {
   std::vector<int> out;
   int next = 0;
   for (const ArmResult& arm : study.arms) {
-    const bool any = std::any_of(arm.runs.begin(), arm.runs.end(), [](const SeedResult& run) {
-      return run.state != "missing";
-    });
+    const bool any = std::any_of(arm.runs.begin(), arm.runs.end(),
+                                 [](const SeedResult& run) { return run.state != "missing"; });
     out.push_back(any ? next++ : -1);
   }
   return out;
@@ -53,11 +52,15 @@ Plot front_plot(const StudyResult& study, const std::string& id, const std::stri
 }
 
 Plot profile_plot(const StudyResult& study) {
-  Plot plot{"profile", "targets", "Performance profile: share of targets and seeds",
-            {"times the fastest arm's time", false, {}}, {"share reached", false, {}}, {}};
+  Plot plot{"profile",
+            "targets",
+            "Performance profile: share of targets and seeds",
+            {"times the fastest arm's time", false, {}},
+            {"share reached", false, {}},
+            {}};
   for (size_t a = 0; a < study.arms.size(); ++a) {
-    PlotTrace line{study.arms[a].name, "steps", "circle", study.profile->tau,
-                   study.profile->share[a], {}, colours(study)[a]};
+    PlotTrace line{study.arms[a].name,      "steps", "circle",         study.profile->tau,
+                   study.profile->share[a], {},      colours(study)[a]};
     line.x.push_back(4), line.y.push_back(line.y.back());
     plot.traces.push_back(std::move(line));
   }
@@ -68,8 +71,12 @@ Plot profile_plot(const StudyResult& study) {
 std::optional<Plot> interaction_plot(const StudyResult& study) {
   if (study.arms.empty() || study.arms[0].levels.size() < 2) return std::nullopt;
   const std::string first = study.arms[0].levels[0].first, second = study.arms[0].levels[1].first;
-  Plot plot{"interaction", "interactions", titled(study) + " by level", {first, false, {}},
-            {titled(study), false, {}}, {}};
+  Plot plot{"interaction",
+            "interactions",
+            titled(study) + " by level",
+            {first, false, {}},
+            {titled(study), false, {}},
+            {}};
   const auto index_of = [](std::vector<std::string>& list, const std::string& one) {
     const auto at = std::find(list.begin(), list.end(), one);
     if (at == list.end()) list.push_back(one);
@@ -110,8 +117,10 @@ std::vector<PlotTrace> trial_traces(const SearchResult& search,
     if (t.phase != "search" || std::isnan(x(t))) continue;
     const bool fails = t.state == "failed";
     PlotTrace& trace = fails ? failed : t.state == "complete" ? complete : pruned;
-    const double y = fails ? top : t.state == "complete" ? t.value
-                     : t.rungs.empty() ? NAN : t.rungs.rbegin()->second;
+    const double y = fails                   ? top
+                     : t.state == "complete" ? t.value
+                     : t.rungs.empty()       ? NAN
+                                             : t.rungs.rbegin()->second;
     if (!std::isfinite(y)) continue;
     trace.x.push_back(x(t)), trace.y.push_back(y);
     trace.text.push_back(t.text + (t.reason.empty() ? "" : ": " + t.reason));
@@ -125,26 +134,34 @@ std::vector<PlotTrace> trial_traces(const SearchResult& search,
 void add_search_plots(const StudyResult& study, std::vector<Plot>& plots) {
   const SearchResult& search = *study.search;
   const PlotAxis outcome{titled(study), false, {}};
-  Plot history{"history", "search", "Best against trials", {"trial", false, {}}, outcome,
+  Plot history{"history",
+               "search",
+               "Best against trials",
+               {"trial", false, {}},
+               outcome,
                trial_traces(search, [](const auto& t) { return static_cast<double>(t.number); })};
   PlotTrace best{"best so far", "steps", "circle", {}, {}, {}, -1};
   for (const TrialResult& t : search.trials)
     if (t.phase == "search" && std::isfinite(t.best))
-      best.x.push_back(static_cast<double>(t.number)), best.y.push_back(t.best), best.text.push_back(t.text);
+      best.x.push_back(static_cast<double>(t.number)), best.y.push_back(t.best),
+          best.text.push_back(t.text);
   history.traces.push_back(std::move(best));
   plots.push_back(std::move(history));
   for (size_t p = 0; p < search.parameters.size() && p < kMostSlices; ++p)
-    plots.push_back({fmt::format("slice-{}", p), "search", search.parameters[p],
-                     {search.parameters[p], search.log[p], search.labels[p]}, outcome,
+    plots.push_back({fmt::format("slice-{}", p),
+                     "search",
+                     search.parameters[p],
+                     {search.parameters[p], search.log[p], search.labels[p]},
+                     outcome,
                      trial_traces(search, [p](const auto& t) { return t.parameters[p]; })});
   if (!search.importance.empty()) {
-    Plot plot{"importance", "search", "Importance (PED-ANOVA)", {"share", false, {}},
-              {"", false, {}}, {{"importance", "bars", "circle", {}, {}, {}, 0}}};
+    Plot plot{
+        "importance",         "search",        "Importance (PED-ANOVA)",
+        {"share", false, {}}, {"", false, {}}, {{"importance", "bars", "circle", {}, {}, {}, 0}}};
     std::vector<size_t> order(search.parameters.size());
     for (size_t p = 0; p < order.size(); ++p) order[p] = p;
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return search.importance[a] < search.importance[b];
-    });
+    std::sort(order.begin(), order.end(),
+              [&](size_t a, size_t b) { return search.importance[a] < search.importance[b]; });
     for (const size_t p : order) {
       plot.traces[0].y.push_back(static_cast<double>(plot.y.labels.size()));
       plot.traces[0].x.push_back(search.importance[p]);
@@ -158,12 +175,19 @@ void add_search_plots(const StudyResult& study, std::vector<Plot>& plots) {
       if (const auto at = t.rungs.find(rung.percent); at != t.rungs.end() && std::isfinite(t.value))
         points.x.push_back(at->second), points.y.push_back(t.value), points.text.push_back(t.text);
     if (points.x.size() > 1)
-      plots.push_back({fmt::format("rung-{}", rung.percent), "search",
+      plots.push_back({fmt::format("rung-{}", rung.percent),
+                       "search",
                        fmt::format("The whole run against its rung of {} %", rung.percent),
-                       {fmt::format("at {} %", rung.percent), false, {}}, outcome, {points}});
+                       {fmt::format("at {} %", rung.percent), false, {}},
+                       outcome,
+                       {points}});
   }
-  Plot front{"front-trials", "search", "Outcome against time", {"seconds of training", false, {}},
-             outcome, trial_traces(search, [](const auto& t) { return t.seconds; })};
+  Plot front{"front-trials",
+             "search",
+             "Outcome against time",
+             {"seconds of training", false, {}},
+             outcome,
+             trial_traces(search, [](const auto& t) { return t.seconds; })};
   PlotTrace line{"not beaten", "lines", "circle", {}, {}, {}, -1};
   for (const size_t i : search.front)
     line.x.push_back(search.trials[i].seconds), line.y.push_back(search.trials[i].value),
@@ -173,7 +197,8 @@ void add_search_plots(const StudyResult& study, std::vector<Plot>& plots) {
 }
 
 std::string numbers(const std::vector<double>& values) {
-  return json_array(values, [](double v) { return std::isfinite(v) ? fmt::format("{:.6g}", v) : "null"; });
+  return json_array(values,
+                    [](double v) { return std::isfinite(v) ? fmt::format("{:.6g}", v) : "null"; });
 }
 
 std::string axis_json(const PlotAxis& axis) {
@@ -221,18 +246,21 @@ std::string plots_json(const std::vector<Plot>& plots) {
         .text("title", plot.title)
         .raw("x", axis_json(plot.x))
         .raw("y", axis_json(plot.y))
-        .raw("traces",
-             json_array(plot.traces, [](const PlotTrace& t) {
-               return JsonObject()
-                   .text("name", t.name)
-                   .text("mode", t.mode)
-                   .text("symbol", t.symbol)
-                   .number("colour", t.colour)
-                   .raw("x", numbers(t.x))
-                   .raw("y", numbers(t.y))
-                   .raw("text", json_array(t.text, [](const std::string& s) { return json_quote(s); }))
-                   .str();
-             }))
+        .raw("traces", json_array(plot.traces,
+                                  [](const PlotTrace& t) {
+                                    return JsonObject()
+                                        .text("name", t.name)
+                                        .text("mode", t.mode)
+                                        .text("symbol", t.symbol)
+                                        .number("colour", t.colour)
+                                        .raw("x", numbers(t.x))
+                                        .raw("y", numbers(t.y))
+                                        .raw("text", json_array(t.text,
+                                                                [](const std::string& s) {
+                                                                  return json_quote(s);
+                                                                }))
+                                        .str();
+                                  }))
         .str();
   });
 }
@@ -252,7 +280,8 @@ std::string parallel_json(const StudyResult& study) {
         JsonObject()
             .text("name", search.parameters[p])
             .raw("log", search.log[p] ? "true" : "false")
-            .raw("labels", json_array(search.labels[p], [](const std::string& l) { return json_quote(l); }))
+            .raw("labels",
+                 json_array(search.labels[p], [](const std::string& l) { return json_quote(l); }))
             .raw("values", numbers(values))
             .str());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "strobe/core/error.h"
 #include "strobe/report/targets.h"
@@ -12,7 +13,7 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 // Fewer trials say little about what matters.
-constexpr size_t kFewestForImportance = 10;
+constexpr size_t kFewestForImportance = 20;
 // Outcomes as good as the best, for most purposes.
 constexpr double kNatsTolerance = 0.05, kRelativeTolerance = 0.01;
 // The best is at the edge of a range if it is nearer to it than this share of it.
@@ -22,7 +23,8 @@ double at_least_zero(double value) { return std::isfinite(value) ? value : 0; }
 
 TrialResult trial_result(const SearchRecord& search, const Trial& trial) {
   TrialResult out{};
-  out.number = trial.number, out.seed = static_cast<int64_t>(at_least_zero(trial.number_attr("seed")));
+  out.number = trial.number,
+  out.seed = static_cast<int64_t>(at_least_zero(trial.number_attr("seed")));
   out.name = trial.attr("name"), out.arm = trial.attr("arm"), out.phase = trial.attr("phase");
   out.state = name_of(trial.state), out.reason = trial.attr("reason");
   out.text = point_text(search, trial);
@@ -55,7 +57,8 @@ RungResult rung_result(const StudyRecord& study, int64_t percent) {
     if (const auto at = trial.rungs.find(percent); at != trial.rungs.end())
       rung.push_back(at->second), final_of_rung.push_back(trial.value);
     if (const auto run = search.runs.find(trial.number); run != search.runs.end())
-      if (const double value = on_its_way(run->second, study.outcome, percent); std::isfinite(value))
+      if (const double value = on_its_way(run->second, study.outcome, percent);
+          std::isfinite(value))
         way.push_back(value), final_of_way.push_back(trial.value);
   }
   return {percent, std::max(rung.size(), way.size()),
@@ -93,7 +96,7 @@ void look_at_best(const StudyRecord& study, SearchResult& out) {
   std::vector<std::pair<double, double>> points;
   for (const TrialResult& trial : out.trials)
     if (trial.phase == "search" && trial.arm == best.arm)
-      points.emplace_back(trial.parameters[0], trial.state == "failed" ? INFINITY : trial.value);
+      points.emplace_back(trial.parameters[0], trial.state == "complete" ? trial.value : INFINITY);
   std::erase_if(points, [](const auto& point) { return std::isnan(point.second); });
   std::sort(points.begin(), points.end());
   const auto good = [&](const auto& point) { return point.second <= best.value + out.tolerance; };
@@ -138,6 +141,11 @@ SearchResult search_result(const StudyRecord& study) {
       best = t.value, out.best = static_cast<int64_t>(out.trials.size()) - 1;
     t.best = best;
   }
+  std::set<std::string> points;
+  for (const TrialResult& t : out.trials)
+    if (t.phase == "search") points.insert(t.name);
+  out.wanted = search.wanted;
+  out.points = static_cast<int64_t>(points.size() / search.groups.size());
   out.front = pareto_front(seconds, values);
   for (const int64_t percent : search.rungs) out.rungs.push_back(rung_result(study, percent));
   add_importance(search, out);

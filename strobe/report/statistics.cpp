@@ -198,7 +198,8 @@ double rank_correlation(std::span<const double> a, std::span<const double> b) {
   const double mx = mean(x), my = mean(y);
   double xy = 0, xx = 0, yy = 0;
   for (size_t i = 0; i < x.size(); ++i)
-    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx), yy += (y[i] - my) * (y[i] - my);
+    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx),
+        yy += (y[i] - my) * (y[i] - my);
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNan;
 }
 

@@ -151,7 +151,8 @@ std::optional<EffectsResult> effects_result(const StudyRecord& study,
     }
     for (const ArmResult& arm : arms) {
       bool here = true;
-      for (const auto& [factor, level] : levels) here = here && value_of(arm.levels, factor) == level;
+      for (const auto& [factor, level] : levels)
+        here = here && value_of(arm.levels, factor) == level;
       if (here) cells[cell] = &arm;
     }
     if (!cells[cell]) return std::nullopt;
@@ -169,8 +170,13 @@ TargetResult target_result(const StudyRecord& study, double target, bool stated)
   TargetResult out{target, stated, {}};
   for (const ArmRecord& arm : study.arms) {
     std::vector<double> seconds, tokens, steps, flops;
-    ArmTarget at{.arm = arm.name, .reached = 0, .runs = 0, .seconds = kNan, .tokens = kNan,
-                 .steps = kNan, .flops = kNan};
+    ArmTarget at{.arm = arm.name,
+                 .reached = 0,
+                 .runs = 0,
+                 .seconds = kNan,
+                 .tokens = kNan,
+                 .steps = kNan,
+                 .flops = kNan};
     for (const auto& run : arm.runs) {
       if (!run) continue;
       const Reached found = reach(*run, study.outcome, target);

@@ -50,13 +50,15 @@ std::string targets_section(const StudyResult& study, const std::vector<Plot>& p
       {"Target", "Arm", "Reached", "Seconds", "Tokens", "Steps", "FLOP"}};
   for (const TargetResult& target : study.targets)
     for (const ArmTarget& arm : target.arms)
-      rows.push_back({fmt::format("{:.4g}{}", target.target, target.stated ? "" : " (not stated before)"),
-                      arm.arm, fmt::format("{} of {}", arm.reached, arm.runs),
-                      std::isfinite(arm.seconds) ? number_text(arm.seconds, 1) : steps_text(arm.seconds),
-                      steps_text(arm.tokens), steps_text(arm.steps),
-                      std::isfinite(arm.flops) ? fmt::format("{:.3g}", arm.flops) : steps_text(arm.flops)});
+      rows.push_back(
+          {fmt::format("{:.4g}{}", target.target, target.stated ? "" : " (not stated before)"),
+           arm.arm, fmt::format("{} of {}", arm.reached, arm.runs),
+           std::isfinite(arm.seconds) ? number_text(arm.seconds, 1) : steps_text(arm.seconds),
+           steps_text(arm.tokens), steps_text(arm.steps),
+           std::isfinite(arm.flops) ? fmt::format("{:.3g}", arm.flops) : steps_text(arm.flops)});
   std::string note =
-      "Medians over seeds of what it took to the first evaluation at or below the target; a run that "
+      "Medians over seeds of what it took to the first evaluation at or below the target; a run "
+      "that "
       "misses it, or did not finish, counts as infinite (∞).";
   std::string scores;
   if (study.profile) {
@@ -69,9 +71,9 @@ std::string targets_section(const StudyResult& study, const std::vector<Plot>& p
         "reaches; the score is its mean between 1 and 4 times the fastest time.",
         study.profile->instances);
   }
-  return html_section("targets", "To a target",
-                      html_table(rows, 2) + plot_frames(plots, "targets") + scores +
-                          html_paragraph(note, "note"));
+  return html_section(
+      "targets", "To a target",
+      html_table(rows, 2) + plot_frames(plots, "targets") + scores + html_paragraph(note, "note"));
 }
 
 std::string fronts_section(const std::vector<Plot>& plots) {
@@ -89,9 +91,10 @@ std::string search_section(const StudyResult& study, const std::vector<Plot>& pl
   std::vector<std::vector<std::string>> cost = {
       {"", "Trials", "Complete", "Pruned", "Failed", "Process time", "Tokens", "FLOP"},
       {fmt::format("search by {}{}", s.sampler, s.pruner == "none" ? "" : ", " + s.pruner),
-       fmt::format("{}", s.complete + s.pruned + s.failed + s.running), fmt::format("{}", s.complete),
-       fmt::format("{}", s.pruned), fmt::format("{}", s.failed), fmt::format("{:.0f} s", s.wall),
-       count_text(s.tokens), s.flops > 0 ? fmt::format("{:.3g}", s.flops) : "—"}};
+       fmt::format("{}", s.complete + s.pruned + s.failed + s.running),
+       fmt::format("{}", s.complete), fmt::format("{}", s.pruned), fmt::format("{}", s.failed),
+       fmt::format("{:.0f} s", s.wall), count_text(s.tokens),
+       s.flops > 0 ? fmt::format("{:.3g}", s.flops) : "—"}};
   std::vector<const TrialResult*> order;
   for (const TrialResult& t : s.trials)
     if (t.phase == "search") order.push_back(&t);
@@ -116,7 +119,8 @@ std::string search_section(const StudyResult& study, const std::vector<Plot>& pl
     rows.back().push_back(t->reason.empty() || t->reason == "diverged"
                               ? t->reason.empty() ? t->state : t->reason
                               : t->state + ": " + t->reason.substr(0, 60));
-    rows.back().push_back(number_text(t->value, 4)), rows.back().push_back(number_text(t->seconds, 1));
+    rows.back().push_back(number_text(t->value, 4)),
+        rows.back().push_back(number_text(t->seconds, 1));
   }
   std::string ranks;
   if (!s.rungs.empty()) {
@@ -125,10 +129,11 @@ std::string search_section(const StudyResult& study, const std::vector<Plot>& pl
     for (const RungResult& rung : s.rungs)
       table.push_back({fmt::format("{} %", rung.percent), fmt::format("{}", rung.trials),
                        number_text(rung.complete, 2), number_text(rung.mid_run, 2)});
-    ranks = html_table(table) +
-            html_paragraph("Spearman's rank correlation of what a rung showed with the final "
-                           "outcome, over the trials that were run whole.",
-                           "note");
+    ranks =
+        html_table(table) + html_paragraph(
+                                "Spearman's rank correlation of what a rung showed with the final "
+                                "outcome, over the trials that were run whole.",
+                                "note");
   }
   const std::string parallel =
       s.parameters.size() > 1 ? "<div id=\"parallel\" class=\"chart\"></div>\n" : "";
@@ -136,15 +141,16 @@ std::string search_section(const StudyResult& study, const std::vector<Plot>& pl
       "search", "The search",
       html_table(cost) + plot_frames(plots, "search") + parallel + ranks +
           "<details><summary>All trials</summary>" + html_table(rows) + "</details>\n" +
-          html_paragraph("Importance is PED-ANOVA's: how far the best tenth of the trials lies from "
-                         "all of them. Failed trials are drawn at the top, as crosses.",
-                         "note"));
+          html_paragraph(
+              "Importance is PED-ANOVA's: how far the best tenth of the trials lies from "
+              "all of them. Failed trials are drawn at the top, as crosses.",
+              "note"));
 }
 
 std::string arms_section(const StudyResult& study) {
   std::vector<std::vector<std::string>> rows = {{"Arm", "n", "Tokens", "Seconds", "Tokens/s",
-                                                 "Peak memory", capital(study.noun), "Bits per byte",
-                                                 "Word perplexity"}};
+                                                 "Peak memory", capital(study.noun),
+                                                 "Bits per byte", "Word perplexity"}};
   for (const ArmResult& arm : study.arms)
     rows.push_back({arm.name, fmt::format("{}", arm.loss.n), count_text(arm.tokens),
                     number_text(arm.seconds, 1), count_text(arm.tokens_per_second),
@@ -233,10 +239,13 @@ std::string effects_section(const StudyResult& study, const std::vector<Plot>& p
     std::vector<std::vector<std::string>> table = {{"Analysis of variance", "F", "df", "p"}};
     for (const VarianceTest& t : study.effects->variance)
       table.push_back({fmt::format("{}", fmt::join(t.factors, " × ")), number_text(t.f, 2),
-                       fmt::format("{:.0f}, {:.0f}", t.numerator_df, t.denominator_df), p_text(t.p)});
+                       fmt::format("{:.0f}, {:.0f}", t.numerator_df, t.denominator_df),
+                       p_text(t.p)});
     variance = html_table(table) +
-               html_paragraph("Repeated measures: seeds are blocks, each effect is tested against "
-                              "its own interaction with them.", "note");
+               html_paragraph(
+                   "Repeated measures: seeds are blocks, each effect is tested against "
+                   "its own interaction with them.",
+                   "note");
   }
   std::string ratios;
   if (study.factorial && study.factorial->both.n > 1) {

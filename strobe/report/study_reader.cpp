@@ -54,6 +54,8 @@ SearchRecord read_search(const Json& study, const std::string& path, const std::
   if (const auto rungs = study.find("rungs"); rungs != study.end() && rungs->is_array())
     for (const Json& rung : *rungs)
       if (rung.is_number()) out.rungs.push_back(rung.get<int64_t>());
+  if (const double wanted = number_at(study, "trials"); wanted > 0)
+    out.wanted = static_cast<int64_t>(wanted);
   out.complete_rungs = study.value("rungs_complete", true);
   for (const Json& entry : study.at("space")) {
     if (!entry.is_object()) continue;
@@ -102,8 +104,11 @@ void take_arms_of_search(StudyRecord& study, const std::vector<int64_t>& confirm
       if (points.size() < kMostUnconfirmed) add(*trial, false);
   }
   for (const Trial* point : points)
-    study.arms.push_back({point_text(search, *point), point->attr("name"), {},
-                          {point->texts.begin(), point->texts.end()}, {}});
+    study.arms.push_back({point_text(search, *point),
+                          point->attr("name"),
+                          {},
+                          {point->texts.begin(), point->texts.end()},
+                          {}});
 }
 
 }  // namespace

@@ -28,9 +28,10 @@ struct ArmRecord {
 struct SearchRecord {
   std::string sampler, pruner;
   std::vector<int64_t> rungs;  // percent of a run
+  int64_t wanted = 0;          // trials of each arm; 0: as many as the budget gives
   bool complete_rungs = true;
-  std::vector<std::string> groups;          // the arms that were searched; one without a name at least
-  std::vector<ImportanceInput> parameters;  // without values
+  std::vector<std::string> groups;  // the arms that were searched; one without a name at least
+  std::vector<ImportanceInput> parameters;       // without values
   std::vector<std::vector<std::string>> labels;  // of each parameter that is a choice
   std::vector<Trial> trials;
   bool confirmed = false;

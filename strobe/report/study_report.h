@@ -35,8 +35,8 @@ namespace strobe {
 /// One run of an arm. Figures are NaN unless it finished.
 struct SeedResult {
   int64_t seed = 0;
-  std::string folder;                           // "runs/naive-baseline-s1"
-  std::string state;                            // as RunResult's, or "missing"
+  std::string folder;                     // "runs/naive-baseline-s1"
+  std::string state;                      // as RunResult's, or "missing"
   double loss;                            // the study's outcome, the validation loss unless stated
   double bits_per_byte, word_perplexity;  // validation, at the end
   double tokens, seconds, tokens_per_second, peak_bytes;
@@ -117,6 +117,7 @@ struct RungResult {
 struct SearchResult {
   std::string sampler, pruner;
   bool confirmed = false;
+  int64_t wanted = 0, points = 0;  // of each arm, at most and on average; wanted 0: no limit
   std::vector<std::string> parameters;
   std::vector<std::vector<std::string>> labels;  // of parameters that are choices
   std::vector<bool> log;
@@ -151,14 +152,14 @@ struct TextEntropy {
 struct StudyResult {
   std::string folder, name, question;
   std::vector<int64_t> seeds;
-  double seconds = 0;  // of training planned for a run; 0: none
+  double seconds = 0;                              // of training planned for a run; 0: none
   std::string outcome, noun, unit, stopping_rule;  // "val/loss", "validation loss", "nats a token"
   std::vector<ArmResult> arms;
   std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms
   std::optional<EffectsResult> effects;      // if factors make the arms
   std::vector<ComparisonResult> comparisons;
   std::vector<TargetResult> targets;
-  std::optional<Profile> profile;       // arms in order; instances are targets and seeds
+  std::optional<Profile> profile;  // arms in order; instances are targets and seeds
   std::vector<size_t> front_of_seconds, front_of_memory;  // arms, against the outcome
   std::optional<SearchResult> search;
   std::optional<TextEntropy> text;

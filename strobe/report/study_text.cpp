@@ -3,8 +3,8 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
-#include "strobe/report/json_object.h"
 #include "strobe/report/format.h"
+#include "strobe/report/json_object.h"
 #include "strobe/report/study_report.h"
 #include "strobe/report/table.h"
 
@@ -123,7 +123,8 @@ std::string json_of(const SearchResult& s) {
   out.number("complete", s.complete).number("pruned", s.pruned).number("failed", s.failed);
   out.number("running", s.running).number("wall_seconds", s.wall).number("tokens", s.tokens);
   out.number("flops", s.flops).number("confirm_wall_seconds", s.confirm_wall);
-  out.number("best", s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
+  out.number("best",
+             s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
   out.raw("importance", shares.str());
   out.number("tolerance", s.tolerance).number("within_tolerance_from", s.low);
   out.number("within_tolerance_to", s.high);
@@ -135,9 +136,8 @@ std::string json_of(const SearchResult& s) {
                 .number("rank_correlation_mid_run", r.mid_run)
                 .str();
           }));
-  out.raw("pareto_seconds", json_array(s.front, [&](size_t i) {
-            return fmt::format("{}", s.trials[i].number);
-          }));
+  out.raw("pareto_seconds",
+          json_array(s.front, [&](size_t i) { return fmt::format("{}", s.trials[i].number); }));
   out.raw("trials", json_array(s.trials, [&](const TrialResult& t) { return json_of(s, t); }));
   return out.str();
 }
@@ -149,7 +149,8 @@ std::string json_of(const FactorResult& f) {
       .text("to", f.to)
       .interval("loss", f.loss)
       .raw("loss_at_levels_of_the_other",
-           json_array(f.loss_at, [](const Interval& i) { return JsonObject().interval("loss", i).str(); }))
+           json_array(f.loss_at,
+                      [](const Interval& i) { return JsonObject().interval("loss", i).str(); }))
       .interval("tokens_per_second_ratio", f.tokens_per_second)
       .interval("peak_bytes_ratio", f.peak_bytes)
       .interval("tokens_ratio", f.tokens)
@@ -192,15 +193,18 @@ std::string study_json(const StudyResult& result) {
   JsonObject out;
   out.text("name", result.name).text("question", result.question).text("answer", result.headline);
   out.text("outcome", result.outcome).text("stopping_rule", result.stopping_rule);
-  out.raw("sentences", json_array(result.sentences, quote)).raw("notes", json_array(result.notes, quote));
+  out.raw("sentences", json_array(result.sentences, quote))
+      .raw("notes", json_array(result.notes, quote));
   out.raw("seeds", json_array(result.seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
   out.raw("arms", json_array(result.arms, [](const ArmResult& arm) { return json_of(arm); }));
   if (const auto& f = result.factorial) {
     JsonObject factorial;
-    factorial.raw("factors",
-                  json_array(f->factors, [](const FactorResult& factor) { return json_of(factor); }));
+    factorial.raw("factors", json_array(f->factors, [](const FactorResult& factor) {
+                    return json_of(factor);
+                  }));
     factorial.interval("interaction", f->interaction).interval("both", f->both);
-    factorial.raw("seeds", json_array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
+    factorial.raw("seeds",
+                  json_array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
     out.raw("factorial", factorial.str());
   }
   out.raw("comparisons", json_array(result.comparisons, [](const ComparisonResult& c) {

@@ -52,10 +52,11 @@ Profile performance_profile(const std::vector<std::vector<double>>& times, doubl
     std::vector<double> share;
     double area = 0;
     for (size_t t = 0; t < out.tau.size(); ++t) {
-      const auto within = std::count_if(arm.begin(), arm.end(),
-                                        [&](double r) { return r <= out.tau[t]; });
-      share.push_back(out.instances ? static_cast<double>(within) /
-                                          static_cast<double>(out.instances) : kMissing);
+      const auto within =
+          std::count_if(arm.begin(), arm.end(), [&](double r) { return r <= out.tau[t]; });
+      share.push_back(out.instances
+                          ? static_cast<double>(within) / static_cast<double>(out.instances)
+                          : kMissing);
       area += share.back() * ((t + 1 < out.tau.size() ? out.tau[t + 1] : most) - out.tau[t]);
     }
     out.share.push_back(std::move(share));

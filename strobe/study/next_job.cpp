@@ -59,8 +59,8 @@ NewTrial new_trial(const StudyFile& study, const StudyArm& arm, const std::strin
                    const std::string& name, int64_t seed) {
   NewTrial out;
   add_arm(study, arm, out);
-  out.attrs = {{"phase", phase}, {"arm", arm.name}, {"name", name},
-               {"seed", fmt::format("{}", seed)}};
+  out.attrs = {
+      {"phase", phase}, {"arm", arm.name}, {"name", name}, {"seed", fmt::format("{}", seed)}};
   return out;
 }
 
@@ -96,9 +96,9 @@ bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double
     all.wall += one.wall, all.tokens += one.tokens, all.flops += one.flops, all.share += one.share;
     if (runs(trial)) under_way += 1;
   }
-  const auto confirming = static_cast<double>(
-      study.confirm.seeds.size() * study.arms.size() *
-      static_cast<size_t>(study.confirm.top + (study.confirm.base ? 1 : 0)));
+  const auto confirming =
+      static_cast<double>(study.confirm.seeds.size() * study.arms.size() *
+                          static_cast<size_t>(study.confirm.top + (study.confirm.base ? 1 : 0)));
   const auto fits = [&](double limit, double used, double of_a_run) {
     if (limit == 0) return true;
     const double one = all.share > 0 ? used / all.share : of_a_run;
@@ -129,12 +129,13 @@ size_t share_of(const StudyFile& study, size_t trials, bool one_at_least) {
   return one_at_least ? std::max<size_t>(most, 1) : most;
 }
 
-// Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): once all have reached a rung, the
-// best 1 / eta go on to the next.
+// Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): once all have reached a rung,
+// the best 1 / eta go on to the next.
 const Trial* promoted_by_halving(const StudyFile& study, Peers cohort) {
   const std::vector<int64_t> percents = rung_percents(study);
   for (size_t r = 0; r < percents.size(); ++r) {
-    std::erase_if(cohort, [&](const Trial* t) { return t->ended() && !t->rungs.count(percents[r]); });
+    std::erase_if(cohort,
+                  [&](const Trial* t) { return t->ended() && !t->rungs.count(percents[r]); });
     for (const Trial* trial : cohort)
       if (!trial->rungs.count(percents[r])) return nullptr;  // still on its way
     sort_at(percents[r], cohort);
@@ -199,8 +200,7 @@ ArmSearch search_of(const StudyFile& study, const StudyArm& arm, const std::vect
   for (const Trial& trial : trials)
     if (ours(trial, "search", arm))
       out.points[static_cast<int64_t>(trial.number_attr("point"))].push_back(&trial);
-  out.exhausted =
-      study.trials > 0 && static_cast<int64_t>(out.points.size()) >= study.trials;
+  out.exhausted = study.trials > 0 && static_cast<int64_t>(out.points.size()) >= study.trials;
   return out;
 }
 
@@ -263,7 +263,8 @@ std::optional<Job> search_job(const StudyFile& study, const std::vector<Trial>& 
   });
   for (ArmSearch& search : searches)
     if (more)
-      if (std::optional<NewTrial> trial = next_point(study, search)) return begin(std::move(*trial));
+      if (std::optional<NewTrial> trial = next_point(study, search))
+        return begin(std::move(*trial));
   for (const ArmSearch& search : searches) {
     const bool busy = std::any_of(trials.begin(), trials.end(), [&](const Trial& trial) {
       return ours(trial, "search", *search.arm) && runs(trial);
@@ -376,12 +377,11 @@ std::vector<Candidate> candidates(const StudyFile& study, const StudyArm& arm,
     for (const Trial* trial : of_point)
       if (trial->state == TrialState::complete) sum += trial->value, ++complete;
     if (complete == study.seeds.size())
-      out.push_back({of_point[0]->attr("name"), of_point[0]->number,
-                     sum / static_cast<double>(complete)});
+      out.push_back(
+          {of_point[0]->attr("name"), of_point[0]->number, sum / static_cast<double>(complete)});
   }
-  std::stable_sort(out.begin(), out.end(), [&](const Candidate& a, const Candidate& b) {
-    return a.value < b.value;
-  });
+  std::stable_sort(out.begin(), out.end(),
+                   [&](const Candidate& a, const Candidate& b) { return a.value < b.value; });
   return out;
 }
 
@@ -404,9 +404,10 @@ Verdict after_rung(const StudyFile& study, const std::vector<Trial>& trials, con
     return own > median ? Verdict::prune : Verdict::go_on;
   }
   // ASHA as it stops runs: on among the best 1 / eta of those that were here, or as the best.
-  const auto before = static_cast<double>(std::lower_bound(others.begin(), others.end(), own) -
-                                          others.begin());
-  const double most = std::max(1.0, std::floor(static_cast<double>(others.size() + 1) / pruner.eta));
+  const auto before =
+      static_cast<double>(std::lower_bound(others.begin(), others.end(), own) - others.begin());
+  const double most =
+      std::max(1.0, std::floor(static_cast<double>(others.size() + 1) / pruner.eta));
   return before < most ? Verdict::go_on : Verdict::prune;
 }
 

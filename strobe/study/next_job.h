@@ -32,8 +32,8 @@ struct Job {
   std::vector<int64_t> close;     // trials that will not go on: pruned
 };
 
-/// `alive` tells whether a process still runs. Failed trials of the phases "arms" and "confirm" with
-/// numbers below `retry_below` are tried again.
+/// `alive` tells whether a process still runs. Failed trials of the phases "arms" and "confirm"
+/// with numbers below `retry_below` are tried again.
 Job next_job(const StudyFile& study, const std::vector<Trial>& trials, int64_t retry_below,
              const std::function<bool(const std::string& worker)>& alive);
 

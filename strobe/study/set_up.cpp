@@ -56,8 +56,8 @@ double size_at(const Json& sizes, const char* key) {
 // The shortest run of the study has a step at least.
 void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
   const double step = size_at(sizes, "tokens_per_step");
-  const double share = study.pruner.rungs.empty() || !study.pruner.complete
-                           ? 1 : study.pruner.rungs[0];
+  const double share =
+      study.pruner.rungs.empty() || !study.pruner.complete ? 1 : study.pruner.rungs[0];
   double tokens = study.tokens;
   if (study.flops > 0) tokens = study.flops * step / size_at(sizes, "flops_per_step");
   if (tokens > 0 && tokens * share < step)
@@ -72,8 +72,10 @@ void check_length(const StudyFile& study, const Json& sizes, const std::string& 
 // A run's length as the recipe has it: the key, and how much.
 std::pair<std::string, double> own_length(const Config& config) {
   const TrainConfig& t = config.train;
-  for (const auto& [key, value] : {std::pair("train.steps", t.steps), {"train.tokens", t.tokens},
-                                   {"train.epochs", t.epochs}, {"train.seconds", t.seconds}})
+  for (const auto& [key, value] : {std::pair("train.steps", t.steps),
+                                   {"train.tokens", t.tokens},
+                                   {"train.epochs", t.epochs},
+                                   {"train.seconds", t.seconds}})
     if (value) return {key, *value};
   fail("study: the recipe has no length; give it one, or the study a budget");
 }
@@ -89,10 +91,12 @@ void SetUp::check() const {
     check_length(study_, sizes_of(options_, recipe_, overrides, what), what);
     if (stopped()) return;
   }
-  if (!study_.pruner.complete && own_length(load_config(recipe_, {}).config).first == "train.epochs" &&
+  if (!study_.pruner.complete &&
+      own_length(load_config(recipe_, {}).config).first == "train.epochs" &&
       study_.seconds + study_.tokens + study_.flops == 0)
-    fail("study: rungs mid-run need a length in steps, tokens or seconds, and the recipe's is in "
-         "epochs; give the study a budget");
+    fail(
+        "study: rungs mid-run need a length in steps, tokens or seconds, and the recipe's is in "
+        "epochs; give the study a budget");
 }
 
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
@@ -133,10 +137,14 @@ void SetUp::say_precision() const {
                n == 1 ? "one seed" : "no seeds to confirm on");
   const double factor = student_t_quantile(0.975, n - 1) / std::sqrt(n);
   if (study_.noise > 0)
-    return say("with {:.0f} seeds you will resolve {:.3g} ({}; the standard deviation of a paired "
-               "difference is {:g})\n", n, factor * study_.noise, study_.outcome, study_.noise);
-  say("with {:.0f} seeds you will resolve {:.2f} times the standard deviation of a paired difference "
-      "(0.01 nats: {:.3f}); say it as 'noise' once it is known\n", n, factor, 0.01 * factor);
+    return say(
+        "with {:.0f} seeds you will resolve {:.3g} ({}; the standard deviation of a paired "
+        "difference is {:g})\n",
+        n, factor * study_.noise, study_.outcome, study_.noise);
+  say("with {:.0f} seeds you will resolve {:.2f} times the standard deviation of a paired "
+      "difference "
+      "(0.01 nats: {:.3f}); say it as 'noise' once it is known\n",
+      n, factor, 0.01 * factor);
 }
 
 // How many runs a search is, and how long.
@@ -166,16 +174,22 @@ void SetUp::plan_search() const {
     shares += going;
   }
   const double searching = points * arms * static_cast<double>(study_.seeds.size()) * shares;
-  say("{} by {}; {}\n", points > 0 ? fmt::format("{:.0f} trials{}", points * arms * static_cast<double>(study_.seeds.size()),
-      shares != 1 ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching) : "")
-      : "trials", study_.sampler.name, study_.stopping_rule());
+  say("{} by {}; {}\n",
+      points > 0
+          ? fmt::format("{:.0f} trials{}", points * arms * static_cast<double>(study_.seeds.size()),
+                        shares != 1 ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)",
+                                                  searching)
+                                    : "")
+          : "trials",
+      study_.sampler.name, study_.stopping_rule());
   if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
   double seconds = study_.seconds;
   if (seconds == 0 && options_.plan_only) {
     // As long as the first arm's in the middle of its space.
     StudyArm arm = study_.arms[0];
     const Space space = study_.space_of(arm);
-    arm.overrides = arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
+    arm.overrides = arm.overrides +
+                    overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
     ArmPlan timed;
     try {
       timed = time_arm(arm, vocab());
@@ -189,7 +203,9 @@ void SetUp::plan_search() const {
       tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
     if (tokens == 0) {
       const auto [key, value] = own_length(load_config(recipe_, arm.overrides).config);
-      tokens = key == "train.tokens" ? value : key == "train.steps" ? value * timed.tokens_per_step : 0;
+      tokens = key == "train.tokens"  ? value
+               : key == "train.steps" ? value * timed.tokens_per_step
+                                      : 0;
       if (key == "train.seconds") seconds = value;
     }
     if (tokens > 0) seconds = tokens / timed.tokens_per_second;
@@ -197,7 +213,8 @@ void SetUp::plan_search() const {
   if (seconds > 0) {
     say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
     double all = (searching + confirming) * seconds * kUsualOverhead;
-    if (study_.total_seconds > 0) all = points > 0 ? std::min(all, study_.total_seconds) : study_.total_seconds;
+    if (study_.total_seconds > 0)
+      all = points > 0 ? std::min(all, study_.total_seconds) : study_.total_seconds;
     if (all > 0) say(", the study about {} of one process", format_seconds(all));
     say("\n");
   }

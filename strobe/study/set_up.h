@@ -23,7 +23,9 @@ class SetUp {
  public:
   /// `folder` is the study's; its base.toml is there. All three must outlive this.
   SetUp(const StudyFile& study, std::string folder, const StudyOptions& options)
-      : study_(study), folder_(std::move(folder)), recipe_(folder_ + "/base.toml"),
+      : study_(study),
+        folder_(std::move(folder)),
+        recipe_(folder_ + "/base.toml"),
         options_(options) {}
 
   /// Throws Error if an arm, in the middle of its space, cannot run, or is longer for one step than

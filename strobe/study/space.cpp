@@ -22,9 +22,10 @@ std::vector<double> grid_values(const Parameter& p) {
     for (size_t i = 0; i < p.choices.size(); ++i) out.push_back(static_cast<double>(i));
   } else if (p.points > 0) {
     for (int64_t i = 0; i < p.points; ++i)
-      out.push_back(from_unit(
-          p, (static_cast<double>(i) + (p.step > 0 ? 0.5 : 0)) /
-                 (static_cast<double>(p.points) - (p.step > 0 ? 0.0 : p.points > 1 ? 1.0 : 0.0))));
+      out.push_back(from_unit(p, (static_cast<double>(i) + (p.step > 0 ? 0.5 : 0)) /
+                                     (static_cast<double>(p.points) - (p.step > 0     ? 0.0
+                                                                       : p.points > 1 ? 1.0
+                                                                                      : 0.0))));
     out.erase(std::unique(out.begin(), out.end()), out.end());
   } else if (p.step > 0) {
     const auto steps = static_cast<size_t>((p.high - p.low) / p.step * (1 + 1e-12));

@@ -23,7 +23,7 @@ struct Parameter {
   Kind kind = Kind::real;
   bool log = false;
   double low = 0, high = 0, step = 0;
-  std::string unit;  // written after the number: "%" for a length
+  std::string unit;    // written after the number: "%" for a length
   int64_t points = 0;  // of a grid, where the range is continuous
   std::vector<Choice> choices;
   // Part of a point only if the named choice or factor has one of these labels; empty: always.

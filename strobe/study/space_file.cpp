@@ -67,13 +67,14 @@ void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
   const size_t dot = labelled == std::string::npos ? path.rfind('.') : labelled;
   const std::string attribute = dot == std::string::npos ? "" : path.substr(dot + 1);
   const std::string meant = nearest(attribute, kAttributes, std::size(kAttributes));
-  const bool known = labelled != std::string::npos ||
-                     std::find(std::begin(kAttributes), std::end(kAttributes), attribute) !=
-                         std::end(kAttributes);
+  const bool known =
+      labelled != std::string::npos ||
+      std::find(std::begin(kAttributes), std::end(kAttributes), attribute) != std::end(kAttributes);
   if (!known)
-    fail("study: 'space.{}' ({}) is no range{}; a parameter is \"KEY\" = {{ float|log|integer|"
-         "log_integer = [lowest, highest] }} or {{ choice = [...] }}",
-         path, where, meant.empty() ? "" : fmt::format(" (did you mean '{}'?)", meant));
+    fail(
+        "study: 'space.{}' ({}) is no range{}; a parameter is \"KEY\" = {{ float|log|integer|"
+        "log_integer = [lowest, highest] }} or {{ choice = [...] }}",
+        path, where, meant.empty() ? "" : fmt::format(" (did you mean '{}'?)", meant));
   const std::string name = path.substr(0, dot);
   if (space.empty() || space.back().name != name) {
     if (std::any_of(space.begin(), space.end(), [&](const auto& p) { return p.name == name; }))
@@ -95,7 +96,8 @@ void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
     if (p.choices.empty()) fail("study: the choice '{}' ({}) is between nothing", name, where);
   } else if (attribute == "step") {
     p.step = number(one(), name, where);
-    if (!(p.step > 0)) fail("study: the step of '{}' ({}) is {}; it takes more than 0", name, where, p.step);
+    if (!(p.step > 0))
+      fail("study: the step of '{}' ({}) is {}; it takes more than 0", name, where, p.step);
   } else if (attribute == "points") {
     p.points = static_cast<int64_t>(number(one(), name, where));
     if (p.points < 1) fail("study: 'points' of '{}' ({}) takes an integer from 1", name, where);
@@ -128,7 +130,8 @@ void check_space(const Space& space, const std::vector<Parameter>& outer, const 
     if (p.step > p.high - p.low)
       fail("study: the step of '{}' in {} is {}, more than its range", p.name, file, p.step);
     if (p.kind == Parameter::Kind::integer &&
-        (p.low != std::floor(p.low) || p.high != std::floor(p.high) || p.step != std::floor(p.step)))
+        (p.low != std::floor(p.low) || p.high != std::floor(p.high) ||
+         p.step != std::floor(p.step)))
       fail("study: '{}' of {} is of integers; its range and step take whole numbers", p.name, file);
     for (size_t a = 0; a < p.choices.size(); ++a)
       for (size_t b = 0; b < a; ++b)

@@ -88,7 +88,7 @@ class Runner {
   TrialStore store_;
   StudyPlan plan_;
   Json equal_tokens_;
-  std::map<std::string, double> flops_per_token_;   // by name of a point
+  std::map<std::string, double> flops_per_token_;  // by name of a point
   double wall_seconds_ = 0, planned_seconds_ = 0;  // of the runs of this process
 };
 
@@ -129,8 +129,9 @@ std::string Runner::length_of(const Trial& trial, double share) {
   }
   if (share == 1 && study_.pruner.rungs.empty()) return "";
   const auto [key, value] = own_length(load_config(recipe(), overrides).config);
-  return fmt::format("{}={:.8g}", key,
-                     key == "train.steps" ? std::max(1.0, std::round(value * share)) : value * share);
+  return fmt::format(
+      "{}={:.8g}", key,
+      key == "train.steps" ? std::max(1.0, std::round(value * share)) : value * share);
 }
 
 void Runner::announce(const Trial& trial, const std::vector<Trial>& trials) {
@@ -144,7 +145,8 @@ void Runner::announce(const Trial& trial, const std::vector<Trial>& trials) {
     for (const Trial& t : trials) begun[{t.attr("name"), t.attr("seed")}] = true;
     std::string left;
     if (study_.seconds > 0) {
-      const double overhead = planned_seconds_ > 0 ? wall_seconds_ / planned_seconds_ : kUsualOverhead;
+      const double overhead =
+          planned_seconds_ > 0 ? wall_seconds_ / planned_seconds_ : kUsualOverhead;
       const double runs = static_cast<double>(total - begun.size() + 1);
       left = fmt::format("; about {} to go", format_seconds(runs * plan_.seconds * overhead));
     }
@@ -156,11 +158,15 @@ void Runner::announce(const Trial& trial, const std::vector<Trial>& trials) {
 // One job after another; true when nothing is left to do.
 bool Runner::work_on(const Worker& worker) {
   TrialStore named(folder_ + "/journal.log", study_.name, worker.id());
-  const TrialRunner runner{study_,        folder_,
-                           options_.program, worker.id(),
-                           options_.overrides,
-                           [this](const Trial& trial, double share) { return length_of(trial, share); },
-                           options_.stop, named};
+  const TrialRunner runner{
+      study_,
+      folder_,
+      options_.program,
+      worker.id(),
+      options_.overrides,
+      [this](const Trial& trial, double share) { return length_of(trial, share); },
+      options_.stop,
+      named};
   const auto retry_below = static_cast<int64_t>(named.refresh().trials().size());
   while (!stopped()) {
     Job job;
@@ -196,8 +202,10 @@ bool Runner::work_on(const Worker& worker) {
     size_t failed = 0;
     for (const Trial& t : trials) failed += t.state == TrialState::failed;
     if (study_.searches() && failed >= kFailuresToStop && failed == trials.size())
-      fail("study: the first {} trials of the search all failed, the last one with '{}'; 'strobe "
-           "study run' goes on once that is mended", failed, trial.attr("reason"));
+      fail(
+          "study: the first {} trials of the search all failed, the last one with '{}'; 'strobe "
+          "study run' goes on once that is mended",
+          failed, trial.attr("reason"));
   }
   return false;
 }
@@ -255,6 +263,7 @@ void Runner::describe() const {
   json["outcome"] = study_.outcome;
   json["targets"] = study_.targets, json["stopping_rule"] = study_.stopping_rule();
   if (study_.searches()) {
+    json["trials"] = study_.trials;
     json["confirm_seeds"] = study_.confirm.seeds;
     json["sampler"] = study_.sampler.name, json["pruner"] = study_.pruner.name;
     json["rungs"] = rung_percents(study_), json["rungs_complete"] = study_.pruner.complete;
@@ -264,7 +273,8 @@ void Runner::describe() const {
       if (p.is_choice())
         for (const Choice& choice : p.choices) entry["choices"].push_back(choice.label);
       else
-        entry["low"] = p.low, entry["high"] = p.high, entry["integer"] = p.kind == Parameter::Kind::integer;
+        entry["low"] = p.low, entry["high"] = p.high,
+        entry["integer"] = p.kind == Parameter::Kind::integer;
       json["space"].push_back(entry);
     }
   }
@@ -307,8 +317,8 @@ StudyOutcome Runner::run() {
   if (!fs::exists(folder_)) fs::create_directory(folder_, error);
   {
     std::unique_ptr<FileLock> lock;
-    if (fs::is_directory(folder_) &&
-        (fs::exists(folder_ + "/study.toml") || fs::is_empty(folder_) || fs::exists(folder_ + "/lock")))
+    if (fs::is_directory(folder_) && (fs::exists(folder_ + "/study.toml") ||
+                                      fs::is_empty(folder_) || fs::exists(folder_ + "/lock")))
       lock = set_up_lock();
     claim_study_folder(study_, folder_);
     set_up_.check();

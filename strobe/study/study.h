@@ -16,8 +16,8 @@ struct StudyOptions {
   ///   PROGRAM train RECIPE KEY=VALUE ... (--run DIR | --dry-run --json)
   ///   PROGRAM resume DIR
   std::string program;
-  std::function<bool()> stop;  // asked while runs go on
-  bool plan_only = false;      // everything up to the first run
+  std::function<bool()> stop;               // asked while runs go on
+  bool plan_only = false;                   // everything up to the first run
   std::vector<std::string> overrides = {};  // for every run: threads, say
 };
 
@@ -27,11 +27,11 @@ struct StudyOutcome {
   int finished = 0, failed = 0;
 };
 
-/// Checks, plans, and works on the study until nothing is left to do; other processes may work on it
-/// at the same time. What was stopped is resumed, and so is what a process that died left behind. A
-/// run that ends without a result is a failed trial, and the study goes on; without a search it is
-/// tried again the next time, unless it diverged. Throws Error if an arm cannot run, or the folder
-/// holds something else.
+/// Checks, plans, and works on the study until nothing is left to do; other processes may work on
+/// it at the same time. What was stopped is resumed, and so is what a process that died left
+/// behind. A run that ends without a result is a failed trial, and the study goes on; without a
+/// search it is tried again the next time, unless it diverged. Throws Error if an arm cannot run,
+/// or the folder holds something else.
 StudyOutcome run_study(const StudyFile& study, const std::string& folder,
                        const StudyOptions& options);
 

@@ -96,8 +96,10 @@ void check_names(const StudyFile& study, const std::string& file) {
   if (std::set<int64_t>(study.seeds.begin(), study.seeds.end()).size() != study.seeds.size())
     fail("study: {} names a seed twice", file);
   if (std::set<int64_t>(seeds.begin(), seeds.end()).size() != seeds.size())
-    fail("study: {} confirms on a seed it searches with, or names one twice; confirm.seeds takes "
-         "fresh ones", file);
+    fail(
+        "study: {} confirms on a seed it searches with, or names one twice; confirm.seeds takes "
+        "fresh ones",
+        file);
   std::set<std::string> names;
   for (const StudyArm& arm : study.arms)
     if (!names.insert(arm.name).second) fail("study: {} names the arm '{}' twice", file, arm.name);
@@ -127,11 +129,15 @@ void check_values(const StudyFile& study, const std::string& file) {
 
 void check_budget(const StudyFile& study, const std::string& file) {
   if ((study.seconds > 0) + (study.tokens > 0) + (study.flops > 0) > 1)
-    fail("study: {} has more than one of budget.seconds, budget.tokens and budget.flops; it takes "
-         "one of them", file);
+    fail(
+        "study: {} has more than one of budget.seconds, budget.tokens and budget.flops; it takes "
+        "one of them",
+        file);
   if (study.min_tokens > 0 && (study.seconds == 0 || study.searches()))
-    fail("study: {} has budget.min_tokens, which lengthens the budget.seconds of arms without a "
-         "search; set that too", file);
+    fail(
+        "study: {} has budget.min_tokens, which lengthens the budget.seconds of arms without a "
+        "search; set that too",
+        file);
   if (std::none_of(study.arms.begin(), study.arms.end(),
                    [&](const StudyArm& arm) { return study.needs_tokens(arm); }))
     fail("study: {} has no arm or level '{}' for budget.min_tokens_arms", file,
@@ -158,16 +164,21 @@ void check_search(const StudyFile& study, const std::string& file) {
   if (study.sampler.name == "grid")
     for (const StudyArm& arm : study.arms) grid(study.space_of(arm));
   else if (study.trials == 0 && study.total_seconds + study.total_tokens + study.total_flops == 0)
-    fail("study: {} would search without end: give it budget.trials, or a budget.total_seconds, "
-         "total_tokens or total_flops", file);
+    fail(
+        "study: {} would search without end: give it budget.trials, or a budget.total_seconds, "
+        "total_tokens or total_flops",
+        file);
   const PrunerSpec& pruner = study.pruner;
   const std::string pruners[] = {"none", "median", "halving", "asha"};
   if (std::find(std::begin(pruners), std::end(pruners), pruner.name) == std::end(pruners))
     fail("study: {} has the pruner '{}'; it takes {}", file, pruner.name, fmt::join(pruners, ", "));
-  if (!(pruner.eta > 1)) fail("study: pruner.eta of {} is {}; it takes more than 1", file, pruner.eta);
+  if (!(pruner.eta > 1))
+    fail("study: pruner.eta of {} is {}; it takes more than 1", file, pruner.eta);
   if (pruner.name == "halving" && !pruner.complete)
-    fail("study: {} halves mid-run: all would wait for each other half-way; halving takes rung = "
-         "\"complete\"", file);
+    fail(
+        "study: {} halves mid-run: all would wait for each other half-way; halving takes rung = "
+        "\"complete\"",
+        file);
   if (pruner.name == "halving" && study.trials == 0 && study.sampler.name != "grid")
     fail("study: {} has the pruner 'halving', which needs to know budget.trials", file);
   for (size_t i = 0; i < pruner.rungs.size(); ++i) {
@@ -225,24 +236,38 @@ StudyFile parse_study(const std::string& file) {
     const auto below = [&](std::string_view prefix) {
       return path.starts_with(prefix) ? path.substr(prefix.size()) : std::string();
     };
-    struct Text { const char* path; std::string* value; };
-    struct Number { const char* path; double* value; };
-    struct Whole { const char* path; int64_t* value; int64_t least; };
+    struct Text {
+      const char* path;
+      std::string* value;
+    };
+    struct Number {
+      const char* path;
+      double* value;
+    };
+    struct Whole {
+      const char* path;
+      int64_t* value;
+      int64_t least;
+    };
     int64_t seed = static_cast<int64_t>(study.sampler.seed);
-    const Text texts[] = {{"name", &study.name}, {"question", &study.question},
-                          {"base", &study.base}, {"outcome", &study.outcome},
+    const Text texts[] = {{"name", &study.name},
+                          {"question", &study.question},
+                          {"base", &study.base},
+                          {"outcome", &study.outcome},
                           {"budget.min_tokens_arms", &study.min_tokens_arms},
                           {"equal_tokens.factor", &study.equal_tokens_factor},
                           {"sampler.name", &study.sampler.name},
                           {"pruner.name", &study.pruner.name}};
-    const Number numbers[] = {{"budget.seconds", &study.seconds}, {"budget.tokens", &study.tokens},
+    const Number numbers[] = {{"budget.seconds", &study.seconds},
+                              {"budget.tokens", &study.tokens},
                               {"budget.flops", &study.flops},
                               {"budget.min_tokens", &study.min_tokens},
                               {"budget.total_seconds", &study.total_seconds},
                               {"budget.total_tokens", &study.total_tokens},
                               {"budget.total_flops", &study.total_flops},
                               {"equal_tokens.seconds", &study.equal_tokens_seconds},
-                              {"noise", &study.noise}, {"pruner.eta", &study.pruner.eta}};
+                              {"noise", &study.noise},
+                              {"pruner.eta", &study.pruner.eta}};
     const Whole wholes[] = {{"budget.trials", &study.trials, 1},
                             {"sampler.seed", &seed, 0},
                             {"sampler.startup", &study.sampler.startup, 1},
@@ -288,16 +313,17 @@ StudyFile parse_study(const std::string& file) {
         study.factors.push_back({factor, {}});
       study.factors.back().levels.push_back({level, entry.values});
     } else {
-      std::vector<std::string> known = {"seeds", "confirm.seeds", "target", "pruner.rungs",
-                                        "pruner.rung", "confirm.base"};
+      std::vector<std::string> known = {"seeds",        "confirm.seeds", "target",
+                                        "pruner.rungs", "pruner.rung",   "confirm.base"};
       for (const Text& t : texts) known.push_back(t.path);
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
       const std::string meant = nearest(path, known.data(), known.size());
       fail("study: unknown key '{}' ({}){}", path, where,
-           meant.empty() ? "; known are name, question, base, seeds, outcome, target, noise, budget, "
-                           "factors, arms, space, sampler, pruner, confirm, equal_tokens"
-                         : fmt::format("; did you mean '{}'?", meant));
+           meant.empty()
+               ? "; known are name, question, base, seeds, outcome, target, noise, budget, "
+                 "factors, arms, space, sampler, pruner, confirm, equal_tokens"
+               : fmt::format("; did you mean '{}'?", meant));
     }
   }
   multiply(study);
@@ -341,7 +367,8 @@ Space StudyFile::space_of(const StudyArm& arm) const {
 
 std::string StudyFile::stopping_rule() const {
   if (!searches())
-    return fmt::format("every arm is run with {} seed{}", seeds.size(), seeds.size() == 1 ? "" : "s");
+    return fmt::format("every arm is run with {} seed{}", seeds.size(),
+                       seeds.size() == 1 ? "" : "s");
   std::vector<std::string> limits;
   if (trials > 0)
     limits.push_back(fmt::format("{} trials{}", trials, arms.size() > 1 ? " of each arm" : ""));

@@ -62,10 +62,11 @@ RunFigures run_figures(const std::string& run, const std::string& outcome) {
 
 void claim_study_folder(const StudyFile& study, const std::string& folder) {
   if (fs::exists(folder) && !fs::exists(folder + "/study.toml") &&
-      !(fs::is_directory(folder) &&
-        std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), [](const auto& entry) {
-          return entry.path().filename() == "lock" || entry.path().filename() == "workers";
-        })))
+      !(fs::is_directory(folder) && std::all_of(fs::directory_iterator(folder),
+                                                fs::directory_iterator(), [](const auto& entry) {
+                                                  return entry.path().filename() == "lock" ||
+                                                         entry.path().filename() == "workers";
+                                                })))
     fail("study: {} is there and is no study; --out names another folder", folder);
   std::error_code error;
   fs::create_directories(folder, error);

@@ -74,7 +74,8 @@ class Kernel {
       return std::log(spread_ * even + (value == centre_ ? 1 - spread_ : 0));
     }
     if (p_->step > 0) {
-      const double low = to_unit(*p_, value - p_->step / 2), high = to_unit(*p_, value + p_->step / 2);
+      const double low = to_unit(*p_, value - p_->step / 2),
+                   high = to_unit(*p_, value + p_->step / 2);
       return log_of((normal_cdf((high - centre_) / width_) - normal_cdf((low - centre_) / width_)) /
                     mass_);
     }

@@ -116,8 +116,8 @@ std::vector<Progressed> evaluations_of(const std::string& run, const std::string
 // One child process of a trial.
 struct TrialRunner::Attempt {
   explicit Attempt(int64_t trial) : number(trial) {}
-  int64_t number;         // of the trial
-  int64_t percent = 100;  // of the budget
+  int64_t number;                 // of the trial
+  int64_t percent = 100;          // of the budget
   std::string run, length, said;  // said: when it failed
   Words overrides;
   bool pruned = false;  // on its way
@@ -171,8 +171,8 @@ bool TrialRunner::train(Attempt& attempt) const {
   };
   std::string state = run_state(attempt.run);
   if (state != "finished" && state != "diverged")
-    attempt.said = train_run(program, folder + "/base.toml", attempt.run, attempt.overrides,
-                             stop_or_pruned);
+    attempt.said =
+        train_run(program, folder + "/base.toml", attempt.run, attempt.overrides, stop_or_pruned);
   state = run_state(attempt.run);
   if (mid_run && state == "finished" && !attempt.pruned) look();
   if (attempt.pruned) return true;
@@ -184,9 +184,10 @@ bool TrialRunner::train(Attempt& attempt) const {
   if (std::isfinite(figures.outcome)) return true;
   fail_trial(attempt.number, fmt::format("no {}", study.outcome), attempt);
   if (study.searches() && !figures.has_outcome_key)
-    fail("study: {} finished without '{}', the outcome of this study; the data has no split "
-         "'valid', or the run does not give it",
-         attempt.run, study.outcome);
+    fail(
+        "study: {} finished without '{}', the outcome of this study; the data has no split "
+        "'valid', or the run does not give it",
+        attempt.run, study.outcome);
   return false;
 }
 
@@ -199,7 +200,8 @@ void TrialRunner::finish_rung(const Attempt& attempt) const {
     const auto add = [&](const char* key, double more) {
       if (std::isfinite(more)) lines.set_attr(t, key, at_least_zero(t.number_attr(key)) + more);
     };
-    const double share = attempt.pruned ? attempt.share : static_cast<double>(attempt.percent) / 100;
+    const double share =
+        attempt.pruned ? attempt.share : static_cast<double>(attempt.percent) / 100;
     add("wall", now() - attempt.began);
     add("share", share), add("seconds", figures.seconds);
     add("tokens", figures.tokens), add("flops", figures.flops);

@@ -15,16 +15,16 @@ using LengthOf = std::function<std::string(const Trial& trial, double share)>;
 
 struct TrialRunner {
   const StudyFile& study;
-  std::string folder;   // of the study
-  std::string program;  // the one that trains
-  std::string worker;   // this process
+  std::string folder;              // of the study
+  std::string program;             // the one that trains
+  std::string worker;              // this process
   std::vector<std::string> extra;  // overrides for every run
   LengthOf length;
   std::function<bool()> stop;
   TrialStore& store;
 
-  /// Goes on with a trial until it ends, waits for others, or `stop`. Throws Error if the outcome is
-  /// one that runs do not give.
+  /// Goes on with a trial until it ends, waits for others, or `stop`. Throws Error if the outcome
+  /// is one that runs do not give.
   void run(int64_t number) const;
 
  private:

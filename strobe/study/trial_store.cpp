@@ -51,12 +51,13 @@ std::string distribution_of(const Parameter& p) {
   }
   const bool whole = p.kind == Parameter::Kind::integer;
   // Optuna steps an integer in a logarithmic range by 1.
-  const Json step = whole    ? Json(p.log ? 1 : static_cast<int64_t>(p.step))
+  const Json step = whole        ? Json(p.log ? 1 : static_cast<int64_t>(p.step))
                     : p.step > 0 ? Json(p.step)
                                  : Json();
   attributes = {{"log", p.log}, {"step", step}};
   if (whole)
-    attributes["low"] = static_cast<int64_t>(p.low), attributes["high"] = static_cast<int64_t>(p.high);
+    attributes["low"] = static_cast<int64_t>(p.low),
+    attributes["high"] = static_cast<int64_t>(p.high);
   else
     attributes["low"] = p.low, attributes["high"] = p.high;
   return Json{{"name", whole ? "IntDistribution" : "FloatDistribution"}, {"attributes", attributes}}
@@ -150,8 +151,8 @@ void JournalLines::create_trial(const NewTrial& trial) {
 }
 
 void JournalLines::set_rung(const Trial& trial, int64_t percent, double value) {
-  text_ += line(7, worker_,
-                {{"trial_id", trial.id}, {"step", percent}, {"intermediate_value", value}});
+  text_ +=
+      line(7, worker_, {{"trial_id", trial.id}, {"step", percent}, {"intermediate_value", value}});
 }
 
 void JournalLines::set_attr(const Trial& trial, const std::string& key, const std::string& value) {

@@ -3,8 +3,8 @@
 //
 // Whoever writes holds two locks: the file system's own, which goes with its process however that
 // ends, and Optuna's (a link beside the journal), so that Optuna may write as well. Lines are
-// appended whole and made durable; a last line that a killed process left torn is cut off before the
-// next is written, and one that does not fit on the disk is taken back.
+// appended whole and made durable; a last line that a killed process left torn is cut off before
+// the next is written, and one that does not fit on the disk is taken back.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@ namespace strobe {
 struct NewTrial {
   Space space;  // as the journal is to know its parameters
   Point point;
-  std::vector<std::pair<std::string, std::string>> attrs;         // user attributes
+  std::vector<std::pair<std::string, std::string>> attrs;  // user attributes
   std::vector<std::pair<std::string, std::string>> system_attrs;
 };
 
