@@ -87,9 +87,12 @@ class Padding {
   char* free_;
 };
 
-int64_t padded_flash_bytes(const AttentionShape& shape, bool backward) {
+int64_t padded_flash_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
+                           bool backward) {
   AttentionShape padded = shape;
   padded.head_dim = round_up(shape.head_dim, 8);
+  if (backward && algorithm == AttentionAlgorithm::flash3)
+    return flash3_backward_workspace_bytes(padded);
   return backward ? flash_backward_workspace_bytes(padded) : flash1_forward_workspace_bytes(padded);
 }
 
@@ -132,7 +135,8 @@ int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
                                   const AttentionShape& shape, DType dtype, bool backward) {
   if (algorithm == AttentionAlgorithm::naive) return naive_workspace_bytes(shape, dtype, backward);
   const bool needed = backward || algorithm == AttentionAlgorithm::flash1;
-  return Padding::bytes(shape, backward) + (needed ? padded_flash_bytes(shape, backward) : 0);
+  return Padding::bytes(shape, backward) +
+         (needed ? padded_flash_bytes(algorithm, shape, backward) : 0);
 }
 
 void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
@@ -173,7 +177,10 @@ void attention_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, T
   call.order = op.algorithm == AttentionAlgorithm::flash1 ? SumOrder::alone
                : op.deterministic                         ? SumOrder::fixed
                                                           : SumOrder::free;
-  flash_backward(device, call, padding.rest());
+  if (op.algorithm == AttentionAlgorithm::flash3)
+    flash3_backward(device, call, padding.rest());
+  else
+    flash_backward(device, call, padding.rest());
   padding.back(dq, dqp), padding.back(dk, dkp), padding.back(dv, dvp);
 }
 

@@ -24,6 +24,30 @@ struct DropoutKeys {
     const uint32_t b = static_cast<uint32_t>(key >> 32) + 2 * threadIdx.x * 0xBB67AE85u;
     of_two_rounds[threadIdx.x] = make_uint4(a, b, a + 0x9E3779B9u, b + 0xBB67AE85u);
   }
+  /// The words of a patch of 4 x 4 scores: attention_dropout_patch.
+  __device__ void draw(uint32_t (&w)[4], uint32_t stream, uint32_t row_patch,
+                       uint32_t column_patch) const {
+    uint32_t c0 = column_patch, c1 = row_patch, c2 = stream;
+    uint32_t c3 = static_cast<uint32_t>(RandomUse::dropout);
+    const auto round = [&](uint32_t key0, uint32_t key1) {
+      const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
+      c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0, c1 = static_cast<uint32_t>(b);
+      c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
+    };
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const uint4 key = of_two_rounds[i];
+      round(key.x, key.y);
+      if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
+    }
+    w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
+  }
+  /// The highest bit of each byte of x: whether it is at least `keep`, that is, drops its score.
+  __device__ static uint32_t dropped(uint32_t x, int keep_of_256) {
+    const uint32_t keep = 0x1010101u * keep_of_256;
+    const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
+    return (x & ~keep) | (~(x ^ keep) & low);
+  }
 };
 
 template <int Pieces>
@@ -65,12 +89,8 @@ class DropoutPatches {
       exchange(low0, low1, high0, high1);
       w[0] = low0, w[1] = low1, w[2] = high0, w[3] = high1;
     }
-    const uint32_t keep = 0x1010101u * keep_;
 #pragma unroll
-    for (uint32_t& x : w) {  // the highest bit of each byte: whether it is at least `keep`
-      const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
-      x = (x & ~keep) | (~(x ^ keep) & low);
-    }
+    for (uint32_t& x : w) x = DropoutKeys::dropped(x, keep_);
   }
   /// The sign bit where row 16 piece + 8 half + g, column 8 eight + 2 t + odd is dropped.
   __device__ uint32_t sign(const uint32_t (&w)[4], int piece, int half, int eight, int odd) const {
@@ -82,20 +102,7 @@ class DropoutPatches {
 
   /// The 16 bytes of one patch.
   __device__ void draw(uint32_t (&w)[4], uint32_t row_patch, uint32_t column_patch) const {
-    uint32_t c0 = column_patch, c1 = row_patch, c2 = stream_;
-    uint32_t c3 = static_cast<uint32_t>(RandomUse::dropout);
-    const auto round = [&](uint32_t key0, uint32_t key1) {
-      const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
-      c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0, c1 = static_cast<uint32_t>(b);
-      c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
-    };
-#pragma unroll
-    for (int i = 0; i < DropoutKeys::kPairs; ++i) {
-      const uint4 key = keys_.of_two_rounds[i];
-      round(key.x, key.y);
-      if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
-    }
-    w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
+    keys_.draw(w, stream_, row_patch, column_patch);
   }
 
  private:

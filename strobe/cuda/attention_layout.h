@@ -101,7 +101,7 @@ struct BackwardOrder {
   STROBE_HD constexpr int visited(int j, int t) const {
     if (mask.causal || !cyclic) return first_visited(j) + t;
     const int n = query_blocks();
-    const int i = static_cast<int>(int64_t{j} * n / key_blocks()) + t;
+    const int i = j * n / key_blocks() + t;
     return i < n ? i : i - n;
   }
   /// How many key blocks add to query block i's dQ: the first ones, [0, contributions(i)).
@@ -113,7 +113,7 @@ struct BackwardOrder {
   STROBE_HD constexpr int rank(int i, int j) const {
     const int n = contributions(i);
     if (mask.causal || !cyclic) return n - 1 - j;
-    const int latest = static_cast<int>((int64_t{i + 1} * n - 1) / query_blocks());
+    const int latest = ((i + 1) * n - 1) / query_blocks();
     return latest >= j ? latest - j : latest - j + n;
   }
 };

@@ -85,6 +85,11 @@ __device__ inline void setmaxnreg_dec() {
 __device__ inline void fence_proxy_async_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
+/// The same for all memory.
+__device__ inline void fence_proxy_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+__device__ inline void red_relaxed_gpu_add(int* p, int x) {
+  asm volatile("red.relaxed.gpu.global.add.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+}
 
 // ---- TMA ---------------------------------------------------------------------------------------
 
@@ -117,6 +122,12 @@ __device__ inline void cp_async_bulk(uint32_t to, const void* from, uint32_t byt
       "l"(from), "r"(bytes), "r"(bar)
       : "memory");
 }
+/// Contiguous bytes, a multiple of 16, from shared memory.
+__device__ inline void cp_async_bulk_store(void* to, uint32_t from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from),
+               "r"(bytes)
+               : "memory");
+}
 /// Adds contiguous floats in shared memory to those in global memory.
 __device__ inline void cp_reduce_async_bulk_add_f32(float* to, uint32_t from, uint32_t bytes) {
   asm volatile(
@@ -136,6 +147,34 @@ __device__ inline void cp_async_bulk_wait_group() {
 template <int Pending>
 __device__ inline void cp_async_bulk_wait_group_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
+}
+
+// ---- fragments ---------------------------------------------------------------------------------
+
+/// Four 8x8 matrices of 16-bit elements, an A fragment's, to shared memory; lane i gives the
+/// address of row i % 8 of matrix i / 8.
+__device__ inline void stmatrix_x4(uint32_t to, const uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+__device__ inline float4 ld_shared_v4(uint32_t from) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(from)
+               : "memory");
+  return x;
+}
+__device__ inline void st_shared_v4(uint32_t to, float x, float y, float z, float w) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x), "f"(y), "f"(z), "f"(w)
+               : "memory");
+}
+/// Products of two pairs of bf16.
+__device__ inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
+  uint32_t y;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
 }
 
 // ---- wgmma -------------------------------------------------------------------------------------
@@ -177,7 +216,6 @@ __device__ inline uint64_t descriptor_mn_major(uint32_t address, uint32_t panel_
   return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{panel_bytes >> 4} << 16) |
          ((address & 0x3ffff) >> 4);
 }
-
 /// The descriptor `bytes`, a multiple of 16, further on.
 __device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
   const uint32_t low = static_cast<uint32_t>(descriptor) + bytes / 16;

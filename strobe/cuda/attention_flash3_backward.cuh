@@ -1,0 +1,357 @@
+// What the warps of flash3's backward share, and the roles beside the consumers': the warp that
+// loads, those that sum dQ, those that draw dropout's masks. For files *_sm90.cu.
+#pragma once
+
+#include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/attention_flash3_backward_layout.h"
+#include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/sm90.cuh"
+
+namespace strobe::cuda {
+
+struct Flash3BackwardMaps {
+  CUtensorMap q, d_o, k, v;
+};
+
+/// A block of keys, its sequence, and the blocks of queries that it visits for each head of its
+/// group. No block: there is no more work. It lies in shared memory while it is worked on, and is
+/// read from there, since consumers have no registers to spare.
+struct KeyBlock {
+  int sequence, kv_head, block;
+  int first_q, first_k, queries, keys;
+  int start, visits, blocks;  // block of queries visited first, how many, how many there are
+
+  __device__ AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
+};
+
+/// A place in the walk over a KeyBlock's blocks of queries: the visit, the block, the head.
+struct Visit {
+  int t = 0, i, g = 0;
+
+  __device__ explicit Visit(const KeyBlock& w) : i(w.start) {}
+  __device__ void next(const KeyBlock& w) {
+    if (++i == w.blocks) i = 0;  // comes to pass only in a cyclic order
+    if (++t == w.visits) t = 0, i = w.start, ++g;
+  }
+};
+
+/// The stages of a ring, one after another. The parity is that of a "full" phase.
+template <int Stages>
+struct Ring {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ void next() {
+    if (++stage == Stages) stage = 0, parity ^= 1;
+  }
+};
+
+/// What becomes of a consumer's part of dQ of a block of queries: another adds to it later, or it
+/// is rounded.
+struct RunningQueryGradient {
+  bf16* to;    // the part's first row, if rounded
+  int rows;    // that there are from there on
+  bool begun;  // others' sum lies in the buffer
+};
+
+template <int D>
+struct Flash3Shared {
+  using Sizes = Flash3BackwardSizes<D>;
+  uint64_t k_full, v_full, keys_empty;
+  uint64_t q_full[Sizes::kQueryStages], q_empty[Sizes::kQueryStages];
+  uint64_t d_o_full[Sizes::kGradientStages], d_o_empty[Sizes::kGradientStages];
+  uint64_t ds_full[Sizes::kScoreStages];
+  uint64_t sum_ready[Sizes::kConsumers], sum_full[Sizes::kConsumers];
+  uint64_t mask_full[Sizes::kMaskStages], mask_empty[Sizes::kMaskStages];
+  KeyBlock work;                               // guarded by k_full and keys_empty
+  KeyBlock next, summed[Sizes::kConsumers];    // of the threads that load and that sum
+  RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
+  DropoutKeys keys;
+
+  __device__ static uint32_t at(const uint64_t& barrier) { return ptx::shared_address(&barrier); }
+  __device__ void init(bool drop) {
+    constexpr int kWarps = 4 * Sizes::kConsumers;
+    const auto init = [](const uint64_t& b, int n) { sm90::mbarrier_init(at(b), n); };
+    init(k_full, 1), init(v_full, 1);
+    // The consumers' warps, dQ's, the mask's.
+    init(keys_empty, kWarps + Sizes::kConsumers + (drop ? 4 : 0));
+    for (int i = 0; i < Sizes::kQueryStages; ++i) init(q_full[i], 1), init(q_empty[i], kWarps);
+    for (int i = 0; i < Sizes::kGradientStages; ++i)
+      init(d_o_full[i], 1), init(d_o_empty[i], kWarps);
+    for (int i = 0; i < Sizes::kScoreStages; ++i) init(ds_full[i], kWarps);
+    for (int i = 0; i < Sizes::kConsumers; ++i) init(sum_ready[i], 1), init(sum_full[i], 4);
+    for (int i = 0; i < Sizes::kMaskStages; ++i) init(mask_full[i], 4), init(mask_empty[i], kWarps);
+    sm90::fence_mbarrier_init();
+  }
+};
+
+/// A value that is the same in all lanes, in a uniform register, where the compiler knows that.
+__device__ inline int uniform(int x) { return __reduce_or_sync(0xffffffffu, x); }
+
+/// Arrives for a warp whose lanes have all come here.
+__device__ inline void arrive(const uint64_t& barrier, const Lane& lane) {
+  __syncwarp();
+  if (lane.id == 0) sm90::mbarrier_arrive(ptx::shared_address(&barrier));
+}
+__device__ inline void wait(const uint64_t& barrier, uint32_t parity) {
+  sm90::mbarrier_wait(ptx::shared_address(&barrier), parity);
+}
+
+/// Where a call's query blocks lie in its workspace: lse and delta of kQueries, a sum and its turn
+/// for each consumer.
+template <int D>
+__device__ inline int64_t query_block(const AttentionBackwardCall& c, const KeyBlock& w, int head,
+                                      int i) {
+  constexpr int kQueries = Flash3BackwardSizes<D>::kQueries;
+  return head * block_capacity(c.total_q, c.sequences, kQueries) +
+         first_block(w.first_q, w.sequence, kQueries) + i;
+}
+
+template <int D>
+__device__ inline BackwardOrder order_of(const AttentionBackwardCall& c, const KeyBlock& w) {
+  using Sizes = Flash3BackwardSizes<D>;
+  return {w.mask(c.causal), Sizes::kQueries, Sizes::kKeys, c.cyclic};
+}
+
+/// The next block of keys, by tickets. Those of a head come one after another, the last first: a
+/// block waits only for those that come before it (BackwardOrder). In a cyclic order blocks wait
+/// for one another, and each thread block does one.
+template <int D>
+__device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool first) {
+  constexpr int kKeys = Flash3BackwardSizes<D>::kKeys;
+  const int blocks = ceil_div(c.max_k, kKeys), kv_heads = c.heads / c.group;
+  for (; first || !c.cyclic; first = false) {
+    const int item = c.cyclic ? static_cast<int>(blockIdx.x) : atomicAdd(c.ticket, 1);
+    const int pair = item / blocks, s = pair / kv_heads;
+    if (s >= c.sequences) break;
+    KeyBlock w{s,         pair % kv_heads,           blocks - 1 - item % blocks, c.cu_q[s],
+               c.cu_k[s], c.cu_q[s + 1] - c.cu_q[s], c.cu_k[s + 1] - c.cu_k[s]};
+    if (w.block * kKeys >= w.keys) continue;
+    const BackwardOrder order = order_of<D>(c, w);
+    w.blocks = order.query_blocks();
+    w.visits = w.queries > 0 ? order.visits(w.block) : 0;
+    w.start = w.visits > 0 ? order.visited(w.block, 0) : 0;
+    return w;
+  }
+  return {0, 0, -1};
+}
+
+/// The producer: one thread.
+template <int D>
+__device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3BackwardMaps& maps,
+                                  Flash3Shared<D>& shared, uint32_t tiles) {
+  using Sizes = Flash3BackwardSizes<D>;
+  const auto load = [&](uint32_t to, int panel_bytes, const CUtensorMap& map, int row, int head,
+                        const uint64_t& bar) {
+    for (int panel = 0; panel < Sizes::kPanels; ++panel)
+      sm90::cp_async_bulk_tensor_3d(to + panel * panel_bytes, &map, 64 * panel, row, head,
+                                    ptx::shared_address(&bar));
+  };
+  const auto expect = [&](const uint64_t& bar, uint32_t bytes) {
+    sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
+  };
+  Ring<Sizes::kQueryStages> q;
+  Ring<Sizes::kGradientStages> d_o;
+  uint32_t n = 0;
+  KeyBlock& w = shared.next;
+  w = take_key_block<D>(c, true);
+  for (; w.block >= 0; ++n) {
+    const int steps = w.visits * c.group;
+    Visit at(w);
+    for (int step = 0; step < most(steps, 1); ++step, at.next(w)) {
+      const int head = w.kv_head * c.group + at.g, row = w.first_q + at.i * Sizes::kQueries;
+      const int64_t block = query_block<D>(c, w, head, at.i);
+      if (steps > 0) {
+        const uint64_t& full = shared.q_full[q.stage];
+        wait(shared.q_empty[q.stage], q.parity ^ 1);
+        expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
+        load(tiles + Sizes::kQueriesAt + q.stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
+             maps.q, row, head, full);
+        sm90::cp_async_bulk(tiles + Sizes::kLseAt + q.stage * Sizes::kStatisticBytes,
+                            c.lse2 + block * Sizes::kQueries, Sizes::kStatisticBytes,
+                            ptx::shared_address(&full));
+        q.next();
+      }
+      if (step == 0) {
+        wait(shared.keys_empty, (n & 1) ^ 1);
+        shared.work = w;
+        expect(shared.k_full, Sizes::kKeyBytes);
+        load(tiles + Sizes::kKeysAt, Sizes::kKeyPanelBytes, maps.k,
+             w.first_k + w.block * Sizes::kKeys, w.kv_head, shared.k_full);
+        expect(shared.v_full, Sizes::kKeyBytes);
+        load(tiles + Sizes::kValuesAt, Sizes::kKeyPanelBytes, maps.v,
+             w.first_k + w.block * Sizes::kKeys, w.kv_head, shared.v_full);
+      }
+      if (steps > 0) {
+        const uint64_t& full = shared.d_o_full[d_o.stage];
+        wait(shared.d_o_empty[d_o.stage], d_o.parity ^ 1);
+        expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
+        load(tiles + Sizes::kGradientsAt + d_o.stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
+             maps.d_o, row, head, full);
+        sm90::cp_async_bulk(tiles + Sizes::kDeltaAt + d_o.stage * Sizes::kStatisticBytes,
+                            c.delta + block * Sizes::kQueries, Sizes::kStatisticBytes,
+                            ptx::shared_address(&full));
+        d_o.next();
+      }
+    }
+    w = take_key_block<D>(c, false);
+  }
+  wait(shared.keys_empty, (n & 1) ^ 1);
+  shared.work = w;
+  sm90::mbarrier_arrive(ptx::shared_address(&shared.k_full));
+}
+
+/// Between the lanes t of a row of accumulators: x[i] of lane t becomes x[t] of lane i. Of the
+/// pairs of columns 8 i + 2 t, the lane's, it makes columns 8 t ... 8 t + 7.
+__device__ inline void transpose_quad(uint32_t (&x)[4], int t) {
+#pragma unroll
+  for (int step = 1; step <= 2; step *= 2) {
+    const bool upper = t & step;
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      uint32_t &low = x[step == 1 ? 2 * k : k], &high = x[step == 1 ? 2 * k + 1 : k + 2];
+      const uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? low : high, step);
+      low = upper ? got : low;
+      high = upper ? high : got;
+    }
+  }
+}
+
+/// Rounds a row's pairs of columns in four neighbouring accumulators, times `scale`, and stores
+/// them 16 bytes a lane, at columns 8 t of `row`.
+__device__ inline void store_32_columns(const float2 (&x)[4], bf16* row, bool inside, float scale,
+                                        const Lane& lane) {
+  uint32_t pairs[4];
+#pragma unroll
+  for (int n = 0; n < 4; ++n) pairs[n] = ptx::cvt_rn_bf16x2(x[n].y * scale, x[n].x * scale);
+  transpose_quad(pairs, lane.t);
+  if (inside)
+    *reinterpret_cast<uint4*>(row + 8 * lane.t) =
+        make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+/// Brings a consumer's 64 x 64 of dQ to memory: one thread. The first block of keys that comes to a
+/// block of queries writes the sum, others add to it. For the last one it fetches the sum, and the
+/// consumer rounds it.
+template <int D>
+__device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
+                                           uint32_t tiles, int consumer) {
+  using Sizes = Flash3BackwardSizes<D>;
+  const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
+  const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
+  const uint64_t& full = shared.sum_full[consumer];
+  const auto await = [](const int* turn, int value) {
+    while (ptx::ld_acquire_gpu(turn) < value) {
+    }
+    sm90::fence_proxy_async();
+  };
+  // A turn is given away when the sum is in L2, where all copies meet; a release would wait for the
+  // consumers' stores too.
+  int* given = nullptr;
+  const auto give_turn = [&] {
+    if (given) {
+      sm90::cp_async_bulk_wait_group<0>();
+      sm90::red_relaxed_gpu_add(given, 1);
+    }
+    given = nullptr;
+  };
+  uint32_t uses = 0;
+  for (uint32_t n = 0;; ++n) {
+    give_turn();
+    wait(shared.k_full, n & 1);
+    KeyBlock& w = shared.summed[consumer];
+    w = shared.work;
+    sm90::mbarrier_arrive(ptx::shared_address(&shared.keys_empty));
+    if (w.block < 0) return;
+    Visit at(w);
+    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ++uses) {
+      const BackwardOrder order = order_of<D>(c, w);
+      const int rank = order.rank(at.i, w.block), last = order.contributions(at.i) - 1;
+      const int head = w.kv_head * c.group + at.g;
+      const int64_t part = query_block<D>(c, w, head, at.i) * Sizes::kConsumers + consumer;
+      float* const sum = c.dq_sum + part * Sizes::kSumFloats;
+      int* const turn = c.turns + part;
+      const bool rounds = rank == last, begun = rank > 0;
+      const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
+      shared.dq[consumer] = {rounds ? c.dq.at(w.first_q + row, head) : nullptr, w.queries - row,
+                             begun};
+      if (rounds && begun) {
+        give_turn();
+        await(turn, rank);
+        sm90::mbarrier_arrive_expect_tx(ready, Sizes::kSumBytes);
+        sm90::cp_async_bulk(buffer, sum, Sizes::kSumBytes, ready);
+      } else {
+        sm90::mbarrier_arrive(ready);
+        give_turn();
+        if (begun) await(turn, c.order == SumOrder::fixed ? rank : 1);
+      }
+      wait(full, uses & 1);
+      if (rounds) continue;
+      if (begun)
+        sm90::cp_reduce_async_bulk_add_f32(sum, buffer, Sizes::kSumBytes);
+      else
+        sm90::cp_async_bulk_store(sum, buffer, Sizes::kSumBytes);
+      sm90::cp_async_bulk_commit_group();
+      given = turn;
+      sm90::cp_async_bulk_wait_group_read<0>();
+    }
+  }
+}
+
+/// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
+template <int D>
+__device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
+                                  char* tiles) {
+  using Sizes = Flash3BackwardSizes<D>;
+  const Lane lane;
+  const int warp = threadIdx.x / 32 % 4;
+  Ring<Sizes::kMaskStages> ring;
+  for (uint32_t n = 0;; ++n) {
+    wait(shared.k_full, n & 1);
+    const KeyBlock w = shared.work;
+    arrive(shared.keys_empty, lane);
+    if (w.block < 0) return;
+    Visit at(w);
+    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ring.next()) {
+      const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
+      uint32_t* const masks =
+          reinterpret_cast<uint32_t*>(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes);
+      wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
+#pragma unroll
+      for (int strip = 0; strip < 2; ++strip) {  // 16 keys
+        const int key = w.block * Sizes::kKeys + 16 * (2 * warp + strip);
+#pragma unroll
+        for (int word = 0; word < Sizes::kMaskWords; ++word) {
+          uint32_t patches = 0;  // the bits of two
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int query = at.i * Sizes::kQueries + 64 * word + 32 * half;
+            uint32_t x[4];
+            shared.keys.draw(x, stream, query / 4 + drawn_query(lane.id),
+                             key / 4 + drawn_key(lane.id));
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              // The highest bits of four bytes become neighbours.
+              const uint32_t high = DropoutKeys::dropped(x[i], c.keep) >> 7 & 0x01010101u;
+              patches |= (high * 0x01020408u >> 24 & 15u) << (patch_bit(i, 0) + 16 * half);
+            }
+          }
+          uint32_t bits = 0;
+#pragma unroll
+          for (int n = 0; n < 4; ++n)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              const uint32_t got =
+                  __shfl_sync(0xffffffffu, patches, drawing_lane(n, half, lane.g, lane.t));
+              bits |= (got >> patch_bit(2 * (lane.t & 1), lane.g & 3) & 0x01010101u)
+                      << dropout_bit(n, half, 0);
+            }
+          masks[(word * 8 + 2 * warp + strip) * 32 + lane.id] = bits;
+        }
+      }
+      arrive(shared.mask_full[ring.stage], lane);
+    }
+  }
+}
+
+}  // namespace strobe::cuda
