@@ -40,7 +40,9 @@ TEST(CudaAttentionFlash3Backward, PanelIsSwizzledAndStoresByExclusiveOr) {
       all.insert(panel_byte(row, chunk));
       EXPECT_EQ(panel_byte(row + 64, chunk), panel_byte(row, chunk) + 64 * 128);
       for (int m = 0; m < 4; ++m)  // what store_scores counts on
-        if (chunk < 2) EXPECT_EQ(panel_byte(row, 2 * m + chunk), panel_byte(row, chunk) ^ 32 * m);
+        if (chunk < 2) {
+          EXPECT_EQ(panel_byte(row, 2 * m + chunk), panel_byte(row, chunk) ^ 32 * m);
+        }
     }
   EXPECT_EQ(all.size(), 512u);
   for (int chunk = 0; chunk < 8; ++chunk) {  // eight rows of a matrix, eight groups of banks

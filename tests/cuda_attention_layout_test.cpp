@@ -51,7 +51,9 @@ TEST(CudaAttentionLayout, AThreadHoldsWholePatches) {
   for (int g = 0; g < 8; ++g)
     for (int e = 0; e < 4; ++e) {  // rows g, g + 8 of two pieces, or of one
       EXPECT_EQ(row_of_row_slot(32 + 16 * (e / 2) + 8 * (e % 2) + g, 2), 32 + 4 * g + e);
-      if (e < 2) EXPECT_EQ(row_of_row_slot(16 + 8 * e + g, 1), 16 + 2 * g + e);
+      if (e < 2) {
+        EXPECT_EQ(row_of_row_slot(16 + 8 * e + g, 1), 16 + 2 * g + e);
+      }
     }
 }
 
@@ -81,7 +83,9 @@ TEST(CudaAttentionLayout, ForwardVisitsEveryBlockOnceLongestFirst) {
           seen.insert({item.pair, item.block});
           if (i > 0) {
             const AttentionItem before = forward_item(i - 1, pairs, blocks, chunk);
-            if (before.pair / chunk == item.pair / chunk) EXPECT_GE(before.block, item.block);
+            if (before.pair / chunk == item.pair / chunk) {
+              EXPECT_GE(before.block, item.block);
+            }
           }
         }
         EXPECT_EQ(seen.size(), static_cast<size_t>(pairs * blocks));
@@ -149,7 +153,9 @@ TEST(CudaAttentionLayout, BackwardNeverWaitsInStepAndNeverForever) {
             }
           }
         }
-        if (places == blocks && mode != 2) EXPECT_EQ(waits, 0) << blocks << " " << mode;
+        if (places == blocks && mode != 2) {
+          EXPECT_EQ(waits, 0) << blocks << " " << mode;
+        }
       }
 }
 
