@@ -55,8 +55,8 @@ CurveConfig parse_curve(std::string_view text, const std::string& key) {
   if (whole.back() != ')')
     fail("{}: '{}' lacks a closing bracket; write 'linear(floor=0.1, warmup=5 %)'", key, text);
   std::vector<Field> fields = fields_of(curve);
-  for (const auto& [name, value] :
-       parse_options(whole.substr(open + 1, whole.size() - open - 2), key)) {
+  for (const auto& option : parse_options(whole.substr(open + 1, whole.size() - open - 2), key)) {
+    const std::string& name = option.first;
     const auto field =
         std::find_if(fields.begin(), fields.end(), [&](const Field& f) { return f.path == name; });
     if (field == fields.end() || name == "name") {
@@ -66,7 +66,7 @@ CurveConfig parse_curve(std::string_view text, const std::string& key) {
       fail("{}: a curve has no option '{}'; known are {}", key, name, fmt::join(names, ", "));
     }
     try {
-      field->set(value);
+      field->set(option.second);
     } catch (const Error& error) {
       fail("{}: {}", key, error.what());
     }

@@ -23,12 +23,12 @@ std::string defaults_of() {
 
 template <class Rule>
 void add_rule(std::vector<OptimizerEntry>& entries) {
-  if (!Rule::kInfo.name) return;
-  entries.push_back({Rule::kInfo.name, Rule::kInfo.summary, Rule::kInfo.formula,
-                     defaults_of<Rule>(), Rule::kInfo.source,
-                     [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
-                       return std::make_unique<ElementwiseOptimizer<Rule>>(config);
-                     }});
+  if constexpr (Rule::kInfo.name != nullptr)
+    entries.push_back({Rule::kInfo.name, Rule::kInfo.summary, Rule::kInfo.formula,
+                       defaults_of<Rule>(), Rule::kInfo.source,
+                       [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
+                         return std::make_unique<ElementwiseOptimizer<Rule>>(config);
+                       }});
 }
 
 template <class... Rules>

@@ -16,7 +16,7 @@ struct Line {
 
 constexpr double kRun = 1000;  // steps of the run that is drawn
 
-Schedule drawn(CurveConfig config, double warmup = 100) {
+Schedule drawn(const CurveConfig& config, double warmup = 100) {
   const double timescale = warmup > 0 ? warmup : 100;
   return make_schedule(
       config, {warmup, kRun, 0.3 * kRun, 0.25 * kRun, timescale, {0.5 * kRun, 0.75 * kRun}});

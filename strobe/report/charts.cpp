@@ -117,6 +117,16 @@ std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult
           lines.push_back(line_json(curve, g, groups[g].name, "mean",
                                     panel.banded ? band_of(groups[g], curve, panel) : Band{}));
     }
+    // Averages of the weights, thin beside them.
+    if (std::string_view(panel.id) == "validation")
+      for (size_t g = 0; g < groups.size(); ++g) {
+        const bool several = groups[g].runs.size() > 1;
+        for (const auto& [name, loss] :
+             {std::pair("ema", &EvalPoint::loss_ema), std::pair("lawa", &EvalPoint::loss_lawa)})
+          if (const Curve curve = take((several ? means[g] : *groups[g].runs[0]).evaluations, loss);
+              !curve.values.empty())
+            lines.push_back(line_json(curve, g, groups[g].name + ", " + name, "seed"));
+      }
     if (study && study->text && std::string_view(panel.id) == "validation")
       for (const auto& [name, value] : {std::pair("unigram entropy", study->text->unigram_nats),
                                         std::pair("bigram entropy", study->text->bigram_nats)})
@@ -242,9 +252,9 @@ RunRecord mean_run(const std::vector<const RunRecord*>& runs) {
   out.training = mean_points<T>(training, {&T::tokens, &T::seconds, &T::loss, &T::lr, &T::grad_norm,
                                            &T::tokens_per_second, &T::mfu});
   using E = EvalPoint;
-  out.evaluations =
-      mean_points<E>(evaluations, {&E::tokens, &E::seconds, &E::loss, &E::token_perplexity,
-                                   &E::word_perplexity, &E::bits_per_byte});
+  out.evaluations = mean_points<E>(
+      evaluations, {&E::tokens, &E::seconds, &E::loss, &E::token_perplexity, &E::word_perplexity,
+                    &E::bits_per_byte, &E::loss_ema, &E::loss_lawa});
   return out;
 }
 

@@ -27,7 +27,8 @@ void read_events(const std::string& file, RunRecord& run) {
     if (line.contains("val/loss"))
       run.evaluations.push_back({step, tokens, seconds, number("val/loss"),
                                  number("val/token_perplexity"), number("val/word_perplexity"),
-                                 number("val/bits_per_byte")});
+                                 number("val/bits_per_byte"), number("val/loss_ema"),
+                                 number("val/loss_lawa")});
     else if (line.contains("train/loss"))
       run.training.push_back({step, tokens, seconds, number("train/loss"), number("lr"),
                               number("train/grad_norm"), number("tokens_per_second"),

@@ -20,6 +20,7 @@ struct TrainPoint {
 struct EvalPoint {
   double step, tokens, seconds;
   double loss, token_perplexity, word_perplexity, bits_per_byte;
+  double loss_ema = kMissing, loss_lawa = kMissing;  // with averages of the weights in their place
 };
 
 struct MemoryPart {

@@ -15,7 +15,7 @@ constexpr int64_t kSequenceLevels =
     16;  // lengths that a scheduled sequence takes: each is recorded
 
 CurveConfig checked_curve(const std::string& text, const std::string& key, double most) {
-  const CurveConfig curve = parse_curve(text, key);
+  CurveConfig curve = parse_curve(text, key);
   check_curve(curve, key);
   if (curve.name == "plateau") fail("{}: plateau is the learning rate's alone", key);
   for (const auto& [name, value] :
