@@ -290,6 +290,44 @@ TEST(StudyReport, TargetsCountMissesAsInfinite) {
       contains(read_file("test", folder + "/report.html", 1 << 26), "Stated before the first run"));
 }
 
+// By hand: logarithms of what reach() finds in the runs' own events.
+TEST(StudyReport, TimeToATargetSplitsIntoStepsAndTheirTime) {
+  const std::string folder = test_folder();
+  write_study(folder, {});
+  nlohmann::json study = nlohmann::json::parse(read_file("test", folder + "/study.json", 1 << 20));
+  study["targets"] = {6.6, 5.7};
+  write_file("test", folder + "/study.json", study.dump());
+  const StudyResult result = analyse_study(folder);
+  const auto& split = result.targets[0].split;
+  ASSERT_TRUE(split);
+  ASSERT_EQ(split->seconds.size(), 3u);
+  EXPECT_EQ(split->seeds, 3u);
+  double effects[3] = {};  // attention, recipe, interaction
+  for (int seed = 1; seed <= 3; ++seed) {
+    double time[2][2];
+    for (int a = 0; a < 2; ++a)
+      for (int r = 0; r < 2; ++r) {
+        const std::string run = fmt::format("{}/runs/{}-{}-s{}", folder, a ? "flash2" : "naive",
+                                            r ? "optimised" : "baseline", seed);
+        time[a][r] = std::log(reach(read_run(run), "val/loss", 6.6).seconds);
+      }
+    effects[0] += (time[1][0] - time[0][0] + time[1][1] - time[0][1]) / 2 / 3;
+    effects[1] += (time[0][1] - time[0][0] + time[1][1] - time[1][0]) / 2 / 3;
+    effects[2] += (time[1][1] - time[1][0] - time[0][1] + time[0][0]) / 3;
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(split->seconds[i].effect.estimate, effects[i], 1e-12);
+    EXPECT_NEAR(split->steps[i].effect.estimate + split->seconds_a_step[i].effect.estimate,
+                effects[i], 1e-12);
+  }
+  EXPECT_FALSE(result.targets[1].split) << "an arm never reaches it";
+  const nlohmann::json json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["targets"][0]["split"]["log_steps"].size(), 3u);
+  EXPECT_TRUE(json["targets"][1]["split"].is_null());
+  write_study_report(folder, folder + "/report.html");
+  EXPECT_TRUE(contains(read_file("test", folder + "/report.html", 1 << 26), "seconds a step"));
+}
+
 TEST(StudyReport, AFactorialOfAnySizeHasItsEffects) {
   const std::string folder = test_folder();
   const double lr[] = {0, -0.2, -0.3}, decay[] = {0, 0.1};

@@ -135,39 +135,74 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
           p};
 }
 
-// Every cell of the factorial that the factors make, with the seeds that all of them finished.
-std::optional<EffectsResult> effects_result(const StudyRecord& study,
-                                            const std::vector<ArmResult>& arms) {
+// The factorial that the factors make, still without values, and the arm of each of its cells.
+struct Factorial {
   FactorialData data;
+  std::vector<size_t> arms;
+};
+std::optional<Factorial> factorial_of(const StudyRecord& study) {
+  Factorial out;
+  FactorialData& data = out.data;
   for (const FactorRecord& factor : varying(study))
     data.factors.push_back(factor.name), data.levels.push_back(factor.levels);
   if (data.factors.empty() || data.factors.size() > 6 || study.search) return std::nullopt;
-  std::vector<const ArmResult*> cells(data.cells(), nullptr);
-  for (size_t cell = 0; cell < cells.size(); ++cell) {
+  for (size_t cell = 0; cell < data.cells(); ++cell) {
     std::vector<std::pair<std::string, std::string>> levels;
     for (size_t f = data.factors.size(), rest = cell; f-- > 0;) {
       levels.emplace_back(data.factors[f], data.levels[f][rest % data.levels[f].size()]);
       rest /= data.levels[f].size();
     }
-    for (const ArmResult& arm : arms) {
-      bool here = true;
-      for (const auto& [factor, level] : levels)
-        here = here && value_of(arm.levels, factor) == level;
-      if (here) cells[cell] = &arm;
-    }
-    if (!cells[cell]) return std::nullopt;
+    const auto arm = std::find_if(study.arms.begin(), study.arms.end(), [&](const ArmRecord& a) {
+      return std::all_of(levels.begin(), levels.end(),
+                         [&](const auto& l) { return value_of(a.levels, l.first) == l.second; });
+    });
+    if (arm == study.arms.end()) return std::nullopt;
+    out.arms.push_back(static_cast<size_t>(arm - study.arms.begin()));
   }
-  for (size_t s = 0; s < study.seeds.size(); ++s) {
+  return out;
+}
+
+// value(arm, seed) of the seeds for which every cell has a finite one.
+template <class Value>
+FactorialData whole_seeds(const Factorial& cells, size_t seeds, Value value) {
+  FactorialData out = cells.data;
+  for (size_t s = 0; s < seeds; ++s) {
     std::vector<double> values;
-    for (const ArmResult* arm : cells) values.push_back(arm->runs[s].loss);
+    for (const size_t arm : cells.arms) values.push_back(value(arm, s));
     if (std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
-      data.values.push_back(std::move(values));
+      out.values.push_back(std::move(values));
   }
+  return out;
+}
+
+std::optional<EffectsResult> effects_result(const StudyRecord& study,
+                                            const std::vector<ArmResult>& arms) {
+  const std::optional<Factorial> cells = factorial_of(study);
+  if (!cells) return std::nullopt;
+  const FactorialData data = whole_seeds(
+      *cells, study.seeds.size(), [&](size_t arm, size_t s) { return arms[arm].runs[s].loss; });
   return EffectsResult{factorial_contrasts(data), analysis_of_variance(data), data.values.size()};
 }
 
+std::optional<TimeSplit> time_split(const StudyRecord& study, double target) {
+  const std::optional<Factorial> cells = factorial_of(study);
+  if (!cells) return std::nullopt;
+  const auto logs = [&](auto part) {
+    return whole_seeds(*cells, study.seeds.size(), [&](size_t arm, size_t s) {
+      const auto& run = study.arms[arm].runs[s];
+      return run ? std::log(part(reach(*run, study.outcome, target))) : kNan;
+    });
+  };
+  const FactorialData seconds = logs([](const Reached& r) { return r.seconds; });
+  if (seconds.values.empty()) return std::nullopt;
+  return TimeSplit{factorial_contrasts(seconds),
+                   factorial_contrasts(logs([](const Reached& r) { return r.steps; })),
+                   factorial_contrasts(logs([](const Reached& r) { return r.seconds / r.steps; })),
+                   seconds.values.size()};
+}
+
 TargetResult target_result(const StudyRecord& study, double target, bool stated) {
-  TargetResult out{target, stated, {}};
+  TargetResult out{target, stated, {}, time_split(study, target)};
   for (const ArmRecord& arm : study.arms) {
     std::vector<double> seconds, tokens, steps, flops;
     ArmTarget at{.arm = arm.name,

@@ -44,6 +44,32 @@ std::string steps_text(double value) {
   return std::isfinite(value) ? count_text(value) : std::isinf(value) ? "∞" : "—";
 }
 
+// A ratio out of an effect on logarithms.
+std::string ratio_text(const Interval& logarithm) {
+  Interval ratio = logarithm;
+  for (double* x : {&ratio.estimate, &ratio.low, &ratio.high}) *x = std::exp(*x);
+  return short_interval(ratio, 3);
+}
+
+std::string split_tables(const StudyResult& study) {
+  std::vector<std::vector<std::string>> rows = {
+      {"Target", "Effect, as a ratio", "Seconds", "= steps", "× seconds a step", "Seeds"}};
+  for (const TargetResult& target : study.targets)
+    if (const auto& split = target.split)
+      for (size_t i = 0; i < split->seconds.size(); ++i)
+        rows.push_back({fmt::format("{:.4g}", target.target), split->seconds[i].name,
+                        ratio_text(split->seconds[i].effect), ratio_text(split->steps[i].effect),
+                        ratio_text(split->seconds_a_step[i].effect),
+                        fmt::format("{}", split->seeds)});
+  if (rows.size() == 1) return "";
+  return html_table(rows, 2) +
+         html_paragraph(
+             "Time to a target is its steps times the seconds of one, so that effects on its "
+             "logarithm add up; over the seeds whose every run reached it. An interaction (×) is a "
+             "ratio of ratios: 1 where the effects multiply.",
+             "note");
+}
+
 std::string targets_section(const StudyResult& study, const std::vector<Plot>& plots) {
   if (study.targets.empty()) return "";
   std::vector<std::vector<std::string>> rows = {
@@ -71,9 +97,9 @@ std::string targets_section(const StudyResult& study, const std::vector<Plot>& p
         "reaches; the score is its mean between 1 and 4 times the fastest time.",
         study.profile->instances);
   }
-  return html_section(
-      "targets", "To a target",
-      html_table(rows, 2) + plot_frames(plots, "targets") + scores + html_paragraph(note, "note"));
+  return html_section("targets", "To a target",
+                      html_table(rows, 2) + plot_frames(plots, "targets") + scores +
+                          html_paragraph(note, "note") + split_tables(study));
 }
 
 std::string fronts_section(const std::vector<Plot>& plots) {

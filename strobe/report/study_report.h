@@ -92,10 +92,19 @@ struct ArmTarget {
   int reached = 0, runs = 0;
   double seconds, tokens, steps, flops;
 };
+/// log(seconds to a target) = log(steps to it) + log(seconds a step): what a choice saves in steps
+/// and in the time of one. Contrasts of a factorial's natural logarithms, each list in the same
+/// order, over the seeds whose every run reached the target; exp() of one is a ratio, of an
+/// interaction a ratio of ratios.
+struct TimeSplit {
+  std::vector<FactorialContrast> seconds, steps, seconds_a_step;
+  size_t seeds = 0;
+};
 struct TargetResult {
   double target = 0;
   bool stated = false;  // before the first run; otherwise it is what the first arm came to
   std::vector<ArmTarget> arms;
+  std::optional<TimeSplit> split;  // if factors make the arms and some seed is whole
 };
 
 /// A trial of a search.

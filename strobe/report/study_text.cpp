@@ -71,9 +71,20 @@ std::string json_of(const VarianceTest& t) {
       .str();
 }
 
+std::string json_of(const TimeSplit& split) {
+  const auto print = [](const FactorialContrast& c) { return json_of(c); };
+  return JsonObject()
+      .number("seeds", static_cast<double>(split.seeds))
+      .raw("log_seconds", json_array(split.seconds, print))
+      .raw("log_steps", json_array(split.steps, print))
+      .raw("log_seconds_a_step", json_array(split.seconds_a_step, print))
+      .str();
+}
+
 // Infinite times, of targets that were missed, are null.
 std::string json_of(const TargetResult& t) {
   return JsonObject()
+      .raw("split", t.split ? json_of(*t.split) : "null")
       .number("target", t.target)
       .raw("stated_before", t.stated ? "true" : "false")
       .raw("arms", json_array(t.arms,
