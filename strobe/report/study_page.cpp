@@ -51,13 +51,21 @@ std::string ratio_text(const Interval& logarithm) {
   return short_interval(ratio, 3);
 }
 
+// "lr: high / low" of "lr: high − low".
+std::string as_ratio(std::string name) {
+  const std::string minus = "−";
+  if (const size_t at = name.find(minus); at != std::string::npos)
+    name.replace(at, minus.size(), "/");
+  return name;
+}
+
 std::string split_tables(const StudyResult& study) {
   std::vector<std::vector<std::string>> rows = {
       {"Target", "Effect, as a ratio", "Seconds", "= steps", "× seconds a step", "Seeds"}};
   for (const TargetResult& target : study.targets)
     if (const auto& split = target.split)
       for (size_t i = 0; i < split->seconds.size(); ++i)
-        rows.push_back({fmt::format("{:.4g}", target.target), split->seconds[i].name,
+        rows.push_back({fmt::format("{:.4g}", target.target), as_ratio(split->seconds[i].name),
                         ratio_text(split->seconds[i].effect), ratio_text(split->steps[i].effect),
                         ratio_text(split->seconds_a_step[i].effect),
                         fmt::format("{}", split->seeds)});
