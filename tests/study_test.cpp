@@ -337,8 +337,10 @@ TEST_F(Study, EveryFileOfTheProjectIsWhole) {
   const std::string root = STROBE_SOURCE_DIR;
   const fs::path here = fs::current_path();
   fs::current_path(root);
-  for (const auto& entry : fs::directory_iterator(root + "/studies"))
-    EXPECT_FALSE(read_study(entry.path()).arms.empty()) << entry.path();
+  for (const auto& entry : fs::recursive_directory_iterator(root + "/studies"))
+    if (!entry.is_directory()) {
+      EXPECT_NO_THROW(EXPECT_FALSE(read_study(entry.path()).arms.empty())) << entry.path();
+    }
   for (const auto& entry : fs::directory_iterator(root + "/recipes"))
     EXPECT_NO_THROW(load_config(entry.path(), {})) << entry.path();
   fs::current_path(here);
