@@ -1,8 +1,7 @@
 // Parameter updates. The arithmetic is ops/update_rules.h's.
 //
 // The elements of all tensors are cut into tiles, one a block; a block finds its tensor in a table
-// that is a kernel parameter. AdamW's bias corrections depend on the step, which only the device
-// knows: a kernel of one thread computes them, in double as on the CPU, before the update.
+// that is a kernel parameter.
 // What every update of a step has in common, such as AdamW's bias corrections, depends on the step,
 // which only the device knows: a kernel of one thread computes it, in double as on the CPU.
 // Traffic: value, states (both ways), gradient and compute copy once, 30 bytes an element in AdamW.
