@@ -37,7 +37,7 @@ struct Visit {
 
 /// The stages of a ring, one after another. The parity is that of a "full" phase.
 template <int Stages>
-struct Ring {
+struct StageRing {
   int stage = 0;
   uint32_t parity = 0;
 
@@ -55,7 +55,7 @@ struct RunningQueryGradient {
 };
 
 template <int D>
-struct Flash3Shared {
+struct Flash3BackwardShared {
   using Sizes = Flash3BackwardSizes<D>;
   uint64_t k_full, v_full, keys_empty;
   uint64_t q_full[Sizes::kQueryStages], q_empty[Sizes::kQueryStages];
@@ -139,7 +139,7 @@ __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool f
 /// The producer: one thread.
 template <int D>
 __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3BackwardMaps& maps,
-                                  Flash3Shared<D>& shared, uint32_t tiles) {
+                                  Flash3BackwardShared<D>& shared, uint32_t tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const auto load = [&](uint32_t to, int panel_bytes, const CUtensorMap& map, int row, int head,
                         const uint64_t& bar) {
@@ -150,8 +150,8 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
   const auto expect = [&](const uint64_t& bar, uint32_t bytes) {
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
-  Ring<Sizes::kQueryStages> q;
-  Ring<Sizes::kGradientStages> d_o;
+  StageRing<Sizes::kQueryStages> q;
+  StageRing<Sizes::kGradientStages> d_o;
   uint32_t n = 0;
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
@@ -234,7 +234,7 @@ __device__ inline void store_32_columns(const float2 (&x)[4], bf16* row, bool in
 /// block of queries writes the sum, others add to it. For the last one it fetches the sum, and the
 /// consumer rounds it.
 template <int D>
-__device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
+__device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
                                            uint32_t tiles, int consumer) {
   using Sizes = Flash3BackwardSizes<D>;
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
@@ -300,12 +300,12 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
 
 /// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
 template <int D>
-__device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
+__device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
                                   char* tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const Lane lane;
   const int warp = threadIdx.x / 32 % 4;
-  Ring<Sizes::kMaskStages> ring;
+  StageRing<Sizes::kMaskStages> ring;
   for (uint32_t n = 0;; ++n) {
     wait(shared.k_full, n & 1);
     const KeyBlock w = shared.work;

@@ -39,13 +39,13 @@ struct Consumer {
   static constexpr bool kBeginsWithSum = D == 64;
 
   const AttentionBackwardCall& c;
-  Flash3Shared<D>& shared;
+  Flash3BackwardShared<D>& shared;
   char* const tiles;
   const uint32_t base;
   const int group, warp;
   const Lane lane;
 
-  __device__ Consumer(const AttentionBackwardCall& c, Flash3Shared<D>& shared, char* tiles)
+  __device__ Consumer(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared, char* tiles)
       : c(c),
         shared(shared),
         tiles(tiles),
@@ -228,7 +228,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     return base + Sizes::kScoresAt + tile % Sizes::kScoreStages * Sizes::kScoreBytes;
   };
   const float scale2 = c.scale * kLog2e;
-  Ring<Sizes::kQueryStages> q;
+  StageRing<Sizes::kQueryStages> q;
   uint32_t tile = 0;  // steps, of all key blocks; dO, dS and the masks have two stages
 
   for (uint32_t n = 0;; ++n) {
