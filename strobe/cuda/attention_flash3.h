@@ -3,10 +3,13 @@
 #pragma once
 
 #include "strobe/cuda/attention_call.h"
+#include "strobe/ops/attention.h"
 
 namespace strobe::cuda {
 
 void flash3_forward(const Device& device, const AttentionCall& c);
+/// The benchmark's: without one of its two ideas. No dropout.
+void flash3_forward_rung(const Device& device, const AttentionCall& c, AttentionVariant variant);
 
 /// c.order is SumOrder::fixed or free. Any forward's lse will do.
 void flash3_backward(const Device& device, AttentionBackwardCall c, char* workspace);
