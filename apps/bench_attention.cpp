@@ -145,9 +145,9 @@ void print(const Settings& s, const AttentionShape& shape, const std::vector<Row
     if (!backward.busy)
       backward_ms = backward.seconds * 1e3,
       backward_rate = attention_flops(shape, true) / backward.seconds / 1e9;
-    table.add({std::string(name_of(row.algorithm)), std::string(name_of(row.variant)), s.dtype, s.batch, s.heads, shape.kv_heads,
-               s.seq, s.head_dim, s.causal, s.dropout, forward_ms, forward_rate, backward_ms,
-               backward_rate, row.bytes, forward.busy || backward.busy});
+    table.add({std::string(name_of(row.algorithm)), std::string(name_of(row.variant)), s.dtype,
+               s.batch, s.heads, shape.kv_heads, s.seq, s.head_dim, s.causal, s.dropout, forward_ms,
+               forward_rate, backward_ms, backward_rate, row.bytes, forward.busy || backward.busy});
   }
   table.print(s.json);
 }

@@ -14,7 +14,8 @@ void flash3_forward_rung(const Device& device, const AttentionCall& c, Attention
 /// c.order is SumOrder::fixed or free. Any forward's lse will do.
 void flash3_backward(const Device& device, AttentionBackwardCall c, char* workspace);
 int64_t flash3_backward_workspace_bytes(const AttentionShape& shape);
-/// Before it: delta = rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket given.
+/// Before it: delta = rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket
+/// given.
 void flash3_prepare_backward(const Device& device, const AttentionBackwardCall& c);
 
 }  // namespace strobe::cuda

@@ -234,8 +234,9 @@ __device__ inline void store_32_columns(const float2 (&x)[4], bf16* row, bool in
 /// block of queries writes the sum, others add to it. For the last one it fetches the sum, and the
 /// consumer rounds it.
 template <int D>
-__device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
-                                           uint32_t tiles, int consumer) {
+__device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
+                                           Flash3BackwardShared<D>& shared, uint32_t tiles,
+                                           int consumer) {
   using Sizes = Flash3BackwardSizes<D>;
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
   const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
@@ -245,8 +246,11 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
     }
     sm90::fence_proxy_async();
   };
-  // A turn is given away when the sum is in L2, where all copies meet; a release would wait for the
-  // consumers' stores too.
+  // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
+  // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
+  // and who takes the turn begins his after a load that acquires it and a fence between proxies.
+  // The order of completion and turn within this thread is all that is left for a release to give,
+  // and the wait gives it; a release would wait for the consumers' stores too.
   int* given = nullptr;
   const auto give_turn = [&] {
     if (given) {

@@ -308,10 +308,9 @@ __device__ inline void Consumer<D, Drop>::run() const {
       }
       score_gradients(ds, p, s, tile % 2, bits);
     };
-    const auto share_scores = [&] {
-      store_scores(ds, tile_ds(tile));
-      arrive(shared.ds_full[tile % 2], lane);
-    };
+    // To have dS of a step says also that dQ of the step before is done with the other stage, which
+    // the other consumer may then write.
+    const auto share_scores = [&] { arrive(shared.ds_full[tile % 2], lane); };
     // dQ = dS K of a step whose dS the other consumer has written meanwhile, line 15.
     const auto multiply_query_gradients = [&](uint32_t tile) {
       if constexpr (kBeginsWithSum) begin_query_gradient(dq, tile);
@@ -336,6 +335,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
       multiply_probability_gradients();
       sm90::wgmma_wait_group<0>();
       gradients_of_scores();
+      store_scores(ds, tile_ds(tile));
       share_scores();
 
       while (--steps > 0) {
@@ -358,14 +358,16 @@ __device__ inline void Consumer<D, Drop>::run() const {
           store_query_gradient(dq, tile - 1);
           sm90::wgmma_wait_group<0>();
           gradients_of_scores();
+          store_scores(ds, tile_ds(tile));
           share_scores();
         } else {  // no registers for dQ and dP at once
           multiply_probability_gradients();
           sm90::wgmma_wait_group<0>();
           gradients_of_scores();
           multiply_query_gradients(tile - 1);
-          share_scores();
+          store_scores(ds, tile_ds(tile));
           sm90::wgmma_wait_group<0>();
+          share_scores();
           sm90::wgmma_fence_operand(dq);
           store_query_gradient(dq, tile - 1);
         }
@@ -377,6 +379,8 @@ __device__ inline void Consumer<D, Drop>::run() const {
       store_query_gradient(dq, tile);
       ++tile;
       q.next();
+    } else {
+      wait(shared.v_full, n & 1);  // V's buffer must not be filled twice at once
     }
     const KeyBlock done = shared.work;
     arrive(shared.keys_empty, lane);

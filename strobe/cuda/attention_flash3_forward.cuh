@@ -213,9 +213,7 @@ class Flash3Consumer {
       store_output(begun_);
     }
   }
-  __device__ uint32_t output_tile() const {
-    return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2;
-  }
+  __device__ uint32_t output_tile() const { return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2; }
   __device__ uint32_t own_masks() const { return output_tile(); }
   __device__ typename Shared::Output& output(int item) const {
     return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];

@@ -32,10 +32,9 @@ struct Flash3Sizes {
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
   static constexpr int kProducerRegisters = Warpgroups == 2 && !kMaskWarpgroups ? 40 : 32;
   static constexpr int kMaskRegisters = 40;
-  static constexpr int kConsumerRegisters = (kLaunchRegisters * kThreads / 128 -
-                                             kProducerRegisters -
-                                             kMaskRegisters * kMaskWarpgroups) /
-                                            Warpgroups / 8 * 8;
+  static constexpr int kConsumerRegisters =
+      (kLaunchRegisters * kThreads / 128 - kProducerRegisters - kMaskRegisters * kMaskWarpgroups) /
+      Warpgroups / 8 * 8;
   static constexpr int kQueryBytes = 64 * HeadDim * 2;  // of a warpgroup
   static constexpr int kTileBytes = TileKeys * HeadDim * 2;
   // Dropout's bits of a warp's 16 queries. A warp that draws its own keeps them where its O will
@@ -91,6 +90,7 @@ struct Flash3Shared {
   uint64_t q_empty[Sizes::kWarpgroups][Sizes::kQueryStages];
   uint64_t k_full[Sizes::kStages], k_empty[Sizes::kStages];
   uint64_t v_full[Sizes::kStages], v_empty[Sizes::kStages];
+  uint64_t tail_empty[Sizes::kStages];                         // a stage of V is copy_tail's
   uint64_t mask_full[Sizes::kWarpgroups][Sizes::kMaskStages];  // where a warpgroup draws
   uint64_t mask_empty[Sizes::kWarpgroups][Sizes::kMaskStages];
   uint64_t item_full, item_empty;
@@ -116,6 +116,7 @@ struct Flash3Shared {
         sm90::mbarrier_init(at(q_full[w][i]), 1), sm90::mbarrier_init(at(q_empty[w][i]), 4);
     for (int s = 0; s < Sizes::kStages; ++s) {
       sm90::mbarrier_init(at(k_full[s]), 1), sm90::mbarrier_init(at(v_full[s]), 1);
+      sm90::mbarrier_init(at(tail_empty[s]), 1);
       sm90::mbarrier_init(at(k_empty[s]), 4 * Sizes::kWarpgroups);
       sm90::mbarrier_init(at(v_empty[s]), 4 * Sizes::kWarpgroups);
     }
@@ -232,8 +233,11 @@ __device__ inline void produce(const Flash3Context<Sizes>& x) {
       sm90::mbarrier_wait(x.at(x.shared.k_empty[ring.stage()]), ring.phase() ^ 1);
       copy(x.tiles.k(ring.stage()), x.map_k, item.first_k + key, kv_head, Sizes::kKeys,
            x.at(x.shared.k_full[ring.stage()]));
-      if (key + Sizes::kKeys > item.keys) continue;  // copy_tail's
       sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
+      if (key + Sizes::kKeys > item.keys) {
+        sm90::mbarrier_arrive(x.at(x.shared.tail_empty[ring.stage()]));
+        continue;
+      }
       copy(x.tiles.v(ring.stage()), x.map_v, item.first_k + key, kv_head, Sizes::kKeys,
            x.at(x.shared.v_full[ring.stage()]));
     }
@@ -242,16 +246,20 @@ __device__ inline void produce(const Flash3Context<Sizes>& x) {
 
 /// TMA knows no sequences: at the end of one it reads rows of the next. In K those only make scores
 /// that are masked; but P's zeros times a NaN in V would be NaN. So where the last tile of a
-/// sequence is not full, a warp copies its V, with zeros for the rows that are not there.
+/// sequence is not full, a warp copies its V, with zeros for the rows that are not there. The
+/// producer hands it the stage: all may pass this warp by while there is nothing for it to copy,
+/// and a wait for "empty" that comes a whole round of the ring late finds the wrong parity.
 template <class Sizes>
 __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
   Ring<Sizes::kStages> ring;
+  uint32_t phases = 0;  // of each stage's tail_empty, a bit
   Flash3Items<Sizes> items(x);
-  for (Flash3Item<Sizes> item; items.template next<true>(item, lane);) {
-    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next()) {
-      const int key = tile * Sizes::kKeys;
-      sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
-      if (key + Sizes::kKeys <= item.keys) continue;
+  for (Flash3Item<Sizes> item; items.template next<true>(item, lane);
+       ring.passed += most(item.tiles, 0)) {
+    const int key = (item.tiles - 1) * Sizes::kKeys;
+    if (item.tiles > 0 && key + Sizes::kKeys > item.keys) {
+      sm90::mbarrier_wait(x.at(x.shared.tail_empty[ring.stage()]), phases >> ring.stage() & 1);
+      phases ^= 1u << ring.stage();
       const bf16* from = x.c.v.at(item.first_k + key, item.head / x.c.group);
       constexpr int kChunks = Sizes::kHeadDim / 8;
 #pragma unroll 4
@@ -284,9 +292,9 @@ __device__ inline void draw_masks(const Flash3Context<Sizes>& x) {
     for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next())
 #pragma unroll 1
       for (int w = 0; w < Sizes::kWarpgroups; ++w) {
-        const Flash3Dropout<Sizes::kKeys> dropout(
-            x.shared.dropout, item.sequence * x.c.heads + item.head, x.c.keep,
-            item.block_row + 64 * w + 16 * warp, lane);
+        const Flash3Dropout<Sizes::kKeys> dropout(x.shared.dropout,
+                                                  item.sequence * x.c.heads + item.head, x.c.keep,
+                                                  item.block_row + 64 * w + 16 * warp, lane);
         sm90::mbarrier_wait(x.at(x.shared.mask_empty[w][ring.stage()]), ring.phase() ^ 1);
         const uint32_t words = x.tiles.masks(w, ring.stage(), warp);
         if (tile < item.tiles_of(x.c.causal, w))

@@ -69,9 +69,11 @@ class Flash3Unspecialised {
                                     at(full));
   }
   /// The copies of the i-th tile, counted from the last keys.
-  __device__ void copy_tile(uint32_t to, const CUtensorMap& map, int i, const uint64_t& full) const {
+  __device__ void copy_tile(uint32_t to, const CUtensorMap& map, int i,
+                            const uint64_t& full) const {
     sm90::mbarrier_arrive_expect_tx(at(full), Sizes::kTileBytes);
-    copy(to, map, item_.first_k + (item_.tiles - 1 - i) * kKeys, item_.head / c_.group, kKeys, full);
+    copy(to, map, item_.first_k + (item_.tiles - 1 - i) * kKeys, item_.head / c_.group, kKeys,
+         full);
   }
   __device__ void copy_k(int i) const {
     copy_tile(tiles_.k(i % kStages), map_k_, i, shared_.k_full[i % kStages]);
@@ -84,7 +86,8 @@ class Flash3Unspecialised {
     if (threadIdx.x == 0) {
       sm90::mbarrier_init(at(shared_.q_full), 1);
       for (int i = 0; i < kStages; ++i)
-        sm90::mbarrier_init(at(shared_.k_full[i]), 1), sm90::mbarrier_init(at(shared_.v_full[i]), 1);
+        sm90::mbarrier_init(at(shared_.k_full[i]), 1),
+            sm90::mbarrier_init(at(shared_.v_full[i]), 1);
       sm90::fence_mbarrier_init();
     }
     __syncthreads();
