@@ -63,8 +63,9 @@ struct Flash3BackwardShared {
   uint64_t ds_full[Sizes::kScoreStages];
   uint64_t sum_ready[Sizes::kConsumers], sum_full[Sizes::kConsumers];
   uint64_t mask_full[Sizes::kMaskStages], mask_empty[Sizes::kMaskStages];
-  KeyBlock work;                               // guarded by k_full and keys_empty
-  KeyBlock next, summed[Sizes::kConsumers];    // of the threads that load and that sum
+  KeyBlock work;  // guarded by k_full and keys_empty
+  // Of the thread that loads, those that sum, the warps that draw.
+  KeyBlock next, summed[Sizes::kConsumers], masked[4];
   RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
   DropoutKeys keys;
 
@@ -241,17 +242,13 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
   const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
   const uint64_t& full = shared.sum_full[consumer];
-  const auto await = [](const int* turn, int value) {
-    while (ptx::ld_acquire_gpu(turn) < value) {
-    }
-    sm90::fence_proxy_async();
-  };
+  uint32_t uses = 0;
+  int* given = nullptr;
   // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
   // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
   // and who takes the turn begins his after a load that acquires it and a fence between proxies.
   // The order of completion and turn within this thread is all that is left for a release to give,
   // and the wait gives it; a release would wait for the consumers' stores too.
-  int* given = nullptr;
   const auto give_turn = [&] {
     if (given) {
       sm90::cp_async_bulk_wait_group<0>();
@@ -259,7 +256,6 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
     }
     given = nullptr;
   };
-  uint32_t uses = 0;
   for (uint32_t n = 0;; ++n) {
     give_turn();
     wait(shared.k_full, n & 1);
@@ -268,7 +264,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
     sm90::mbarrier_arrive(ptx::shared_address(&shared.keys_empty));
     if (w.block < 0) return;
     Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ++uses) {
+    for (int step = w.visits * c.group; step > 0; --step, ++uses) {
       const BackwardOrder order = order_of<D>(c, w);
       const int rank = order.rank(at.i, w.block), last = order.contributions(at.i) - 1;
       const int head = w.kv_head * c.group + at.g;
@@ -276,18 +272,28 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
       float* const sum = c.dq_sum + part * Sizes::kSumFloats;
       int* const turn = c.turns + part;
       const bool rounds = rank == last, begun = rank > 0;
+      // In a free order all come after the first, and the last after all.
+      const int turns = c.order == SumOrder::fixed || rounds ? rank : least(rank, 1);
+      int seen = begun ? ptx::ld_acquire_gpu(turn) : 0;
+      const auto await_turn = [&] {
+        while (seen < turns) seen = ptx::ld_acquire_gpu(turn);
+        sm90::fence_proxy_async();
+      };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
-      shared.dq[consumer] = {rounds ? c.dq.at(w.first_q + row, head) : nullptr, w.queries - row,
-                             begun};
+      bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;
+      at.next(w);
+
+      sm90::cp_async_bulk_wait_group_read<0>();  // the buffer is free again
+      shared.dq[consumer] = {to, w.queries - row, begun};
       if (rounds && begun) {
         give_turn();
-        await(turn, rank);
+        await_turn();
         sm90::mbarrier_arrive_expect_tx(ready, Sizes::kSumBytes);
         sm90::cp_async_bulk(buffer, sum, Sizes::kSumBytes, ready);
       } else {
         sm90::mbarrier_arrive(ready);
         give_turn();
-        if (begun) await(turn, c.order == SumOrder::fixed ? rank : 1);
+        if (begun) await_turn();
       }
       wait(full, uses & 1);
       if (rounds) continue;
@@ -297,7 +303,6 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
         sm90::cp_async_bulk_store(sum, buffer, Sizes::kSumBytes);
       sm90::cp_async_bulk_commit_group();
       given = turn;
-      sm90::cp_async_bulk_wait_group_read<0>();
     }
   }
 }
@@ -312,7 +317,9 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
   StageRing<Sizes::kMaskStages> ring;
   for (uint32_t n = 0;; ++n) {
     wait(shared.k_full, n & 1);
-    const KeyBlock w = shared.work;
+    KeyBlock& w = shared.masked[warp];
+    __syncwarp();
+    if (lane.id == 0) w = shared.work;
     arrive(shared.keys_empty, lane);
     if (w.block < 0) return;
     Visit at(w);
@@ -321,10 +328,10 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
       uint32_t* const masks =
           reinterpret_cast<uint32_t*>(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes);
       wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
-#pragma unroll
+#pragma unroll 1
       for (int strip = 0; strip < 2; ++strip) {  // 16 keys
         const int key = w.block * Sizes::kKeys + 16 * (2 * warp + strip);
-#pragma unroll
+#pragma unroll 1
         for (int word = 0; word < Sizes::kMaskWords; ++word) {
           uint32_t patches = 0;  // the bits of two
 #pragma unroll

@@ -326,7 +326,8 @@ __device__ inline void Consumer<D, Drop>::run() const {
       clear_rows(tile_k, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
       clear_rows(tile_v, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
     }
-    if (steps > 0) {
+    const bool visits = steps > 0;
+    if (visits) {
       multiply_scores();
       sm90::wgmma_wait_group<0>();
       exponentials_of_scores();
@@ -376,14 +377,15 @@ __device__ inline void Consumer<D, Drop>::run() const {
       multiply_query_gradients(tile);
       finish_key_gradients(q.stage, tile % 2);
       sm90::wgmma_fence_operand(dq);
+    }
+    const KeyBlock done = shared.work;
+    if (!visits) wait(shared.v_full, n & 1);  // V's buffer must not be filled twice at once
+    arrive(shared.keys_empty, lane);
+    if (visits) {
       store_query_gradient(dq, tile);
       ++tile;
       q.next();
-    } else {
-      wait(shared.v_full, n & 1);  // V's buffer must not be filled twice at once
     }
-    const KeyBlock done = shared.work;
-    arrive(shared.keys_empty, lane);
     store_keys(dk, c.dk, done, c.scale * c.keep_scale);
     store_keys(dv, c.dv, done, c.keep_scale);
   }
