@@ -23,6 +23,7 @@ namespace {
 struct Settings {
   bool json = false, any_order = false;
   std::string backend = "cpu", dtype = "f32", algorithms = "naive,flash1,flash2";
+  std::string variants = "full";  // of flash3
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
   bool causal = true;
   double dropout = 0;
@@ -63,6 +64,7 @@ void time(Timings& timings, Backend& backend, const std::function<void()>& body)
 
 struct Row {
   AttentionAlgorithm algorithm;
+  AttentionVariant variant;
   int64_t bytes;
   Timings forward, backward;
 };
@@ -88,6 +90,16 @@ std::vector<AttentionAlgorithm> parse_algorithms(const std::string& list) {
   return algorithms;
 }
 
+std::vector<AttentionVariant> parse_variants(const std::string& list) {
+  std::vector<AttentionVariant> variants;
+  std::stringstream names(list);
+  for (std::string name; std::getline(names, name, ',');)
+    variants.push_back(attention_variant(name));
+  if (variants.empty())
+    fail("bench attention: --variant is empty; try full,no-overlap,no-specialisation");
+  return variants;
+}
+
 void check_settings(const Settings& s) {
   for (int64_t n : {s.batch, s.heads, s.seq, s.head_dim, s.repeats})
     if (n < 1 || n > 1 << 24)
@@ -98,6 +110,8 @@ void check_settings(const Settings& s) {
     fail("bench attention: --dtype is f32 or bf16, found '{}'", s.dtype);
   if (!(s.dropout >= 0 && s.dropout < 1))
     fail("bench attention: --dropout is at least 0 and below 1, found {}", s.dropout);
+  if (s.dropout > 0 && s.variants != "full")
+    fail("bench attention: --variant {} has no dropout; --dropout 0 goes with it", s.variants);
 }
 
 void print(const Settings& s, const AttentionShape& shape, const std::vector<Row>& rows,
@@ -107,6 +121,7 @@ void print(const Settings& s, const AttentionShape& shape, const std::vector<Row
                shape.kv_heads, s.seq, s.head_dim, shape.causal ? " causal" : "",
                s.dropout > 0 ? fmt::format(" dropout {}", s.dropout) : "", device, threads());
   Table table({{"algorithm"},
+               {"variant", 0, s.variants != "full"},
                {"dtype", 0, false},
                {"batch", 0, false},
                {"heads", 0, false},
@@ -130,9 +145,9 @@ void print(const Settings& s, const AttentionShape& shape, const std::vector<Row
     if (!backward.busy)
       backward_ms = backward.seconds * 1e3,
       backward_rate = attention_flops(shape, true) / backward.seconds / 1e9;
-    table.add({std::string(name_of(row.algorithm)), s.dtype, s.batch, s.heads, shape.kv_heads,
-               s.seq, s.head_dim, s.causal, s.dropout, forward_ms, forward_rate, backward_ms,
-               backward_rate, row.bytes, forward.busy || backward.busy});
+    table.add({std::string(name_of(row.algorithm)), std::string(name_of(row.variant)), s.dtype,
+               s.batch, s.heads, shape.kv_heads, s.seq, s.head_dim, s.causal, s.dropout, forward_ms,
+               forward_rate, backward_ms, backward_rate, row.bytes, forward.busy || backward.busy});
   }
   table.print(s.json);
 }
@@ -141,6 +156,7 @@ int run(const Settings& s) {
   check_settings(s);
   if (s.threads > 0) set_threads(static_cast<int>(s.threads));
   const std::vector<AttentionAlgorithm> algorithms = parse_algorithms(s.algorithms);
+  const std::vector<AttentionVariant> variants = parse_variants(s.variants);
   const std::unique_ptr<Backend> backend = make_backend(s.backend);
   const DType dtype = s.dtype == "f32" ? DType::f32 : DType::bf16;
   const int64_t n = s.batch * s.seq, kv_heads = s.kv_heads > 0 ? s.kv_heads : s.heads;
@@ -173,9 +189,14 @@ int run(const Settings& s) {
   std::vector<Row> rows;
   for (AttentionAlgorithm asked : algorithms) {
     const AttentionAlgorithm algorithm = backend->choose_attention(asked, shape, dtype);
-    arms.push_back(std::make_unique<Arm>(*backend, algorithm, shape, dtype));
-    const int64_t bytes = arms.back()->saved.tensor.bytes() + arms.back()->workspace.tensor.bytes();
-    rows.push_back({algorithm, bytes, Timings(), Timings()});
+    for (AttentionVariant variant : algorithm == AttentionAlgorithm::flash3
+                                        ? variants
+                                        : std::vector<AttentionVariant>{AttentionVariant::full}) {
+      arms.push_back(std::make_unique<Arm>(*backend, algorithm, shape, dtype));
+      const int64_t bytes =
+          arms.back()->saved.tensor.bytes() + arms.back()->workspace.tensor.bytes();
+      rows.push_back({algorithm, variant, bytes, Timings(), Timings()});
+    }
   }
   // Alternately, so that a slow moment of the machine falls on every algorithm; the first round
   // warms up. On a busy machine up to four times as many.
@@ -189,7 +210,7 @@ int run(const Settings& s) {
       break;
     for (size_t i = 0; i < arms.size(); ++i) {
       Row row = rows[i];
-      op.algorithm = row.algorithm;
+      op.algorithm = row.algorithm, op.variant = row.variant;
       const Tensor saved = arms[i]->saved.tensor, workspace = arms[i]->workspace.tensor;
       time(row.forward, *backend, [&] {
         backend->attention_forward(o.tensor, lse.tensor, saved, q.tensor, k.tensor, v.tensor, op,
@@ -227,6 +248,8 @@ Verb verb_bench_attention() {
                          "Let a GPU's backward add in any order: other bits in every run");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
             options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2,flash3");
+            options.value(s->variants, "--variant",
+                          "Of flash3's forward: any of full,no-overlap,no-specialisation");
             options.value(s->repeats, "--repeats", "Runs, of which the fastest counts");
             options.value(s->threads, "--threads", "Threads; one a core if 0");
             return [s] { return run(*s); };

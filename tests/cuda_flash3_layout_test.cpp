@@ -28,14 +28,34 @@ TEST(CudaFlash3Layout, PanelsArePermutationsWithoutBankConflicts) {
     }
 }
 
-TEST(CudaFlash3Layout, PairedRowsAreHalfASideOfAPatch) {
-  std::set<int> all;
-  for (int g = 0; g < 8; ++g)
-    for (int half = 0; half < 2; ++half) {
-      EXPECT_EQ(paired_row(g, half) / 2, g);
-      all.insert(paired_row(g, half));
+TEST(CudaFlash3Layout, MaskWordsHoldEveryScoreWhereItsThreadReads) {
+  for (int keys : {64, 128}) {
+    std::set<std::pair<int, int>> words;
+    for (int slot = 0; slot < keys / 2; ++slot) {
+      const MaskWord at = mask_word(slot, keys);
+      EXPECT_EQ(mask_slot(at.row, at.column % 2, keys) + at.column / 2, slot);
+      words.insert({at.row, at.column});
     }
-  EXPECT_EQ(all.size(), 16u);
+    EXPECT_EQ(words.size(), size_t(keys) / 2);
+    EXPECT_EQ(words.rbegin()->first, 1);
+    std::set<std::pair<int, int>> scores;
+    for (int g = 0; g < 8; ++g)
+      for (int t = 0; t < 4; ++t)
+        for (int n = 0; n < keys / 8; ++n)
+          for (int half = 0; half < 2; ++half)
+            for (int e = 0; e < 2; ++e) {
+              const int query = g + 8 * half, key = 8 * n + 2 * t + e;
+              const MaskWord word = mask_word(mask_slot(g / 4, t / 2, keys) + n, keys);
+              // The sign of byte 2 half + e, after the shift.
+              const int bit = 8 * (2 * half + e) + 7 - mask_shift(g, t);
+              const int patch_row = word.row + 2 * (bit / 16);
+              const int in_byte = bit % 8, right = in_byte < 4;
+              EXPECT_EQ(4 * patch_row + (right ? 3 : 7) - in_byte, query);
+              EXPECT_EQ(4 * word.column + 2 * right + bit / 8 % 2, key);
+              scores.insert({query, key});
+            }
+    EXPECT_EQ(scores.size(), size_t(16) * keys);
+  }
 }
 
 TEST(CudaFlash3Layout, TilesSeenAgreeWithTheMask) {

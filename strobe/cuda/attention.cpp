@@ -142,6 +142,8 @@ int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
 void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
                        Tensor v, const AttentionOp& op, Tensor workspace) {
   check_attention_operands(q, k, v, o, lse, op);
+  check(op.variant == AttentionVariant::full || op.dropout.p == 0,
+        "attention: only the full flash3 has dropout");
   if (op.algorithm == AttentionAlgorithm::naive)
     return naive_forward(device, o, lse, saved, q, k, v, op, workspace);
   Padding padding(device, workspace.as<char>());
@@ -152,7 +154,7 @@ void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved,
   if (op.algorithm == AttentionAlgorithm::flash1)
     flash1_forward(device, call, padding.rest());
   else if (op.algorithm == AttentionAlgorithm::flash3)
-    flash3_forward(device, call);
+    flash3_forward_rung(device, call, op.variant);
   else
     flash2_forward(device, call);
   padding.back(o, op_);

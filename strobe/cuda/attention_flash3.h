@@ -3,15 +3,19 @@
 #pragma once
 
 #include "strobe/cuda/attention_call.h"
+#include "strobe/ops/attention.h"
 
 namespace strobe::cuda {
 
 void flash3_forward(const Device& device, const AttentionCall& c);
+/// The benchmark's: without one of its two ideas. No dropout.
+void flash3_forward_rung(const Device& device, const AttentionCall& c, AttentionVariant variant);
 
 /// c.order is SumOrder::fixed or free. Any forward's lse will do.
 void flash3_backward(const Device& device, AttentionBackwardCall c, char* workspace);
 int64_t flash3_backward_workspace_bytes(const AttentionShape& shape);
-/// Before it: delta = rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket given.
+/// Before it: delta = rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket
+/// given.
 void flash3_prepare_backward(const Device& device, const AttentionBackwardCall& c);
 
 }  // namespace strobe::cuda

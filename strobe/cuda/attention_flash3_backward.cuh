@@ -37,7 +37,7 @@ struct Visit {
 
 /// The stages of a ring, one after another. The parity is that of a "full" phase.
 template <int Stages>
-struct Ring {
+struct StageRing {
   int stage = 0;
   uint32_t parity = 0;
 
@@ -55,7 +55,7 @@ struct RunningQueryGradient {
 };
 
 template <int D>
-struct Flash3Shared {
+struct Flash3BackwardShared {
   using Sizes = Flash3BackwardSizes<D>;
   uint64_t k_full, v_full, keys_empty;
   uint64_t q_full[Sizes::kQueryStages], q_empty[Sizes::kQueryStages];
@@ -63,8 +63,9 @@ struct Flash3Shared {
   uint64_t ds_full[Sizes::kScoreStages];
   uint64_t sum_ready[Sizes::kConsumers], sum_full[Sizes::kConsumers];
   uint64_t mask_full[Sizes::kMaskStages], mask_empty[Sizes::kMaskStages];
-  KeyBlock work;                               // guarded by k_full and keys_empty
-  KeyBlock next, summed[Sizes::kConsumers];    // of the threads that load and that sum
+  KeyBlock work;  // guarded by k_full and keys_empty
+  // Of the thread that loads, those that sum, the warps that draw.
+  KeyBlock next, summed[Sizes::kConsumers], masked[4];
   RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
   DropoutKeys keys;
 
@@ -139,7 +140,7 @@ __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool f
 /// The producer: one thread.
 template <int D>
 __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3BackwardMaps& maps,
-                                  Flash3Shared<D>& shared, uint32_t tiles) {
+                                  Flash3BackwardShared<D>& shared, uint32_t tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const auto load = [&](uint32_t to, int panel_bytes, const CUtensorMap& map, int row, int head,
                         const uint64_t& bar) {
@@ -150,8 +151,8 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
   const auto expect = [&](const uint64_t& bar, uint32_t bytes) {
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
-  Ring<Sizes::kQueryStages> q;
-  Ring<Sizes::kGradientStages> d_o;
+  StageRing<Sizes::kQueryStages> q;
+  StageRing<Sizes::kGradientStages> d_o;
   uint32_t n = 0;
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
@@ -234,20 +235,20 @@ __device__ inline void store_32_columns(const float2 (&x)[4], bf16* row, bool in
 /// block of queries writes the sum, others add to it. For the last one it fetches the sum, and the
 /// consumer rounds it.
 template <int D>
-__device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
-                                           uint32_t tiles, int consumer) {
+__device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
+                                           Flash3BackwardShared<D>& shared, uint32_t tiles,
+                                           int consumer) {
   using Sizes = Flash3BackwardSizes<D>;
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
   const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
   const uint64_t& full = shared.sum_full[consumer];
-  const auto await = [](const int* turn, int value) {
-    while (ptx::ld_acquire_gpu(turn) < value) {
-    }
-    sm90::fence_proxy_async();
-  };
-  // A turn is given away when the sum is in L2, where all copies meet; a release would wait for the
-  // consumers' stores too.
+  uint32_t uses = 0;
   int* given = nullptr;
+  // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
+  // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
+  // and who takes the turn begins his after a load that acquires it and a fence between proxies.
+  // The order of completion and turn within this thread is all that is left for a release to give,
+  // and the wait gives it; a release would wait for the consumers' stores too.
   const auto give_turn = [&] {
     if (given) {
       sm90::cp_async_bulk_wait_group<0>();
@@ -255,7 +256,6 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
     }
     given = nullptr;
   };
-  uint32_t uses = 0;
   for (uint32_t n = 0;; ++n) {
     give_turn();
     wait(shared.k_full, n & 1);
@@ -264,7 +264,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
     sm90::mbarrier_arrive(ptx::shared_address(&shared.keys_empty));
     if (w.block < 0) return;
     Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ++uses) {
+    for (int step = w.visits * c.group; step > 0; --step, ++uses) {
       const BackwardOrder order = order_of<D>(c, w);
       const int rank = order.rank(at.i, w.block), last = order.contributions(at.i) - 1;
       const int head = w.kv_head * c.group + at.g;
@@ -272,18 +272,28 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
       float* const sum = c.dq_sum + part * Sizes::kSumFloats;
       int* const turn = c.turns + part;
       const bool rounds = rank == last, begun = rank > 0;
+      // In a free order all come after the first, and the last after all.
+      const int turns = c.order == SumOrder::fixed || rounds ? rank : least(rank, 1);
+      int seen = begun ? ptx::ld_acquire_gpu(turn) : 0;
+      const auto await_turn = [&] {
+        while (seen < turns) seen = ptx::ld_acquire_gpu(turn);
+        sm90::fence_proxy_async();
+      };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
-      shared.dq[consumer] = {rounds ? c.dq.at(w.first_q + row, head) : nullptr, w.queries - row,
-                             begun};
+      bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;
+      at.next(w);
+
+      sm90::cp_async_bulk_wait_group_read<0>();  // the buffer is free again
+      shared.dq[consumer] = {to, w.queries - row, begun};
       if (rounds && begun) {
         give_turn();
-        await(turn, rank);
+        await_turn();
         sm90::mbarrier_arrive_expect_tx(ready, Sizes::kSumBytes);
         sm90::cp_async_bulk(buffer, sum, Sizes::kSumBytes, ready);
       } else {
         sm90::mbarrier_arrive(ready);
         give_turn();
-        if (begun) await(turn, c.order == SumOrder::fixed ? rank : 1);
+        if (begun) await_turn();
       }
       wait(full, uses & 1);
       if (rounds) continue;
@@ -293,22 +303,23 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c, Flash
         sm90::cp_async_bulk_store(sum, buffer, Sizes::kSumBytes);
       sm90::cp_async_bulk_commit_group();
       given = turn;
-      sm90::cp_async_bulk_wait_group_read<0>();
     }
   }
 }
 
 /// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
 template <int D>
-__device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Shared<D>& shared,
+__device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
                                   char* tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const Lane lane;
   const int warp = threadIdx.x / 32 % 4;
-  Ring<Sizes::kMaskStages> ring;
+  StageRing<Sizes::kMaskStages> ring;
   for (uint32_t n = 0;; ++n) {
     wait(shared.k_full, n & 1);
-    const KeyBlock w = shared.work;
+    KeyBlock& w = shared.masked[warp];
+    __syncwarp();
+    if (lane.id == 0) w = shared.work;
     arrive(shared.keys_empty, lane);
     if (w.block < 0) return;
     Visit at(w);
@@ -317,10 +328,10 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Shared<D
       uint32_t* const masks =
           reinterpret_cast<uint32_t*>(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes);
       wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
-#pragma unroll
+#pragma unroll 1
       for (int strip = 0; strip < 2; ++strip) {  // 16 keys
         const int key = w.block * Sizes::kKeys + 16 * (2 * warp + strip);
-#pragma unroll
+#pragma unroll 1
         for (int word = 0; word < Sizes::kMaskWords; ++word) {
           uint32_t patches = 0;  // the bits of two
 #pragma unroll

@@ -39,13 +39,13 @@ struct Consumer {
   static constexpr bool kBeginsWithSum = D == 64;
 
   const AttentionBackwardCall& c;
-  Flash3Shared<D>& shared;
+  Flash3BackwardShared<D>& shared;
   char* const tiles;
   const uint32_t base;
   const int group, warp;
   const Lane lane;
 
-  __device__ Consumer(const AttentionBackwardCall& c, Flash3Shared<D>& shared, char* tiles)
+  __device__ Consumer(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared, char* tiles)
       : c(c),
         shared(shared),
         tiles(tiles),
@@ -228,7 +228,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     return base + Sizes::kScoresAt + tile % Sizes::kScoreStages * Sizes::kScoreBytes;
   };
   const float scale2 = c.scale * kLog2e;
-  Ring<Sizes::kQueryStages> q;
+  StageRing<Sizes::kQueryStages> q;
   uint32_t tile = 0;  // steps, of all key blocks; dO, dS and the masks have two stages
 
   for (uint32_t n = 0;; ++n) {
@@ -308,10 +308,9 @@ __device__ inline void Consumer<D, Drop>::run() const {
       }
       score_gradients(ds, p, s, tile % 2, bits);
     };
-    const auto share_scores = [&] {
-      store_scores(ds, tile_ds(tile));
-      arrive(shared.ds_full[tile % 2], lane);
-    };
+    // To have dS of a step says also that dQ of the step before is done with the other stage, which
+    // the other consumer may then write.
+    const auto share_scores = [&] { arrive(shared.ds_full[tile % 2], lane); };
     // dQ = dS K of a step whose dS the other consumer has written meanwhile, line 15.
     const auto multiply_query_gradients = [&](uint32_t tile) {
       if constexpr (kBeginsWithSum) begin_query_gradient(dq, tile);
@@ -327,7 +326,8 @@ __device__ inline void Consumer<D, Drop>::run() const {
       clear_rows(tile_k, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
       clear_rows(tile_v, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
     }
-    if (steps > 0) {
+    const bool visits = steps > 0;
+    if (visits) {
       multiply_scores();
       sm90::wgmma_wait_group<0>();
       exponentials_of_scores();
@@ -336,6 +336,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
       multiply_probability_gradients();
       sm90::wgmma_wait_group<0>();
       gradients_of_scores();
+      store_scores(ds, tile_ds(tile));
       share_scores();
 
       while (--steps > 0) {
@@ -358,14 +359,16 @@ __device__ inline void Consumer<D, Drop>::run() const {
           store_query_gradient(dq, tile - 1);
           sm90::wgmma_wait_group<0>();
           gradients_of_scores();
+          store_scores(ds, tile_ds(tile));
           share_scores();
         } else {  // no registers for dQ and dP at once
           multiply_probability_gradients();
           sm90::wgmma_wait_group<0>();
           gradients_of_scores();
           multiply_query_gradients(tile - 1);
-          share_scores();
+          store_scores(ds, tile_ds(tile));
           sm90::wgmma_wait_group<0>();
+          share_scores();
           sm90::wgmma_fence_operand(dq);
           store_query_gradient(dq, tile - 1);
         }
@@ -374,12 +377,15 @@ __device__ inline void Consumer<D, Drop>::run() const {
       multiply_query_gradients(tile);
       finish_key_gradients(q.stage, tile % 2);
       sm90::wgmma_fence_operand(dq);
+    }
+    const KeyBlock done = shared.work;
+    if (!visits) wait(shared.v_full, n & 1);  // V's buffer must not be filled twice at once
+    arrive(shared.keys_empty, lane);
+    if (visits) {
       store_query_gradient(dq, tile);
       ++tile;
       q.next();
     }
-    const KeyBlock done = shared.work;
-    arrive(shared.keys_empty, lane);
     store_keys(dk, c.dk, done, c.scale * c.keep_scale);
     store_keys(dv, c.dv, done, c.keep_scale);
   }

@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(Flash3BackwardSizes<D>::threads(Drop), 1)
                            const __grid_constant__ Flash3BackwardMaps maps) {
   using Registers = Flash3BackwardRegisters<D, Drop>;
   extern __shared__ __align__(1024) char tiles[];
-  __shared__ Flash3Shared<D> shared;
+  __shared__ Flash3BackwardShared<D> shared;
   if (threadIdx.x == 0) shared.init(Drop);
   if (Drop) shared.keys.make(c.state, c.site);
   __syncthreads();

@@ -1,53 +1,71 @@
 // Dropout of P held as A fragments of wgmma. One Philox call decides a patch of 4 x 4 scores
-// (ops/dropout_mask.h). A thread holds rows 2 g, 2 g + 1 of a warp's 16 (paired_row) and columns
-// 2 t, 2 t + 1 of every 8, so the four threads that differ in the lowest bits of g and t share four
-// patches of every 32 columns: each makes one call, and two exchanges hand out the bytes.
+// (ops/dropout_mask.h), a thread of the product holds two scores of a patch, so bits go from lane
+// to lane. They do so by way of shared memory, in words that are cheap at both ends
+// (attention_flash3_layout.h): a lane makes a word of two calls and stores it; a reader shifts it
+// once, and two permutations of bytes that copy signs are the masks of four scores.
+//
+// Instructions for 16 scores of a lane: 28 of Philox's rounds and 7 for its counter and keys, 22 to
+// a word, 2 to store and load, 20 to apply.
 #pragma once
 
 #include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/attention_flash3_layout.h"
 
 namespace strobe::cuda {
 
+/// Who draws: each consumer warp its own masks, in two halves, under its products; or a warpgroup
+/// that does nothing else.
+enum class Flash3Masks { none, own, warpgroup };
+
+/// The masks of a warp's 16 queries, tile after tile of `Keys` keys.
+template <int Keys>
 class Flash3Dropout {
  public:
+  static constexpr int kHalves = Keys / 64;  // words that a lane makes
+
   /// `row` is the warp's first query, counted from the start of its sequence.
   __device__ Flash3Dropout(const DropoutKeys& keys, uint32_t stream, int keep, int row,
                            const Lane& lane)
-      : patches_(keys, stream, keep, lane),
-        row_patch_(row / 4 + lane.g / 2),
-        column_patch_(4 * (lane.g & 1) + 2 * (lane.t & 1) + lane.t / 2),
-        low_rows_(!(lane.g & 1)),
-        low_columns_(!(lane.t & 1)) {}
+      : keys_(keys), stream_(stream), keep_(keep), row_patch_(row / 4), lane_(lane) {}
 
-  /// The bytes of 32 keys from `key` on: z[n] is of columns 8 n + 2 t + e, row 2 g + half as byte
-  /// 2 half + e.
-  __device__ void draw(uint32_t (&z)[4], int key) const {
-    uint32_t w[4];
-    patches_.draw(w, row_patch_, key / 4 + column_patch_);
-    // Rows: of two patches in the lanes g and g ^ 1, the first two rows or the last two of both.
-    const uint32_t got0 = __shfl_xor_sync(0xffffffffu, low_rows_ ? w[2] : w[0], 4);
-    const uint32_t got1 = __shfl_xor_sync(0xffffffffu, low_rows_ ? w[3] : w[1], 4);
-    columns(z[0], z[1], low_rows_ ? w[0] : got0, low_rows_ ? w[1] : got1);
-    columns(z[2], z[3], low_rows_ ? got0 : w[2], low_rows_ ? got1 : w[3]);
+  /// This lane's word `half` of the tile of keys from `key` on, into the warp's `words`.
+  __device__ void draw(uint32_t words, int half, int key) const {
+    const int slot = 32 * half + lane_.id;
+    const MaskWord at = mask_word(slot, Keys);
+    uint32_t a[4], b[4];
+    keys_.draw(a, stream_, row_patch_ + at.row, key / 4 + at.column);
+    keys_.draw(b, stream_, row_patch_ + at.row + 2, key / 4 + at.column);
+    const uint32_t upper = rows(a), lower = rows(b);
+    const uint32_t left = ptx::prmt(upper, lower, 0x5410), right = ptx::prmt(upper, lower, 0x7632);
+    ptx::st_shared_u32(words + 4 * slot, (left & 0xf0f0f0f0u) | (right >> 4 & 0x0f0f0f0fu));
   }
-  /// Clears the dropped elements of P's fragments of 32 keys.
-  __device__ void apply(uint32_t (*p)[4], const uint32_t (&z)[4]) const {
+  /// Clears the dropped elements of P's fragments.
+  __device__ void apply(uint32_t words, uint32_t (&p)[Keys / 16][4]) const {
+    const uint32_t from = words + 4 * mask_slot(lane_.g / 4, lane_.t / 2, Keys);
+    const int shift = mask_shift(lane_.g, lane_.t);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) p[i / 4][i % 4] &= patches_.kept(z[i / 2], i % 2);
+    for (int i = 0; i < Keys / 16; ++i) {
+      const uint2 two = ptx::ld_shared_u32x2(from + 8 * i);
+      const uint32_t w[2] = {two.x << shift, two.y << shift};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) p[i][k] &= ~ptx::prmt(w[k / 2], 0, k % 2 ? 0xbbaa : 0x9988);
+    }
   }
 
  private:
-  /// Columns: of two patches in the lanes t and t ^ 1, the first two or the last two of both.
-  __device__ void columns(uint32_t& even, uint32_t& odd, uint32_t row0, uint32_t row1) const {
-    const uint32_t keep = ptx::prmt(row0, row1, low_columns_ ? 0x5410 : 0x7632);
-    const uint32_t send = ptx::prmt(row0, row1, low_columns_ ? 0x7632 : 0x5410);
-    const uint32_t got = __shfl_xor_sync(0xffffffffu, send, 1);
-    even = low_columns_ ? keep : got, odd = low_columns_ ? got : keep;
+  /// The patch's columns as bytes: dropped scores of rows 0 to 3 in bits 7 to 4. The rest is noise.
+  __device__ uint32_t rows(const uint32_t (&w)[4]) const {
+    uint32_t x = DropoutKeys::dropped(w[3], keep_);
+#pragma unroll
+    for (int i = 2; i >= 0; --i)
+      x = (DropoutKeys::dropped(w[i], keep_) & 0x80808080u) | (x >> 1 & 0x7f7f7f7fu);
+    return x;
   }
 
-  DropoutPatches<1> patches_;
-  int row_patch_, column_patch_;
-  bool low_rows_, low_columns_;
+  const DropoutKeys& keys_;
+  uint32_t stream_;
+  int keep_, row_patch_;
+  const Lane& lane_;
 };
 
 }  // namespace strobe::cuda

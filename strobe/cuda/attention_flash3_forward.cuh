@@ -1,18 +1,17 @@
 // The flash3 forward's consumers and kernel; attention_flash3_forward_sm90.cu says how it works.
 #pragma once
 
-#include "strobe/cuda/attention_flash3_dropout.cuh"
 #include "strobe/cuda/attention_flash3_pipeline.cuh"
 #include "strobe/cuda/attention_flash3_softmax.cuh"
 
 namespace strobe::cuda {
 
 /// A consumer warpgroup: 64 queries of each item.
-template <class Sizes, bool Drop>
+template <class Sizes>
 class Flash3Consumer {
  public:
   static constexpr int D = Sizes::kHeadDim, kKeys = Sizes::kKeys;
-  static constexpr bool kPaired = Drop;  // dropout's patches ask for it
+  static constexpr Flash3Masks kMasks = Sizes::kMasks;
   using Item = Flash3Item<Sizes>;
   using Shared = Flash3Shared<Sizes>;
 
@@ -36,9 +35,7 @@ class Flash3Consumer {
   }
 
  private:
-  __device__ int row_of(int half) const {
-    return kPaired ? 2 * lane_.g + half : lane_.g + 8 * half;
-  }
+  __device__ int row_of(int half) const { return lane_.g + 8 * half; }
   __device__ void release(uint64_t& empty) const {
     if (lane_.id == 0) sm90::mbarrier_arrive(x_.at(empty));
   }
@@ -46,63 +43,59 @@ class Flash3Consumer {
     sm90::mbarrier_wait(x_.at(full), phase);
   }
   __device__ void release_q() { release(x_.shared.q_empty[warpgroup_][q_.stage()]), q_.next(); }
-  __device__ void release_k() { release(x_.shared.k_empty[k_.stage()]), k_.next(); }
-  __device__ void release_v() { release(x_.shared.v_empty[v_.stage()]), v_.next(); }
+  // Without overlap K and V of a tile are done with before the next tile: one ring counts both.
+  __device__ Ring<Sizes::kStages>& v() {
+    if constexpr (Sizes::kOverlap)
+      return v_;
+    else
+      return k_;
+  }
+  __device__ void release_k() {
+    release(x_.shared.k_empty[k_.stage()]);
+    if constexpr (Sizes::kOverlap) k_.next();
+  }
+  __device__ void release_v() { release(x_.shared.v_empty[v().stage()]), v().next(); }
+  __device__ void wait_v() { wait(x_.shared.v_full[v().stage()], v().phase()); }
   /// A tile that none of these queries sees.
   __device__ void skip() {
     wait(x_.shared.k_full[k_.stage()], k_.phase());
     release_k();
     ++skipped_;
-    if (!pending_) skip_values();
+    if (!Sizes::kOverlap || !pending_) skip_values();
     take_turn(), give_turn();
   }
   __device__ void skip_values() {
     for (; skipped_ > 0; --skipped_) {
-      wait(x_.shared.v_full[v_.stage()], v_.phase());
+      if constexpr (kMasks == Flash3Masks::warpgroup) {
+        const Ring<Sizes::kMaskStages> masks{v().passed};
+        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
+        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
+      }
+      wait_v();
       release_v();
     }
   }
   /// Ends an item whose last product is not begun.
   __device__ void drain() {
     if (!pending_) return;
-    wait(x_.shared.v_full[v_.stage()], v_.phase());
+    wait_v();
     begin_output();
     sm90::wgmma_wait_group<0>();
     release_v();
     store_output(begun_);
     pending_ = false;
   }
-  // Ping-pong: warpgroups begin their products in turns, so that the softmax of one runs under the
-  // products of another.
+  // Flash3Turns. Every warpgroup passes here as often as an item has tiles.
   __device__ void take_turn() const {
-    if constexpr (Sizes::kPingPong) sm90::bar_sync(1 + warpgroup_, 256);
+    if constexpr (Sizes::kTurns == Flash3Turns::ping_pong) sm90::bar_sync(1 + warpgroup_, 256);
+    if constexpr (Sizes::kTurns == Flash3Turns::in_step)
+      sm90::bar_sync(1, 128 * Sizes::kWarpgroups);
   }
   __device__ void give_turn() const {
-    if constexpr (Sizes::kPingPong)
+    if constexpr (Sizes::kTurns == Flash3Turns::ping_pong)
       sm90::bar_arrive(1 + (warpgroup_ + 1) % Sizes::kWarpgroups, 256);
   }
 
-  /// The warp's rows of Q change places: row 2 g + half goes where row g + 8 half was.
-  __device__ void pair_rows() {
-    const uint32_t tile = x_.tiles.q(warpgroup_, q_.stage());
-    constexpr int kChunks = D / 8, kPieces = 16 * kChunks / 32;
-    uint4 pieces[kPieces];
-    const int chunk = lane_.id % kChunks;
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      const int slot = (32 * i + lane_.id) / kChunks;
-      const int row = 16 * warp_ + paired_row(slot % 8, slot / 8);
-      pieces[i] = ptx::ld_shared_u32x4(tile + panel_chunk_byte(row, chunk, 64));
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      const int slot = (32 * i + lane_.id) / kChunks;
-      ptx::st_shared_u32x4(tile + panel_chunk_byte(16 * warp_ + slot, chunk, 64), pieces[i]);
-    }
-    sm90::fence_proxy_async_shared();
-    sm90::bar_sync(8 + warpgroup_, 128);
-  }
   /// S = Q K^T, begun.
   __device__ void begin_scores() {
     const uint64_t k = sm90::descriptor_k_major(x_.tiles.k(k_.stage()));
@@ -117,11 +110,11 @@ class Flash3Consumer {
   }
   /// O (+)= P V, begun.
   __device__ void begin_output() {
-    const uint64_t v = sm90::descriptor_mn_major(x_.tiles.v(v_.stage()), kKeys * 128);
+    const uint64_t values = sm90::descriptor_mn_major(x_.tiles.v(v().stage()), kKeys * 128);
     sm90::wgmma_fence();
 #pragma unroll
     for (int j = 0; j < kKeys / 16; ++j)
-      sm90::wgmma_m64k16_bf16<D, 1>(rows_.o, p_[j], sm90::advance(v, j * 2048),
+      sm90::wgmma_m64k16_bf16<D, 1>(rows_.o, p_[j], sm90::advance(values, j * 2048),
                                     j > 0 || accumulate_);
     sm90::wgmma_commit_group();
     accumulate_ = 1;
@@ -132,16 +125,17 @@ class Flash3Consumer {
     // Row i of the warp sees keys below keys_seen(i).
     const int keys = item.keys, diagonal = x_.c.causal ? row + 1 + keys - item.queries : keys;
     const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
-    const Flash3Dropout dropout(x_.shared.dropout, item.sequence * x_.c.heads + item.head,
-                                x_.c.keep, row, lane_);
+    const Flash3Dropout<kKeys> dropout(x_.shared.dropout, item.sequence * x_.c.heads + item.head,
+                                       x_.c.keep, row, lane_);
     begin_output_rows(item, row);
     float factor[2];
-    uint32_t bytes[kKeys / 32][4];
 
-    const auto draw = [&](int key) {
-      if constexpr (Drop)
-#pragma unroll
-        for (int i = 0; i < kKeys / 32; ++i) dropout.draw(bytes[i], key + 32 * i);
+    // Half of the masks of a tile, between a product's issue and its end.
+    const auto draw = [&](int half, int key) {
+      if constexpr (kMasks == Flash3Masks::own) {
+        if (key >= 0) dropout.draw(own_masks(), half, key);
+        __syncwarp();
+      }
     };
     const auto softmax = [&](int key) {
       return online_softmax<kKeys>(
@@ -150,14 +144,24 @@ class Flash3Consumer {
     };
     const auto to_p = [&] {
       to_fragments<kKeys>(p_, s_);
-      if constexpr (Drop)
-#pragma unroll
-        for (int i = 0; i < kKeys / 32; ++i) dropout.apply(&p_[2 * i], bytes[i]);
+      // P takes half of the registers of S: all of it before the masks come.
+      if constexpr (Sizes::kDrop) sm90::wgmma_fence_operand(p_);
+      if constexpr (kMasks == Flash3Masks::own) {
+        dropout.apply(own_masks(), p_);
+        __syncwarp();
+      }
+      if constexpr (kMasks == Flash3Masks::warpgroup) {
+        const Ring<Sizes::kMaskStages> masks{v().passed};
+        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
+        dropout.apply(x_.tiles.masks(warpgroup_, masks.stage(), warp_), p_);
+        __syncwarp();
+        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
+      }
     };
 
     rows_.softmax.clear();
     wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
-    if constexpr (kPaired) pair_rows();
+    draw(1, (tiles - 1) * kKeys);
     if constexpr (Sizes::kOverlap) {
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
@@ -165,10 +169,9 @@ class Flash3Consumer {
         take_turn();
         begin_scores();
         // Of the tile before, perhaps of the item before. If there is none the result is not used.
-        wait(x_.shared.v_full[v_.stage()], v_.phase());
+        wait_v();
         begin_output();
         give_turn();
-        draw(key);
         sm90::wgmma_wait_group<1>();
         release_k();
         if (tile == 0) release_q();
@@ -194,14 +197,15 @@ class Flash3Consumer {
         take_turn();
         begin_scores();
         give_turn();
-        draw(key);
+        draw(0, key);
         sm90::wgmma_wait_group<0>();
         release_k();
         if (tile == 0) release_q();
         if (softmax(key) && tile < tiles - 1) rows_.rescale(factor);
         to_p();
-        wait(x_.shared.v_full[v_.stage()], v_.phase());
+        wait_v();
         begin_output();
+        draw(1, key - kKeys);
         sm90::wgmma_wait_group<0>();
         release_v();
       }
@@ -209,11 +213,13 @@ class Flash3Consumer {
       store_output(begun_);
     }
   }
+  __device__ uint32_t output_tile() const { return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2; }
+  __device__ uint32_t own_masks() const { return output_tile(); }
   __device__ typename Shared::Output& output(int item) const {
     return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];
   }
   __device__ void begin_output_rows(const Item& item, int row) {
-    ++begun_;
+    if constexpr (Sizes::kOverlap) ++begun_;
     if (lane_.id == 0)
       output(begun_) = {x_.c.o.at(item.first_q + row, item.head),
                         x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row,
@@ -236,7 +242,7 @@ class Flash3Consumer {
   /// O / l, by way of shared memory, which makes 16-byte pieces of 4-byte ones.
   __device__ void store_output(int item) {
     const typename Shared::Output& out = output(item);
-    const uint32_t tile = x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2;
+    const uint32_t tile = output_tile();
     __syncwarp();
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -252,11 +258,11 @@ class Flash3Consumer {
 #pragma unroll
     for (int i = lane_.id; i < 16 * kChunks; i += 32) {
       const int slot = i / kChunks, chunk = i % kChunks;
-      const int r = kPaired ? paired_row(slot % 8, slot / 8) : slot;
       const uint4 y = ptx::ld_shared_u32x4(tile + panel_chunk_byte(slot, chunk, 16));
-      if (r < out.rows && chunk * 8 < x_.c.head_dim)
-        *reinterpret_cast<uint4*>(out.o + r * x_.c.o.row + chunk * 8) = y;
+      if (slot < out.rows && chunk * 8 < x_.c.head_dim)
+        *reinterpret_cast<uint4*>(out.o + slot * x_.c.o.row + chunk * 8) = y;
     }
+    __syncwarp();  // the next item's masks come here
   }
   /// Queries that see no key: O = 0.
   __device__ void store_nothing(const Item& item, int row) {
@@ -280,10 +286,10 @@ class Flash3Consumer {
   int accumulate_ = 0;
   bool pending_ = false;  // P is of a tile whose product with V is not begun
   int skipped_ = 0;
-  int begun_ = 0;  // items
+  int begun_ = 0;  // items; without overlap each is stored before the next
 };
 
-template <class Sizes, bool Drop>
+template <class Sizes>
 __global__ void __launch_bounds__(Sizes::kThreads, 1)
     flash3_forward_kernel(const AttentionCall c, const __grid_constant__ CUtensorMap map_q,
                           const __grid_constant__ CUtensorMap map_k,
@@ -293,7 +299,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
   __shared__ Flash3Shared<Sizes> shared;
   const int warpgroup = threadIdx.x / 128;
   if (threadIdx.x == 0) shared.init();
-  if (Drop) shared.dropout.make(c.state, c.site);
+  if (Sizes::kDrop) shared.dropout.make(c.state, c.site);
   __syncthreads();
   const Flash3Context<Sizes> x{c,
                                map_q,
@@ -313,10 +319,14 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
       copy_tail<Sizes>(x, thread % 32);
     else if (thread == 64)
       schedule<Sizes>(x, ticket);
+  } else if (Sizes::kMaskWarpgroups && warpgroup > Sizes::kWarpgroups) {
+    sm90::setmaxnreg_dec<Sizes::kMaskRegisters>();
+    draw_masks<Sizes>(x);
   } else {
     sm90::setmaxnreg_inc<Sizes::kConsumerRegisters>();
-    if (Sizes::kPingPong && warpgroup == Sizes::kWarpgroups - 1) sm90::bar_arrive(1, 256);
-    Flash3Consumer<Sizes, Drop>(x).run();
+    if (Sizes::kTurns == Flash3Turns::ping_pong && warpgroup == Sizes::kWarpgroups - 1)
+      sm90::bar_arrive(1, 256);
+    Flash3Consumer<Sizes>(x).run();
   }
 }
 

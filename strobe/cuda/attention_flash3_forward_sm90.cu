@@ -18,52 +18,30 @@
 //
 // Differs from the paper: the maximum is of the first tiles and followed only where it grows by
 // 2^32 (attention_flash3_softmax.cuh); dropout (attention_flash3_dropout.cuh).
-#include "strobe/cuda/attention_flash.h"
 #include "strobe/cuda/attention_flash3.h"
-#include "strobe/cuda/attention_flash3_forward.cuh"
-#include "strobe/cuda/tensor_map.h"
+#include "strobe/cuda/attention_flash3_launch.cuh"
 
 namespace strobe::cuda {
 
-namespace {
-
-template <class Sizes, bool Drop>
-void launch(const Device& device, AttentionCall c) {
-  const auto kernel = flash3_forward_kernel<Sizes, Drop>;
-  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  Sizes::kSharedBytes),
-             "attention forward");
-  const int pairs = c.sequences * c.heads, items = ceil_div(c.max_q, Sizes::kQueries) * pairs;
-  if (items == 0 || c.total_q == 0) return;
-  const int kv_heads = c.heads / c.group;
-  const CUtensorMap q = head_rows_map(c.q, c.total_q, c.heads, c.head_dim, 64);
-  CUtensorMap k = q, v = q;  // of no keys there are no copies
-  if (c.total_k > 0) {
-    k = head_rows_map(c.k, c.total_k, kv_heads, c.head_dim, Sizes::kKeys);
-    v = head_rows_map(c.v, c.total_k, kv_heads, c.head_dim, Sizes::kKeys);
-  }
-  c.scale *= kLog2e;
-  kernel<<<least(items, device.multiprocessors), Sizes::kThreads, Sizes::kSharedBytes,
-           device.stream>>>(c, q, k, v, items, even_chunk(pairs, forward_chunk(c)), device.ticket);
-  check_launch("attention forward");
-}
-
-}  // namespace
-
 void flash3_forward(const Device& device, const AttentionCall& c) {
-  using Three = Flash3Sizes<64, 3, 128, 4, false, false>;
-  using Four = Flash3Sizes<64, 4, 64, 4, false, false>;
-  using Wide = Flash3Sizes<128, 2, 128, 2, true, false>;
-  using WideInTurns = Flash3Sizes<128, 2, 128, 2, true, true>;
-  using WideWithDropout = Flash3Sizes<128, 2, 128, 2, false, false>;
+  using enum Flash3Turns;
+  using enum Flash3Masks;
+  using Three = Flash3Sizes<64, 3, 128, 4, false>;
+  using Four = Flash3Sizes<64, 4, 64, 4, false>;
+  using Wide = Flash3Sizes<128, 2, 128, 2, true>;
+  using WideInTurns = Flash3Sizes<128, 2, 128, 2, true, ping_pong>;
+  using ThreeWithDropout = Flash3Sizes<64, 3, 128, 4, false, Flash3Turns::free, own>;
+  using WideWithDropout = Flash3Sizes<128, 2, 128, 2, false, Flash3Turns::free, own>;
   const bool drop = c.keep < 256;
   switch (flash3_forward_plan(c.head_dim, c.max_k, drop)) {
     case Flash3Plan::three_warpgroups:
-      return drop ? launch<Three, true>(device, c) : launch<Three, false>(device, c);
-    case Flash3Plan::four_warpgroups: return launch<Four, false>(device, c);
+      return drop ? launch_flash3_forward<ThreeWithDropout>(device, c)
+                  : launch_flash3_forward<Three>(device, c);
+    case Flash3Plan::four_warpgroups: return launch_flash3_forward<Four>(device, c);
     case Flash3Plan::wide_heads:
-      return drop ? launch<WideWithDropout, true>(device, c) : launch<Wide, false>(device, c);
-    case Flash3Plan::wide_heads_in_turns: return launch<WideInTurns, false>(device, c);
+      return drop ? launch_flash3_forward<WideWithDropout>(device, c)
+                  : launch_flash3_forward<Wide>(device, c);
+    case Flash3Plan::wide_heads_in_turns: return launch_flash3_forward<WideInTurns>(device, c);
   }
 }
 

@@ -16,9 +16,24 @@ STROBE_HD constexpr int panel_chunk_byte(int row, int chunk, int rows) {
   return chunk / 8 * rows * 128 + row * 128 + ((chunk ^ row) & 7) * 16;
 }
 
-/// The row of a warp's 16 that accumulator row g + 8 half holds, where Q's fragments are read so
-/// that a thread has two neighbouring rows: half a side of dropout's patches.
-STROBE_HD constexpr int paired_row(int g, int half) { return 2 * g + half; }
+/// Dropout's bits of 16 queries x `keys` keys, in words of two patches of 4 x 4 scores: patch rows
+/// `row` and `row` + 2, patch column `column`. Byte 2 half + e of a word holds the columns e and
+/// 2 + e of the patch in row `row` + 2 half: query i of the patch in bit 7 - i, of column 2 + e in
+/// bit 3 - i. So a thread of an accumulator, queries g + 8 half and keys 8 n + 2 t + e, shifts a
+/// word by mask_shift(g, t) and has its four bits in the signs of the four bytes.
+struct MaskWord {
+  int row, column;
+};
+/// Where words lie: those that a thread reads, n = 0, 1, ..., one after another from here on.
+STROBE_HD constexpr int mask_slot(int row, int parity, int keys) {
+  return (2 * row + parity) * (keys / 8);
+}
+/// The word in a slot, the inverse.
+STROBE_HD constexpr MaskWord mask_word(int slot, int keys) {
+  const int run = slot / (keys / 8);
+  return {run / 2, 2 * (slot % (keys / 8)) + run % 2};
+}
+STROBE_HD constexpr int mask_shift(int g, int t) { return g % 4 + 4 * (t % 2); }
 
 /// The first query of block `block` of a sequence, whose blocks are `warpgroups` times 64 queries
 /// each; not below mask.queries if it has no such block. Where the number of 64s is no multiple,

@@ -4,30 +4,47 @@
 #pragma once
 
 #include "strobe/cuda/attention_call.h"
-#include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/attention_flash3_dropout.cuh"
 #include "strobe/cuda/attention_flash3_layout.h"
 #include "strobe/cuda/sm90.cuh"
 
 namespace strobe::cuda {
 
+/// In which order warpgroups begin their products: as they come; in turns, so that the softmax of
+/// one runs under the products of another (ping-pong); all at once, so that none does.
+enum class Flash3Turns { free, ping_pong, in_step };
+
 /// Sizes. A consumer warpgroup owns 64 queries; TileStages is a power of two. Overlap: a
-/// warpgroup's next product runs under its softmax (Algorithm 2). PingPong: warpgroups take turns.
-template <int HeadDim, int Warpgroups, int TileKeys, int TileStages, bool Overlap, bool PingPong>
+/// warpgroup's next product runs under its softmax (Algorithm 2).
+template <int HeadDim, int Warpgroups, int TileKeys, int TileStages, bool Overlap,
+          Flash3Turns Turns = Flash3Turns::free, Flash3Masks Masks = Flash3Masks::none>
 struct Flash3Sizes {
   static constexpr int kHeadDim = HeadDim, kWarpgroups = Warpgroups, kKeys = TileKeys;
   static constexpr int kStages = TileStages, kQueryStages = 2;
-  static constexpr bool kOverlap = Overlap, kPingPong = PingPong;
+  static constexpr bool kOverlap = Overlap;
+  static constexpr Flash3Turns kTurns = Turns;
+  static constexpr Flash3Masks kMasks = Masks;
+  static constexpr bool kDrop = Masks != Flash3Masks::none;
+  static constexpr int kMaskWarpgroups = Masks == Flash3Masks::warpgroup;
   static constexpr int kPanels = HeadDim / 64, kQueries = 64 * Warpgroups;
-  static constexpr int kThreads = 128 * (Warpgroups + 1);
+  static constexpr int kThreads = 128 * (Warpgroups + 1 + kMaskWarpgroups);
   // The registers that the launch gives the block, handed out anew.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static constexpr int kProducerRegisters = Warpgroups == 2 ? 40 : 32;
+  static constexpr int kProducerRegisters = Warpgroups == 2 && !kMaskWarpgroups ? 40 : 32;
+  static constexpr int kMaskRegisters = 40;
   static constexpr int kConsumerRegisters =
-      (kLaunchRegisters * (Warpgroups + 1) - kProducerRegisters) / Warpgroups / 8 * 8;
+      (kLaunchRegisters * kThreads / 128 - kProducerRegisters - kMaskRegisters * kMaskWarpgroups) /
+      Warpgroups / 8 * 8;
   static constexpr int kQueryBytes = 64 * HeadDim * 2;  // of a warpgroup
   static constexpr int kTileBytes = TileKeys * HeadDim * 2;
-  static constexpr int kSharedBytes =
+  // Dropout's bits of a warp's 16 queries. A warp that draws its own keeps them where its O will
+  // be, which is not there before the item's last product.
+  static constexpr int kMaskBytes = 16 * TileKeys / 8, kMaskStages = 2;
+  static_assert(Masks != Flash3Masks::own || (!Overlap && kMaskBytes <= 16 * HeadDim * 2));
+  static constexpr int kTilesBytes =
       (kQueryStages + 1) * Warpgroups * kQueryBytes + 2 * TileStages * kTileBytes;
+  static constexpr int kSharedBytes =
+      kTilesBytes + kMaskWarpgroups * kMaskStages * 4 * Warpgroups * kMaskBytes;
 };
 
 /// Where a producer or consumer is in a ring of stages, by how many it has passed.
@@ -73,6 +90,9 @@ struct Flash3Shared {
   uint64_t q_empty[Sizes::kWarpgroups][Sizes::kQueryStages];
   uint64_t k_full[Sizes::kStages], k_empty[Sizes::kStages];
   uint64_t v_full[Sizes::kStages], v_empty[Sizes::kStages];
+  uint64_t tail_empty[Sizes::kStages];                         // a stage of V is copy_tail's
+  uint64_t mask_full[Sizes::kWarpgroups][Sizes::kMaskStages];  // where a warpgroup draws
+  uint64_t mask_empty[Sizes::kWarpgroups][Sizes::kMaskStages];
   uint64_t item_full, item_empty;
   Flash3Item<Sizes> item;
   /// Where a warp's rows of an item go, and how many there are. The item before may not be stored
@@ -86,12 +106,17 @@ struct Flash3Shared {
 
   __device__ void init() {
     sm90::mbarrier_init(at(item_full), 1);
-    sm90::mbarrier_init(at(item_empty), 2 + 4 * Sizes::kWarpgroups);  // a lane of each reader
+    // A lane of each reader.
+    sm90::mbarrier_init(at(item_empty), 2 + 4 * (Sizes::kWarpgroups + Sizes::kMaskWarpgroups));
+    for (int w = 0; w < Sizes::kWarpgroups; ++w)
+      for (int i = 0; i < Sizes::kMaskStages; ++i)
+        sm90::mbarrier_init(at(mask_full[w][i]), 4), sm90::mbarrier_init(at(mask_empty[w][i]), 4);
     for (int w = 0; w < Sizes::kWarpgroups; ++w)
       for (int i = 0; i < Sizes::kQueryStages; ++i)
         sm90::mbarrier_init(at(q_full[w][i]), 1), sm90::mbarrier_init(at(q_empty[w][i]), 4);
     for (int s = 0; s < Sizes::kStages; ++s) {
       sm90::mbarrier_init(at(k_full[s]), 1), sm90::mbarrier_init(at(v_full[s]), 1);
+      sm90::mbarrier_init(at(tail_empty[s]), 1);
       sm90::mbarrier_init(at(k_empty[s]), 4 * Sizes::kWarpgroups);
       sm90::mbarrier_init(at(v_empty[s]), 4 * Sizes::kWarpgroups);
     }
@@ -112,6 +137,10 @@ struct Flash3Tiles {
     return q(0, Sizes::kQueryStages) + 2 * stage * Sizes::kTileBytes;
   }
   __device__ uint32_t v(int stage) const { return k(stage) + Sizes::kTileBytes; }
+  __device__ uint32_t masks(int warpgroup, int stage, int warp) const {
+    return base + Sizes::kTilesBytes +
+           ((warpgroup * Sizes::kMaskStages + stage) * 4 + warp) * Sizes::kMaskBytes;
+  }
 };
 
 /// What every role is given.
@@ -204,8 +233,11 @@ __device__ inline void produce(const Flash3Context<Sizes>& x) {
       sm90::mbarrier_wait(x.at(x.shared.k_empty[ring.stage()]), ring.phase() ^ 1);
       copy(x.tiles.k(ring.stage()), x.map_k, item.first_k + key, kv_head, Sizes::kKeys,
            x.at(x.shared.k_full[ring.stage()]));
-      if (key + Sizes::kKeys > item.keys) continue;  // copy_tail's
       sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
+      if (key + Sizes::kKeys > item.keys) {
+        sm90::mbarrier_arrive(x.at(x.shared.tail_empty[ring.stage()]));
+        continue;
+      }
       copy(x.tiles.v(ring.stage()), x.map_v, item.first_k + key, kv_head, Sizes::kKeys,
            x.at(x.shared.v_full[ring.stage()]));
     }
@@ -214,16 +246,20 @@ __device__ inline void produce(const Flash3Context<Sizes>& x) {
 
 /// TMA knows no sequences: at the end of one it reads rows of the next. In K those only make scores
 /// that are masked; but P's zeros times a NaN in V would be NaN. So where the last tile of a
-/// sequence is not full, a warp copies its V, with zeros for the rows that are not there.
+/// sequence is not full, a warp copies its V, with zeros for the rows that are not there. The
+/// producer hands it the stage: all may pass this warp by while there is nothing for it to copy,
+/// and a wait for "empty" that comes a whole round of the ring late finds the wrong parity.
 template <class Sizes>
 __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
   Ring<Sizes::kStages> ring;
+  uint32_t phases = 0;  // of each stage's tail_empty, a bit
   Flash3Items<Sizes> items(x);
-  for (Flash3Item<Sizes> item; items.template next<true>(item, lane);) {
-    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next()) {
-      const int key = tile * Sizes::kKeys;
-      sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
-      if (key + Sizes::kKeys <= item.keys) continue;
+  for (Flash3Item<Sizes> item; items.template next<true>(item, lane);
+       ring.passed += most(item.tiles, 0)) {
+    const int key = (item.tiles - 1) * Sizes::kKeys;
+    if (item.tiles > 0 && key + Sizes::kKeys > item.keys) {
+      sm90::mbarrier_wait(x.at(x.shared.tail_empty[ring.stage()]), phases >> ring.stage() & 1);
+      phases ^= 1u << ring.stage();
       const bf16* from = x.c.v.at(item.first_k + key, item.head / x.c.group);
       constexpr int kChunks = Sizes::kHeadDim / 8;
 #pragma unroll 4
@@ -240,6 +276,34 @@ __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
       if (lane == 0) sm90::mbarrier_arrive(x.at(x.shared.v_full[ring.stage()]));
     }
   }
+}
+
+/// The warpgroup that draws dropout's masks, a tile or two ahead of the consumers: warp i those of
+/// every consumer warpgroup's warp i, in the order in which they take tiles. Tiles that a warpgroup
+/// skips have their turn too, so that both sides count alike.
+template <class Sizes>
+__device__ inline void draw_masks(const Flash3Context<Sizes>& x) {
+  const Lane lane;
+  const int warp = threadIdx.x / 32 % 4;
+  Ring<Sizes::kMaskStages> ring;
+  Flash3Items<Sizes> items(x);
+  for (Flash3Item<Sizes> item; items.template next<true>(item, lane.id);)
+#pragma unroll 1
+    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next())
+#pragma unroll 1
+      for (int w = 0; w < Sizes::kWarpgroups; ++w) {
+        const Flash3Dropout<Sizes::kKeys> dropout(x.shared.dropout,
+                                                  item.sequence * x.c.heads + item.head, x.c.keep,
+                                                  item.block_row + 64 * w + 16 * warp, lane);
+        sm90::mbarrier_wait(x.at(x.shared.mask_empty[w][ring.stage()]), ring.phase() ^ 1);
+        const uint32_t words = x.tiles.masks(w, ring.stage(), warp);
+        if (tile < item.tiles_of(x.c.causal, w))
+#pragma unroll 1
+          for (int half = 0; half < dropout.kHalves; ++half)
+            dropout.draw(words, half, tile * Sizes::kKeys);
+        __syncwarp();
+        if (lane.id == 0) sm90::mbarrier_arrive(x.at(x.shared.mask_full[w][ring.stage()]));
+      }
 }
 
 }  // namespace strobe::cuda

@@ -44,6 +44,11 @@ __device__ inline void st_shared_u32x4(uint32_t to, uint4 x) {
                "r"(x.w)
                : "memory");
 }
+__device__ inline uint2 ld_shared_u32x2(uint32_t from) {
+  uint2 x;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(from) : "memory");
+  return x;
+}
 __device__ inline uint4 ld_shared_u32x4(uint32_t from) {
   uint4 x;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"

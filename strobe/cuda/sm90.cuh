@@ -199,6 +199,11 @@ __device__ inline void wgmma_fence_operand(float (&x)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(x[i])::"memory");
 }
+template <int N>
+__device__ inline void wgmma_fence_operand(uint32_t (&x)[N][4]) {
+#pragma unroll
+  for (int i = 0; i < 4 * N; ++i) asm volatile("" : "+r"(x[i / 4][i % 4])::"memory");
+}
 
 /// The descriptor of a tile in shared memory at `address`, a multiple of 1024, in panels of 64
 /// 16-bit elements (128 bytes) with TMA's 128-byte swizzle. Fields: address / 16 in bits 0-13, the

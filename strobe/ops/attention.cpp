@@ -7,6 +7,7 @@ namespace strobe {
 namespace {
 
 const std::string kNames[] = {"automatic", "naive", "flash1", "flash2", "flash3"};
+const std::string kVariants[] = {"full", "no-overlap", "no-specialisation"};
 
 }  // namespace
 
@@ -18,6 +19,14 @@ AttentionAlgorithm attention_algorithm(std::string_view name) {
   for (size_t i = 0; i < std::size(kNames); ++i)
     if (name == kNames[i]) return static_cast<AttentionAlgorithm>(i);
   fail("attention: unknown algorithm '{}'; known are {}", name, fmt::join(kNames, ", "));
+}
+
+std::string_view name_of(AttentionVariant variant) { return kVariants[static_cast<int>(variant)]; }
+
+AttentionVariant attention_variant(std::string_view name) {
+  for (size_t i = 0; i < std::size(kVariants); ++i)
+    if (name == kVariants[i]) return static_cast<AttentionVariant>(i);
+  fail("attention: unknown variant '{}'; known are {}", name, fmt::join(kVariants, ", "));
 }
 
 AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionOp& op) {

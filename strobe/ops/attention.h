@@ -42,8 +42,17 @@ struct Dropout {
   }
 };
 
+/// flash3's forward with one of its two ideas taken away, so that each can be measured. Only the
+/// benchmark asks for other than `full`; the other algorithms and the backward do not look.
+enum class AttentionVariant { full, no_overlap, no_specialisation };
+
+std::string_view name_of(AttentionVariant variant);
+/// Throws Error for an unknown name, listing the known ones.
+AttentionVariant attention_variant(std::string_view name);
+
 struct AttentionOp {
   AttentionAlgorithm algorithm = AttentionAlgorithm::automatic;
+  AttentionVariant variant = AttentionVariant::full;
   bool causal = true;
   float scale = 1;
   Dropout dropout;
