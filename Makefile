@@ -28,7 +28,7 @@ test: build-tests
 test-gpu: build-tests
 	@BUILD=$(BUILD) tools/test_gpu.sh
 
-# The long tests too: kills, the browser, the demo, older instruction sets, sanitizers.
+# The long tests too: kills, the browser, Optuna, the demo, older instruction sets, sanitizers.
 test-all:
 	@tools/setup.sh all
 	@$(MAKE) --no-print-directory build-tests test-asan test-isa

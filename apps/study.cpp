@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "apps/table.h"
@@ -62,25 +63,22 @@ int run(RunOptions options) {
   if (options.workers < 1) fail("study: --workers is {}; it takes 1 or more", options.workers);
   catch_stop_signals();
   const std::string program = fs::read_symlink("/proc/self/exe");
-  StudyOptions study_options{program, stop_requested, options.plan, {}};
+  StudyOptions study_options{program, stop_requested, options.plan, {}, {}};
   const Config base = load_config(study.base, {}).config;
   // Side by side they share the cores, as long as the recipe does not say how many it takes.
   if (options.workers > 1 && base.threads == 0)
     study_options.overrides.push_back(fmt::format(
         "threads={}", std::max<int64_t>(1, std::thread::hardware_concurrency() / options.workers)));
   StudyOutcome outcome;
-  {
-    RunOptions others = options;
-    if (options.plan || options.worker) others.workers = 1;
-    OtherWorkers workers(program, others);
-    try {
-      outcome = run_study(study, options.folder, study_options);
-    } catch (...) {
-      workers.stop();
-      throw;
-    }
-    workers.join();
+  std::optional<OtherWorkers> others;
+  if (!options.worker) study_options.ready = [&] { others.emplace(program, options); };
+  try {
+    outcome = run_study(study, options.folder, study_options);
+  } catch (...) {
+    if (others) others->stop();
+    throw;
   }
+  if (others) others->join();
   if (options.worker) return outcome.stopped ? kInterrupted : 0;
   if (outcome.stopped) {
     fmt::print("stopped; 'strobe study run {} --out {}' continues\n", options.file, options.folder);
@@ -156,7 +154,7 @@ int best(const std::string& folder) {
   for (const ArmResult& arm : result.arms)
     if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
       best = &arm;
-  if (!best) fail("study: no run of {} has finished with a validation loss", folder);
+  if (!best) fail("study: no run of {} has finished with a {}", folder, result.noun);
   const auto run = std::find_if(best->runs.begin(), best->runs.end(),
                                 [](const SeedResult& seed) { return seed.finished(); });
   Config config = load_config(folder + "/" + run->folder + "/config.toml", {}).config;

@@ -1,6 +1,8 @@
 // strobe study ask: the samplers for anything that has a value, through pipes.
+#include <algorithm>
 #include <charconv>
 #include <iostream>
+#include <limits>
 #include <memory>
 
 #include "apps/verbs.h"
@@ -12,6 +14,8 @@
 namespace strobe {
 
 namespace {
+
+constexpr int64_t kNoSeed = std::numeric_limits<int64_t>::min();
 
 std::string json_of(const Space& space, const Point& point) {
   std::string out;
@@ -26,6 +30,7 @@ std::string json_of(const Space& space, const Point& point) {
 
 int ask(const std::string& file, int64_t seed) {
   StudyFile study = read_space(file);
+  if (seed < 0 && seed != kNoSeed) fail("study ask: --seed is {}; it takes 0 or more", seed);
   if (seed >= 0) study.sampler.seed = static_cast<uint64_t>(seed);
   std::vector<Observation> history;
   std::string line;
@@ -35,6 +40,8 @@ int ask(const std::string& file, int64_t seed) {
     fmt::print("{}\n", json_of(study.space, *point));
     std::fflush(stdout);
     if (!std::getline(std::cin, line)) return 0;
+    line.erase(line.find_last_not_of(" \t\r") + 1);
+    line.erase(0, std::min(line.find_first_not_of(" \t"), line.size()));
     double value = std::numeric_limits<double>::infinity();
     const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), value);
     if (line != "failed" && (error != std::errc() || end != line.data() + line.size()))
@@ -50,7 +57,7 @@ Verb verb_study_ask() {
           "strobe study ask space.toml --seed 1", [](Options& options) {
             struct Values {
               std::string file;
-              int64_t seed = -1;
+              int64_t seed = kNoSeed;
             };
             auto v = std::make_shared<Values>();
             options.value(v->file, "file", "TOML file with [space] and [sampler]",

@@ -226,7 +226,8 @@ class Search : public testing::Test {
   }
   void finish(std::vector<Trial>& trials, int64_t number, size_t) {
     Trial& trial = trials[static_cast<size_t>(number)];
-    const double value = trial.params.count("lr") ? trial.params["lr"] : 0.9;
+    double value = trial.params.count("lr") ? trial.params["lr"] : 0.9;
+    if (seeds_disagree_ && trial.attr("seed") == "2") value = 1 - value;
     trial.attrs["share"] = "1";
     trial.attrs["tokens"] = "100";
     if (trial.attr("phase") == "search")
@@ -250,6 +251,7 @@ class Search : public testing::Test {
 
   StudyFile study_;
   std::set<int64_t> failing_;
+  bool seeds_disagree_ = false;
 };
 
 TEST_F(Search, EndsAfterItsTrials) {
@@ -308,6 +310,15 @@ TEST_F(Search, HalvingKeepsTheBestThirdOfEachRung) {
     EXPECT_EQ(by_rungs[3], 1) << workers;
     EXPECT_EQ(candidates(study_, study_.arms[0], trials)[0].value,
               *std::min_element(values.begin(), values.end()));
+  }
+}
+
+TEST_F(Search, SomePointIsConfirmedThoughEverySeedPromotesOthers) {
+  study_.seeds = {1, 2}, study_.confirm.seeds = {101}, seeds_disagree_ = true;
+  for (const char* pruner : {"halving", "asha"}) {
+    study_.pruner.name = pruner, study_.pruner.rungs = {0.3};
+    const std::vector<Trial> trials = play();
+    EXPECT_EQ(count(trials, TrialState::complete, "confirm"), 1) << pruner;
   }
 }
 

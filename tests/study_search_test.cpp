@@ -240,6 +240,122 @@ TEST_F(StudySearch, AnOutcomeThatNeverAppearsIsSaidAtOnce) {
   EXPECT_EQ(trials()[0].attr("reason"), "no val/loss");
 }
 
+TEST_F(StudySearch, AnOutcomeThatIsNullIsSaidAtOnceUnlessSomeRunHasIt) {
+  write_program({{"metric", R"(val/loss\": null, \"other)"}});
+  expect_fails([&] { run(read(kSearch)); }, "no run has given it yet");
+  EXPECT_EQ(trials().size(), 1u);
+}
+
+TEST_F(StudySearch, AnOutcomeMayBeAnyFigureOfARun) {
+  write_program({{"metric", R"(val/loss\": 4, \"val/loss_ema)"}});
+  const std::string averaged = "[average]\nema = 0.9\n";
+  expect_fails([&] { run(read("outcome = \"val/loss_ema\"\n" + kSearch)); },
+               "has none: its average.ema is 0");
+  EXPECT_FALSE(fs::exists(out_ + "/journal.log"));
+  std::ofstream(folder_.file("base.toml"), std::ios::app) << averaged;
+  run(read("outcome = \"val/loss_ema\"\n" + kSearch));
+  EXPECT_EQ(count(TrialState::complete, "search"), 8u);
+  const StudyResult result = analyse_study(out_);
+  EXPECT_EQ(result.noun, "validation loss of averaged weights (EMA)");
+  EXPECT_GE(result.arms[0].loss.estimate, 4.98) << "not the loss of the weights themselves";
+  const StudyFile seconds = read("outcome = \"seconds\"\n" + kSearch);
+  run_study(seconds, folder_.file("seconds"), {folder_.file("program"), {}, false});
+  EXPECT_EQ(analyse_study(folder_.file("seconds")).arms[0].loss.estimate, 2);
+  expect_refused("outcome = \"tokens_per_second\"\n[arms]\na = []\n", "more is better");
+  expect_refused("outcome = \"val/los\"\n[arms]\na = []\n", "it takes val/loss, ");
+  expect_refused("outcome = \"seconds\"\ntarget = [3]\n[arms]\na = []\n",
+                 "a target of 'seconds', which evaluations do not have");
+  expect_refused(
+      "outcome = \"seconds\"\n[budget]\ntrials = 3\n[space]\n\"optimizer.lr\" = { log = "
+      "[1e-4, 1e-1] }\n[pruner]\nname = \"asha\"\nrung = \"mid-run\"\n",
+      "mid-run, which only whole runs have");
+}
+
+TEST_F(StudySearch, DataWithoutValidationIsSaidBeforeTheFirstRun) {
+  const std::string file = folder_.file("data") + "/dataset.json";
+  nlohmann::json dataset = nlohmann::json::parse(slurp(file));
+  nlohmann::json splits;
+  for (const auto& split : dataset["splits"])
+    if (split["name"] != "valid") splits.push_back(split);
+  dataset["splits"] = splits;
+  std::ofstream(file) << dataset.dump();
+  expect_fails([&] { run(read(kSearch)); }, "has no split 'valid'; nothing was started");
+  EXPECT_FALSE(fs::exists(out_ + "/journal.log"));
+}
+
+TEST_F(StudySearch, APlanBindsNobody) {
+  const auto with = [&](const std::string& body, bool plan) {
+    return run_study(read(body), out_, {folder_.file("program"), {}, plan});
+  };
+  std::string other = kSearch;
+  other.replace(other.find("trials = 8"), 10, "trials = 5");
+  with(kSearch, true);
+  with(other, true);
+  with(other, false);
+  EXPECT_EQ(count(TrialState::complete, "search"), 5u);
+  expect_fails([&] { with(kSearch, true); }, "holds another study");
+}
+
+TEST_F(StudySearch, OthersJoinOnceAllIsSetUp) {
+  int calls = 0;
+  StudyOptions options{folder_.file("program"), {}, false, {}, [&] {
+                         ++calls;
+                         EXPECT_TRUE(fs::exists(out_ + "/journal.log"));
+                         EXPECT_FALSE(fs::exists(out_ + "/runs"));
+                       }};
+  run_study(read(kSearch), out_, options);
+  EXPECT_EQ(calls, 1);
+  options.plan_only = true;
+  run_study(read(kSearch), out_, options);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(StudySearch, APointThatCannotRunIsATrialThatFails) {
+  // The middle of the space cannot.
+  const std::string program = slurp(folder_.file("program"));
+  const std::string dry =
+      "--dry-run) [[ $lr == 0.00316228 || $lr == none ]] && echo \"strobe: "
+      "memory: too much\" >&2 && exit 1\n ";
+  std::string text = program;
+  text.replace(text.find("--dry-run)"), 10, dry);
+  std::ofstream(folder_.file("program")) << text;
+  run(read(kSearch));
+  EXPECT_EQ(count(TrialState::complete, "search"), 8u);
+  text.replace(text.find("$lr == none"), 11, "$lr > 0    ");
+  std::ofstream(folder_.file("program")) << text;
+  expect_fails(
+      [&] {
+        run_study(read(kSearch), folder_.file("none"), {folder_.file("program"), {}, false});
+      },
+      "the base recipe cannot run at any of 6 points of the space, first at "
+      "optimizer.lr=0.00316228: memory: too much");
+}
+
+TEST_F(StudySearch, UnknownNamesInTheSpaceAreFoundBeforeTheFirstRun) {
+  std::string text = slurp(folder_.file("program"));
+  text.replace(text.find("--dry-run)"), 10,
+               "*=mun) echo \"strobe: optimizer.name: 'mun' is unknown\" >&2; exit 1 ;;\n "
+               "--dry-run)");
+  std::ofstream(folder_.file("program")) << text;
+  expect_fails(
+      [&] {
+        run(
+            read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 3\n[space]\n"
+                 "\"schedule.name\" = { choice = [\"wsd\", \"cosine\"] }\n\"optimizer.name\" = { "
+                 "choice = "
+                 "[\"mun\", \"muon\"], when = \"schedule.name = wsd\" }\n"));
+      },
+      "'mun' of the space's 'optimizer.name' cannot run: optimizer.name: 'mun' is unknown");
+}
+
+TEST_F(StudySearch, AChoiceMayBeOfAKeyOfTheTopLevel) {
+  const StudyFile study = read(
+      "seeds = [1]\n[budget]\ntrials = 3\n[space]\nprecision = { choice = [\"f32\", \"bf16\"] }\n"
+      "branch = { choice = [\"a\", \"b\"] }\n");
+  EXPECT_EQ(study.space[0].choices[1].overrides, (std::vector<std::string>{"precision=bf16"}));
+  EXPECT_TRUE(study.space[1].choices[0].overrides.empty());
+}
+
 TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
   run(
       read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 9\n[space]\n\"optimizer.lr\" = { log = "
@@ -357,6 +473,15 @@ TEST_F(StudySearch, RefusesImpossibleSpaces) {
                  "confirms on a seed it searches with");
   expect_refused("outcome = \"val/los\"\n" + lr + "[budget]\ntrials = 2\n", "has the outcome");
   expect_refused("[budget]\ntrials = 2\n[arms]\na = []\n", "no [space] to search");
+  expect_refused(
+      "[budget]\ntokens = 100\ntotal_tokens = 450\n" + lr + "\n[confirm]\nseeds = [2, 3]\n",
+      "4 runs of 100 are kept for [confirm]: not one trial fits");
+  expect_refused("[budget]\ntokens = 100\ntotal_tokens = 500\n[arms]\na = []\n",
+                 "which ends a search");
+  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], points = 2.5 }"), "integer from 1");
+  std::string many;
+  for (int i = 0; i < 65; ++i) many += fmt::format("p{} = {{ choice = [\"a\"] }}\n", i);
+  expect_refused(space(many), "searches 65 parameters, and sampler 'tpe' takes 64 at most");
   expect_refused("[budget]\ntokens = 100\ntotal_tokens = 50\ntrials = 2\n" + lr,
                  "not one run fits");
 }

@@ -60,4 +60,9 @@ if ! compgen -G "$venv/lib/python3*/site-packages/plotly" > /dev/null ||
   # plotly only for the plotting library it carries: what it depends on is not needed.
   "$venv/bin/pip" install -q --disable-pip-version-check --no-deps $python_packages
 fi
+if [ "$want" = all ] && ! compgen -G "$venv/lib/python3*/site-packages/optuna" > /dev/null; then
+  echo "setup: Python packages to install into $venv: optuna (40 MB, half a minute)"
+  "$venv/bin/pip" install -q --disable-pip-version-check optuna > build/pip.log 2>&1 ||
+    { tail -20 build/pip.log >&2; exit 1; }
+fi
 echo "$sum" > "$stamp"

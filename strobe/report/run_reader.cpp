@@ -64,7 +64,10 @@ RunResult read_result(const std::string& file) {
           .tokens_per_second = number("tokens_per_second"),
           .parameters = number("parameters"),
           .peak_bytes = number("peak_bytes"),
-          .planned_bytes = number("planned_bytes")};
+          .planned_bytes = number("planned_bytes"),
+          .loss_ema = number("val/loss_ema"),
+          .loss_lawa = number("val/loss_lawa"),
+          .train_loss = number("train/loss")};
 }
 
 void read_environment(const std::string& file, RunRecord& run) {

@@ -36,6 +36,7 @@ struct RunResult {
   double token_perplexity = kMissing;
   double tokens_per_second = kMissing, parameters = kMissing;
   double peak_bytes = kMissing, planned_bytes = kMissing;
+  double loss_ema = kMissing, loss_lawa = kMissing, train_loss = kMissing;
 };
 
 struct RunRecord {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "strobe/core/error.h"
+#include "strobe/report/outcomes.h"
 #include "strobe/report/targets.h"
 
 namespace strobe {
@@ -91,7 +92,9 @@ void look_at_best(const StudyRecord& study, SearchResult& out) {
     if (unit < kEdge || unit > 1 - kEdge) out.at_edge = true, out.edge = range.name;
   }
   if (search.parameters.size() != 1 || search.parameters[0].choices > 0) return;
-  out.tolerance = study.outcome == "val/loss" ? kNatsTolerance : kRelativeTolerance * best.value;
+  const OutcomeKind* kind = find_outcome(study.outcome);
+  const bool nats = kind && std::string(kind->unit) == "nats a token";
+  out.tolerance = nats ? kNatsTolerance : kRelativeTolerance * best.value;
   // Around the best, as far as nothing worse lies between.
   std::vector<std::pair<double, double>> points;
   for (const TrialResult& trial : out.trials)

@@ -5,6 +5,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/report/conclusions.h"
+#include "strobe/report/outcomes.h"
 #include "strobe/report/search_analysis.h"
 
 namespace strobe {
@@ -13,11 +14,10 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-double outcome_of(const RunResult& result, const std::string& outcome) {
-  if (outcome == "val/bits_per_byte") return result.bits_per_byte;
-  if (outcome == "val/word_perplexity") return result.word_perplexity;
-  if (outcome == "val/token_perplexity") return result.token_perplexity;
-  return result.loss;
+// A folder that names none we know is of a later version: its validation loss is shown.
+const OutcomeKind& outcome_of(const StudyRecord& study) {
+  const OutcomeKind* kind = find_outcome(study.outcome);
+  return kind ? *kind : outcome_kinds()[0];
 }
 
 // Factors that vary; one of a single level is only a name.
@@ -35,7 +35,7 @@ SeedResult seed_result(const ArmRecord& arm, const StudyRecord& study, size_t i)
   out.state = arm.runs[i] ? arm.runs[i]->result.state : "missing";
   const RunResult result = out.finished() ? arm.runs[i]->result : RunResult{};
   const auto figure = [&](double value) { return out.finished() ? value : kNan; };
-  out.loss = figure(outcome_of(result, study.outcome));
+  out.loss = figure(result.*outcome_of(study).of_run);
   out.bits_per_byte = figure(result.bits_per_byte);
   out.word_perplexity = figure(result.word_perplexity);
   out.tokens = figure(result.tokens);
@@ -318,20 +318,12 @@ std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecor
   return out;
 }
 
-std::pair<std::string, std::string> outcome_words(const std::string& outcome) {
-  if (outcome == "val/bits_per_byte") return {"validation loss", "bits a byte"};
-  if (outcome == "val/word_perplexity") return {"validation perplexity a word", ""};
-  if (outcome == "val/token_perplexity") return {"validation perplexity a token", ""};
-  return {"validation loss", "nats a token"};
-}
-
 StudyResult analyse(const StudyRecord& study) {
   StudyResult out;
   out.folder = study.path, out.name = study.name, out.question = study.question;
   out.seeds = study.seeds, out.seconds = study.seconds, out.text = study.text;
   out.outcome = study.outcome, out.stopping_rule = study.stopping_rule;
-  const auto& [noun, unit] = outcome_words(study.outcome);
-  out.noun = noun, out.unit = unit;
+  out.noun = outcome_of(study).noun, out.unit = outcome_of(study).unit;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
   for (size_t a = 1; a < out.arms.size(); ++a)

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "strobe/report/outcomes.h"
+
 namespace strobe {
 
 namespace {
@@ -15,11 +17,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 bool Reached::reached() const { return std::isfinite(steps); }
 
 double outcome_at(const EvalPoint& point, const std::string& outcome) {
-  if (outcome == "val/loss") return point.loss;
-  if (outcome == "val/bits_per_byte") return point.bits_per_byte;
-  if (outcome == "val/token_perplexity") return point.token_perplexity;
-  if (outcome == "val/word_perplexity") return point.word_perplexity;
-  return kMissing;
+  const OutcomeKind* kind = find_outcome(outcome);
+  return kind && kind->of_evaluation ? point.*kind->of_evaluation : kMissing;
 }
 
 Reached reach(const RunRecord& run, const std::string& outcome, double target) {

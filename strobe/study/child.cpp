@@ -62,8 +62,17 @@ void drain(Pipe& pipe, std::string& output, bool pass_on) {
 
 }  // namespace
 
+std::string ChildResult::reason() const {
+  const size_t end = errors.find_last_not_of(" \r\n");
+  if (end == std::string::npos) return fmt::format("exit status {}", status);
+  const size_t newline = errors.find_last_of("\r\n", end);
+  const size_t begin = newline == std::string::npos ? 0 : newline + 1;
+  const std::string line = errors.substr(begin, end + 1 - begin);
+  return line.starts_with("strobe: ") ? line.substr(8) : line;
+}
+
 ChildResult run_child(const std::vector<std::string>& command, bool capture,
-                      const std::function<bool()>& stop) {
+                      const std::function<bool()>& stop, bool pass_errors_on) {
   Pipe out, errors;
   if (!capture) out.close_end(0), out.close_end(1);
   const pid_t parent = ::getpid(), child = ::fork();
@@ -78,7 +87,7 @@ ChildResult run_child(const std::vector<std::string>& command, bool capture,
     pollfd ready[2] = {{out.ends[0], POLLIN, 0}, {errors.ends[0], POLLIN, 0}};
     if (::poll(ready, 2, patience) <= 0) return false;
     if (ready[0].revents) drain(out, result.output, false);
-    if (ready[1].revents) drain(errors, result.errors, true);
+    if (ready[1].revents) drain(errors, result.errors, pass_errors_on);
     if (result.errors.size() > 2 * kErrorsKept)
       result.errors.erase(0, result.errors.size() - kErrorsKept);
     return true;

@@ -96,9 +96,7 @@ bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double
     all.wall += one.wall, all.tokens += one.tokens, all.flops += one.flops, all.share += one.share;
     if (runs(trial)) under_way += 1;
   }
-  const auto confirming =
-      static_cast<double>(study.confirm.seeds.size() * study.arms.size() *
-                          static_cast<size_t>(study.confirm.top + (study.confirm.base ? 1 : 0)));
+  const double confirming = study.confirming_runs();
   const auto fits = [&](double limit, double used, double of_a_run) {
     if (limit == 0) return true;
     const double one = all.share > 0 ? used / all.share : of_a_run;
@@ -110,10 +108,6 @@ bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double
 }
 
 // ---- rungs
-
-double first_share(const StudyFile& study) {
-  return study.pruner.rungs.empty() || !study.pruner.complete ? 1 : study.pruner.rungs[0];
-}
 
 using Peers = std::vector<const Trial*>;
 
@@ -254,7 +248,7 @@ std::optional<Job> search_job(const StudyFile& study, const std::vector<Trial>& 
     }
     return nullptr;
   };
-  const bool more = affordable(study, trials, first_share(study));
+  const bool more = affordable(study, trials, study.first_share());
   for (const ArmSearch& search : searches)
     if (const Trial* trial = more ? promote(search, false) : nullptr) return run_trial(*trial);
   // Arms take turns, so that all have had as many trials whenever the budget ends.
@@ -372,16 +366,19 @@ std::vector<Candidate> candidates(const StudyFile& study, const StudyArm& arm,
                                   const std::vector<Trial>& trials) {
   std::vector<Candidate> out;
   for (const auto& [index, of_point] : search_of(study, arm, trials).points) {
-    double sum = 0;
-    size_t complete = 0;
-    for (const Trial* trial : of_point)
-      if (trial->state == TrialState::complete) sum += trial->value, ++complete;
-    if (complete == study.seeds.size())
-      out.push_back(
-          {of_point[0]->attr("name"), of_point[0]->number, sum / static_cast<double>(complete)});
+    Candidate one{of_point[0]->attr("name"), of_point[0]->number, 0, 0, 0};
+    for (const Trial* trial : of_point) {
+      if (trial->state == TrialState::complete) one.value += trial->value, ++one.complete;
+      one.failed += trial->state == TrialState::failed;
+    }
+    if (one.complete == 0) continue;
+    one.value /= static_cast<double>(one.complete);
+    out.push_back(std::move(one));
   }
-  std::stable_sort(out.begin(), out.end(),
-                   [&](const Candidate& a, const Candidate& b) { return a.value < b.value; });
+  std::stable_sort(out.begin(), out.end(), [&](const Candidate& a, const Candidate& b) {
+    if (a.failed != b.failed) return a.failed < b.failed;
+    return a.complete != b.complete ? a.complete > b.complete : a.value < b.value;
+  });
   return out;
 }
 

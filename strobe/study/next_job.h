@@ -51,11 +51,13 @@ Point point_of(const Space& space, const Trial& trial);
 /// "key=value" of the arm and the point.
 std::vector<std::string> overrides_of(const StudyFile& study, const Trial& trial);
 
-/// The points of an arm's search that have a value for every seed, best first.
+/// The points of an arm's search that have a value, best first. Those that have one for more seeds
+/// come before: a pruner may let each seed choose other points.
 struct Candidate {
   std::string name;
-  int64_t trial;  // one of its trials
-  double value;   // mean over seeds
+  int64_t trial;            // one of its trials
+  size_t failed, complete;  // seeds
+  double value;             // mean over those that are complete
 };
 std::vector<Candidate> candidates(const StudyFile& study, const StudyArm& arm,
                                   const std::vector<Trial>& trials);

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/data/dataset.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
+#include "strobe/study/sobol.h"
 #include "strobe/train/progress_line.h"
 
 namespace strobe {
@@ -22,6 +24,8 @@ namespace {
 constexpr const char* kTimedSteps = "4";
 // So often an arm is timed while the machine is too busy with something else.
 constexpr int kBusyAttempts = 5;
+// So many points of a space, the middle first, are tried for one that can run.
+constexpr uint64_t kPointsTried = 6;
 
 using Words = std::vector<std::string>;
 
@@ -36,15 +40,26 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
   std::fflush(stdout);
 }
 
+ChildResult dry_run(const StudyOptions& options, const std::string& recipe,
+                    const Words& overrides) {
+  return run_child(
+      Words{options.program, "train", recipe} + overrides + Words{"--dry-run", "--json"},
+      /*capture=*/true, options.stop, /*pass_errors_on=*/false);
+}
+
 // Sizes of a run, as a dry run prints them; nothing if the program does not.
 Json sizes_of(const StudyOptions& options, const std::string& recipe, const Words& overrides,
               const std::string& what) {
-  const ChildResult checked =
-      run_child(Words{options.program, "train", recipe} + overrides + Words{"--dry-run", "--json"},
-                /*capture=*/true, options.stop);
+  const ChildResult checked = dry_run(options, recipe, overrides);
   if (checked.status != 0 && !(options.stop && options.stop()))
-    fail("study: {} cannot run (the message above says why); nothing was started", what);
+    fail("study: {} cannot run: {}; nothing was started", what, checked.reason());
   return Json::parse(checked.output, nullptr, /*allow_exceptions=*/false);
+}
+
+// "optimizer.name=muon", unlike "model.layers=4" or "schedule.warmup=5 %".
+bool sets_a_name(const std::string& override) {
+  const size_t at = override.find('=');
+  return at + 1 < override.size() && std::isalpha(static_cast<unsigned char>(override[at + 1]));
 }
 
 double size_at(const Json& sizes, const char* key) {
@@ -56,8 +71,7 @@ double size_at(const Json& sizes, const char* key) {
 // The shortest run of the study has a step at least.
 void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
   const double step = size_at(sizes, "tokens_per_step");
-  const double share =
-      study.pruner.rungs.empty() || !study.pruner.complete ? 1 : study.pruner.rungs[0];
+  const double share = study.first_share();
   double tokens = study.tokens;
   if (study.flops > 0) tokens = study.flops * step / size_at(sizes, "flops_per_step");
   if (tokens > 0 && tokens * share < step)
@@ -80,15 +94,90 @@ std::pair<std::string, double> own_length(const Config& config) {
   fail("study: the recipe has no length; give it one, or the study a budget");
 }
 
+// Overrides for the middle of the arm's space, or if that cannot run, for another point of it: one
+// that cannot is a trial that fails.
+Words SetUp::one_that_runs(const StudyArm& arm, const std::string& what) const {
+  const Space space = study_.space_of(arm);
+  std::vector<double> unit(space.size(), 0.5);
+  std::string said;
+  for (uint64_t attempt = 0; attempt < kPointsTried; ++attempt) {
+    if (attempt > 0) sobol_point(attempt - 1, 0, unit);
+    const Point point = point_at(space, unit);
+    const Words overrides = arm.overrides + overrides_of(space, point);
+    const ChildResult tried = dry_run(options_, recipe_, overrides);
+    if (tried.status == 0 || stopped()) return overrides;
+    if (space.empty()) fail("study: {} cannot run: {}; nothing was started", what, tried.reason());
+    if (said.empty()) said = fmt::format("at {}: {}", to_string(space, point), tried.reason());
+  }
+  fail("study: {} cannot run at any of {} points of the space, first {}; nothing was started", what,
+       kPointsTried, said);
+}
+
+// Names that a choice is between are known: what is said of the choice's own key is no matter of
+// sizes.
+void SetUp::check_labels(const StudyArm& arm) const {
+  const Space space = study_.space_of(arm);
+  for (size_t i = 0; i < space.size(); ++i)
+    for (size_t label = 0; label < space[i].choices.size(); ++label) {
+      const Words& keys = space[i].choices[label].overrides;
+      if (std::none_of(keys.begin(), keys.end(), sets_a_name)) continue;
+      std::vector<double> unit(space.size(), 0.5);
+      const auto choose = [&](size_t parameter, size_t at) {
+        unit[parameter] = (static_cast<double>(at) + 0.5) / space[parameter].size();
+      };
+      choose(i, label);
+      // And what it depends on.
+      for (size_t of = i, j = i; j-- > 0;) {
+        if (space[j].name != space[of].when) continue;
+        for (size_t at = 0; at < space[j].choices.size(); ++at)
+          if (space[j].choices[at].label == space[of].when_labels[0]) choose(j, at);
+        of = j;
+      }
+      const ChildResult tried =
+          dry_run(options_, recipe_, arm.overrides + overrides_of(space, point_at(space, unit)));
+      if (stopped()) return;
+      const std::string reason = tried.reason();
+      for (const std::string& key : keys)
+        if (tried.status != 0 && reason.starts_with(key.substr(0, key.find('=')) + ":"))
+          fail("study: '{}' of the space's '{}' cannot run: {}; nothing was started",
+               space[i].choices[label].label, space[i].name, reason);
+    }
+}
+
+// Runs that can never give the outcome are not begun.
+void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
+                          const std::string& what) const {
+  const Config config = load_config(recipe_, overrides).config;
+  if (study_.outcome.starts_with("val/") && !Dataset::open(config.data.path).has_split("valid"))
+    fail("study: the outcome is '{}', and {} has no split 'valid'; nothing was started",
+         study_.outcome, config.data.path);
+  for (const auto& [outcome, key, off] :
+       {std::tuple("val/loss_ema", "average.ema", config.average.ema == 0),
+        {"val/loss_lawa", "average.lawa", config.average.lawa == 0}}) {
+    bool varies = false;
+    for (const Parameter& p : study_.space_of(arm)) {
+      varies = varies || p.key == key;
+      for (const Choice& choice : p.choices)
+        for (const std::string& one : choice.overrides)
+          varies = varies || one.starts_with(key + std::string("="));
+    }
+    if (study_.outcome == outcome && off && !varies)
+      fail("study: the outcome is '{}', and {} has none: its {} is 0; nothing was started", outcome,
+           what, key);
+  }
+}
+
 // What a configuration cannot know: whether the data is there, whether sizes fit.
 void SetUp::check() const {
   for (const StudyArm& arm : study_.arms) {
     const std::string what =
         arm.name.empty() ? std::string("the base recipe") : fmt::format("the arm '{}'", arm.name);
     const Space space = study_.space_of(arm);
-    const std::vector<double> middle(space.size(), 0.5);
-    const Words overrides = arm.overrides + overrides_of(space, point_at(space, middle));
+    const Words overrides = one_that_runs(arm, what);
+    if (stopped()) return;
     check_length(study_, sizes_of(options_, recipe_, overrides, what), what);
+    check_outcome(arm, overrides, what);
+    check_labels(arm);
     if (stopped()) return;
   }
   if (!study_.pruner.complete &&
@@ -158,8 +247,7 @@ void SetUp::plan_search() const {
     if (study_.trials > 0) points = std::min(points, static_cast<double>(study_.trials));
   }
   const auto arms = static_cast<double>(study_.arms.size());
-  const double confirming = static_cast<double>(study_.confirm.seeds.size()) * arms *
-                            static_cast<double>(study_.confirm.top + (study_.confirm.base ? 1 : 0));
+  const double confirming = study_.confirming_runs();
   // In whole runs.
   double shares = 1;
   const PrunerSpec& pruner = study_.pruner;

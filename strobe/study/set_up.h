@@ -28,8 +28,8 @@ class SetUp {
         recipe_(folder_ + "/base.toml"),
         options_(options) {}
 
-  /// Throws Error if an arm, in the middle of its space, cannot run, or is longer for one step than
-  /// the shortest run of the study.
+  /// Throws Error if an arm cannot run at some points of its space, if it cannot give the outcome,
+  /// if a choice has an unknown name, or if one step is longer than the shortest run of the study.
   void check() const;
   /// Says what will run. Seconds of arms become steps once and are kept in plan.json, so that the
   /// study can be repeated bit for bit.
@@ -38,6 +38,10 @@ class SetUp {
   double flops_per_token(const std::vector<std::string>& overrides, const std::string& what) const;
 
  private:
+  std::vector<std::string> one_that_runs(const StudyArm& arm, const std::string& what) const;
+  void check_labels(const StudyArm& arm) const;
+  void check_outcome(const StudyArm& arm, const std::vector<std::string>& overrides,
+                     const std::string& what) const;
   ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
   std::string vocab() const;
   void plan_search() const;

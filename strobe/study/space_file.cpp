@@ -99,8 +99,10 @@ void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
     if (!(p.step > 0))
       fail("study: the step of '{}' ({}) is {}; it takes more than 0", name, where, p.step);
   } else if (attribute == "points") {
-    p.points = static_cast<int64_t>(number(one(), name, where));
-    if (p.points < 1) fail("study: 'points' of '{}' ({}) takes an integer from 1", name, where);
+    const double points = number(one(), name, where);
+    p.points = static_cast<int64_t>(std::clamp(points, 0.0, 1e6));
+    if (static_cast<double>(p.points) != points || p.points < 1)
+      fail("study: 'points' of '{}' ({}) takes an integer from 1", name, where);
   } else if (attribute == "unit") {
     p.unit = one();
   } else if (attribute == "key") {

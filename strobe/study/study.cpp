@@ -328,6 +328,7 @@ StudyOutcome Runner::run() {
     if (options_.plan_only) return {};
     create_study();
   }
+  if (options_.ready) options_.ready();
   {
     const Worker worker(folder_ + "/workers");
     if (!work_on(worker)) return {.stopped = true};

@@ -19,6 +19,7 @@ struct StudyOptions {
   std::function<bool()> stop;               // asked while runs go on
   bool plan_only = false;                   // everything up to the first run
   std::vector<std::string> overrides = {};  // for every run: threads, say
+  std::function<void()> ready = {};         // called when all is set up, before the first run
 };
 
 struct StudyOutcome {

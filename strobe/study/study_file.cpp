@@ -8,6 +8,8 @@
 #include "strobe/config/toml.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/report/outcomes.h"
+#include "strobe/study/sobol.h"
 #include "strobe/study/space_file.h"
 
 namespace strobe {
@@ -149,6 +151,17 @@ void check_budget(const StudyFile& study, const std::string& file) {
     if (all > 0 && one > all)
       fail("study: {} has a budget of {} for a run and of {} for the whole study: not one run fits",
            file, one, all);
+  if (!study.searches() && study.total_seconds + study.total_tokens + study.total_flops > 0)
+    fail(
+        "study: {} has a budget for the whole study, which ends a search; without a [space] every "
+        "arm is run with every seed",
+        file);
+  for (const auto& [one, all] : limits)
+    if (all > 0 && one * (study.first_share() + study.confirming_runs()) > all * (1 + 1e-9))
+      fail(
+          "study: {} has a budget of {} for the whole study, and {:g} runs of {} are kept for "
+          "[confirm]: not one trial fits",
+          file, all, study.confirming_runs(), one);
 }
 
 void check_search(const StudyFile& study, const std::string& file) {
@@ -161,6 +174,12 @@ void check_search(const StudyFile& study, const std::string& file) {
   if (std::find(names.begin(), names.end(), study.sampler.name) == names.end())
     fail("study: {} has the sampler '{}'; it takes {}", file, study.sampler.name,
          fmt::join(names, ", "));
+  for (const StudyArm& arm : study.arms)
+    if (const size_t size = study.space_of(arm).size();
+        size > sobol_dimensions() && (study.sampler.name == "sobol" || study.sampler.name == "tpe"))
+      fail(
+          "study: {} searches {} parameters, and sampler '{}' takes {} at most; 'random' takes any",
+          file, size, study.sampler.name, sobol_dimensions());
   if (study.sampler.name == "grid")
     for (const StudyArm& arm : study.arms) grid(study.space_of(arm));
   else if (study.trials == 0 && study.total_seconds + study.total_tokens + study.total_flops == 0)
@@ -188,6 +207,25 @@ void check_search(const StudyFile& study, const std::string& file) {
     if (std::round(100 * pruner.rungs[i]) <= std::round(100 * before))
       fail("study: two of pruner.rungs of {} are the same percentage of a run", file);
   }
+}
+
+void check_outcome(const StudyFile& study, const std::string& file) {
+  const OutcomeKind* kind = find_outcome(study.outcome);
+  if (study.outcome == "tokens_per_second")
+    fail("study: {} has the outcome 'tokens_per_second', of which more is better; take 'seconds'",
+         file);
+  if (!kind) {
+    std::vector<std::string> known;
+    for (const OutcomeKind& one : outcome_kinds()) known.emplace_back(one.name);
+    fail("study: {} has the outcome '{}'; it takes {}", file, study.outcome,
+         fmt::join(known, ", "));
+  }
+  if (kind->of_evaluation) return;
+  if (!study.targets.empty())
+    fail("study: {} states a target of '{}', which evaluations do not have", file, study.outcome);
+  if (study.pruner.name != "none" && !study.pruner.complete)
+    fail("study: {} judges '{}' mid-run, which only whole runs have; it takes rung = \"complete\"",
+         file, study.outcome);
 }
 
 void check_equal_tokens(const StudyFile& study, const std::string& file) {
@@ -220,10 +258,15 @@ std::vector<Parameter> outer_choices(const StudyFile& study) {
 
 // A choice between plain values sets its own key.
 void complete_choices(Space& space) {
-  for (Parameter& p : space)
+  const auto keys = flatten(Config{});
+  for (Parameter& p : space) {
+    // "precision", unlike the name of a choice that only others depend on.
+    const bool is_key =
+        p.key.find('.') != std::string::npos ||
+        std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == p.key; });
     for (Choice& choice : p.choices)
-      if (choice.overrides.empty() && p.key.find('.') != std::string::npos)
-        choice.overrides = {p.key + "=" + choice.label};
+      if (choice.overrides.empty() && is_key) choice.overrides = {p.key + "=" + choice.label};
+  }
 }
 
 StudyFile parse_study(const std::string& file) {
@@ -337,12 +380,6 @@ StudyFile parse_study(const std::string& file) {
 
 }  // namespace
 
-std::span<const std::string> outcome_names() {
-  static const std::string names[] = {"val/loss", "val/bits_per_byte", "val/token_perplexity",
-                                      "val/word_perplexity"};
-  return names;
-}
-
 bool StudyFile::needs_tokens(const StudyArm& arm) const {
   return min_tokens_arms.empty() || arm.name == min_tokens_arms ||
          std::find(arm.levels.begin(), arm.levels.end(), min_tokens_arms) != arm.levels.end();
@@ -363,6 +400,11 @@ Space StudyFile::space_of(const StudyArm& arm) const {
     out.push_back(std::move(p));
   }
   return out;
+}
+
+double StudyFile::confirming_runs() const {
+  const auto points = static_cast<double>(confirm.top + (confirm.base ? 1 : 0));
+  return static_cast<double>(confirm.seeds.size() * arms.size()) * points;
 }
 
 std::string StudyFile::stopping_rule() const {
@@ -406,10 +448,7 @@ StudyFile read_study(const std::string& file) {
   check_values(study, file);
   check_equal_tokens(study, file);
   check_budget(study, file);
-  const auto known = outcome_names();
-  if (std::find(known.begin(), known.end(), study.outcome) == known.end())
-    fail("study: {} has the outcome '{}'; it takes {}", file, study.outcome,
-         fmt::join(known, ", "));
+  check_outcome(study, file);
   return study;
 }
 

@@ -5,7 +5,8 @@
 //   base = "recipes/demo.toml"
 //   seeds = [1, 2, 3]            # every arm, or every point of a search, runs with each of them
 //
-//   outcome = "val/loss"         # what is compared: a figure of result.json
+//   outcome = "val/loss"         # what is compared: a figure of result.json of which less is
+//                                # better, val/loss_ema or seconds too (strobe/report/outcomes.cpp)
 //   target = [5.8, 5.5]          # values of it to be reached; times to them are reported
 //   noise = 0.01                 # standard deviation of a difference between two runs of a seed,
 //                                # if known: the plan then says what the seeds can resolve
@@ -127,12 +128,15 @@ struct StudyFile {
   bool needs_tokens(const StudyArm& arm) const;
   /// The space as this arm searches it: conditions on factors and arms are settled.
   Space space_of(const StudyArm& arm) const;
+  /// The first part of a run that is judged, or 1.
+  double first_share() const {
+    return pruner.rungs.empty() || !pruner.complete ? 1 : pruner.rungs[0];
+  }
+  /// How many runs it takes to confirm.
+  double confirming_runs() const;
   /// When it ends, in words.
   std::string stopping_rule() const;
 };
-
-/// The figures of result.json that an outcome may be. Less is better in all of them.
-std::span<const std::string> outcome_names();
 
 /// Throws Error for what is not a study, naming file and line: unknown keys, impossible ranges, no
 /// seeds, values that a configuration refuses.

@@ -31,12 +31,16 @@ double figure(const Json& object, const std::string& key) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+bool holds(const std::string& file, const std::string& text) {
+  return fs::exists(file) && read_file("study", file, kLargestFile) == text;
+}
+
 // Keeps a text in the folder, or checks that it is the one kept there.
 void keep_copy(const std::string& folder, const std::string& name, const std::string& text,
                const std::string& what) {
   const std::string file = folder + "/" + name;
   if (!fs::exists(file)) return write_file("study", file, text);
-  if (read_file("study", file, kLargestFile) != text)
+  if (!holds(file, text))
     fail("study: {} holds another study: its {} differs from {}; --out names another folder",
          folder, name, what);
 }
@@ -53,7 +57,6 @@ RunFigures run_figures(const std::string& run, const std::string& outcome) {
   const Json json = read_json(run + "/result.json");
   RunFigures out;
   out.outcome = figure(json, outcome);
-  out.has_outcome_key = json.is_object() && json.contains(outcome);
   out.tokens = figure(json, "tokens"), out.seconds = figure(json, "seconds");
   out.steps = figure(json, "steps"), out.peak_bytes = figure(json, "peak_bytes");
   out.flops = out.steps * figure(read_json(run + "/environment.json"), "flops_per_step");
@@ -71,8 +74,14 @@ void claim_study_folder(const StudyFile& study, const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail("study: cannot make {}: {}", folder, error.message());
+  const std::string base = read_file("study", study.base, kLargestFile);
+  // A plan that no run has followed binds nobody.
+  const bool begun = fs::exists(folder + "/journal.log") || fs::exists(folder + "/runs");
+  if (!begun && !(holds(folder + "/study.toml", study.text) && holds(folder + "/base.toml", base)))
+    for (const char* name : {"/study.toml", "/base.toml", "/plan.json", "/study.json"})
+      fs::remove(folder + name, error);
   keep_copy(folder, "study.toml", study.text, "the file given");
-  keep_copy(folder, "base.toml", read_file("study", study.base, kLargestFile), study.base);
+  keep_copy(folder, "base.toml", base, study.base);
 }
 
 }  // namespace strobe

@@ -24,7 +24,6 @@ struct RunFigures {
   double outcome = std::numeric_limits<double>::quiet_NaN();
   double tokens = outcome, seconds = outcome, steps = outcome, peak_bytes = outcome;
   double flops = outcome;
-  bool has_outcome_key = false;
 };
 RunFigures run_figures(const std::string& run, const std::string& outcome);
 

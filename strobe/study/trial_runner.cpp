@@ -179,15 +179,15 @@ bool TrialRunner::train(Attempt& attempt) const {
   if (stop && stop() && state != "finished") return false;
   if (state == "diverged") return fail_trial(attempt.number, "diverged", attempt), false;
   if (state != "finished") return fail_trial(attempt.number, attempt.said, attempt), false;
-  const RunFigures figures = run_figures(attempt.run, study.outcome);
-  attempt.value = figures.outcome;
-  if (std::isfinite(figures.outcome)) return true;
+  attempt.value = run_figures(attempt.run, study.outcome).outcome;
+  if (std::isfinite(attempt.value)) return true;
   fail_trial(attempt.number, fmt::format("no {}", study.outcome), attempt);
-  if (study.searches() && !figures.has_outcome_key)
-    fail(
-        "study: {} finished without '{}', the outcome of this study; the data has no split "
-        "'valid', or the run does not give it",
-        attempt.run, study.outcome);
+  const std::vector<Trial>& trials = store.journal().trials();
+  if (study.searches() && std::none_of(trials.begin(), trials.end(), [](const Trial& t) {
+        return t.state == TrialState::complete;
+      }))
+    fail("study: {} finished without '{}', the outcome of this study, and no run has given it yet",
+         attempt.run, study.outcome);
   return false;
 }
 
