@@ -375,6 +375,13 @@ TEST(StudyReport, AnOutcomeOtherThanTheLossIsNamed) {
   const StudyResult result = analyse_study(folder);
   EXPECT_EQ(result.arms[0].loss.estimate, result.arms[0].bits_per_byte.estimate);
   EXPECT_TRUE(contains(result.headline, "bits a byte")) << result.headline;
+  EXPECT_EQ(result.in_unit(1, 2), 2) << "the text's entropy stands in the outcome's unit";
+  study["outcome"] = "seconds";
+  write_file("test", folder + "/study.json", study.dump());
+  const StudyResult seconds = analyse_study(folder);
+  EXPECT_EQ(seconds.arms[0].loss.estimate, seconds.arms[0].seconds);
+  EXPECT_EQ(seconds.noun, "training time");
+  EXPECT_TRUE(std::isnan(seconds.in_unit(1, 2)));
 }
 
 TEST(StudyReport, TextOfAStudyIsEscaped) {

@@ -215,7 +215,7 @@ TEST_F(StudySearch, WhatFailsIsRecordedWithItsReason) {
   std::set<std::string> reasons;
   for (const Trial& trial : trials())
     if (trial.state == TrialState::failed) reasons.insert(trial.attr("reason"));
-  EXPECT_EQ(reasons, (std::set<std::string>{"diverged", "strobe: train: out of memory"}));
+  EXPECT_EQ(reasons, (std::set<std::string>{"diverged", "train: out of memory"}));
   EXPECT_EQ(run_state(out_ + "/runs/p0-s1"), "finished");
   const StudyResult result = analyse_study(out_);
   EXPECT_EQ(result.search->failed, outcome.failed);
@@ -226,7 +226,7 @@ TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   write_program({{"crash", "1e-9"}});
   expect_fails([&] { run(read(kSearch)); },
                "the first 5 trials of the search all failed, the last "
-               "one with 'strobe: train: out of memory'");
+               "one with 'train: out of memory'");
   write_program();
   const StudyOutcome outcome = run(read(kSearch));
   EXPECT_EQ(count(TrialState::complete, "search"), 3u) << "what failed counts";
@@ -252,6 +252,11 @@ TEST_F(StudySearch, AnOutcomeMayBeAnyFigureOfARun) {
   expect_fails([&] { run(read("outcome = \"val/loss_ema\"\n" + kSearch)); },
                "has none: its average.ema is 0");
   EXPECT_FALSE(fs::exists(out_ + "/journal.log"));
+  const std::string averages = "\"average.ema\" = { choice = [0.9, 0.99] }\n";
+  std::string varied = kSearch;
+  varied.insert(varied.find("[confirm]"), averages);
+  expect_fails([&] { run(read("outcome = \"val/loss_ema\"\n" + varied)); },
+               "the base recipe, which [confirm] runs too, has none: its average.ema is 0");
   std::ofstream(folder_.file("base.toml"), std::ios::app) << averaged;
   run(read("outcome = \"val/loss_ema\"\n" + kSearch));
   EXPECT_EQ(count(TrialState::complete, "search"), 8u);

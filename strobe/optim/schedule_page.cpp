@@ -12,6 +12,7 @@ namespace {
 struct Line {
   std::string name;
   Schedule schedule;
+  double gamma = 1, reduced_at = 1;  // plateau: by how much, and after what share of the run
 };
 
 constexpr double kRun = 1000;  // steps of the run that is drawn
@@ -49,8 +50,10 @@ std::string svg(const std::vector<Line>& lines, const std::string& title) {
     std::string path;
     for (int k = 0; k <= kPoints; ++k) {
       const double t = kRun * k / kPoints;
+      Schedule schedule = lines[i].schedule;
+      if (t >= lines[i].reduced_at * kRun) schedule.plateau = lines[i].gamma;
       path += fmt::format("{}{:.1f} {:.2f}", k == 0 ? "M" : "L", x(t),
-                          y(std::min(1.0, lines[i].schedule.factor(t))));
+                          y(std::min(1.0, schedule.factor(t))));
     }
     out += fmt::format("<path class=\"line c{}\" d=\"{}\"><title>{}</title></path>\n", i, path,
                        escaped(lines[i].name));
@@ -78,8 +81,8 @@ std::vector<Line> lines_of(const ScheduleEntry& entry) {
   std::vector<Line> lines = {line("floor 0", [](CurveConfig&) {})};
   if (entry.name == "constant") return lines;
   if (entry.name == "plateau") {
-    lines[0] = line("after one reduction", [](CurveConfig&) {});
-    lines[0].schedule.plateau = entry.gamma;
+    lines[0].name = "reduced once, half-way", lines[0].gamma = entry.gamma,
+    lines[0].reduced_at = 0.5;
     return lines;
   }
   if (entry.name == "one_cycle") {

@@ -340,7 +340,7 @@ void conclude_search(StudyResult& result) {
         "it "
         "{}.",
         ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
-        c.loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
+        found->loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
     conclude_targets(result.arms[0], *found, result);
   } else {
     conclude_ranking(result);

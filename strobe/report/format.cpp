@@ -21,6 +21,7 @@ std::string scaled(double value, const char* const (&units)[5]) {
 
 std::string number_text(double value, int decimals) {
   if (!std::isfinite(value)) return "—";
+  if (std::abs(value) >= 1e5) decimals = 0;
   const std::string digits = fmt::format("{:.{}f}", std::abs(value), decimals);
   const bool zero = digits.find_first_not_of("0.") == std::string::npos;
   return value < 0 && !zero ? "−" + digits : digits;

@@ -276,8 +276,8 @@ void add_notes(const StudyRecord& study, StudyResult& out) {
         out.notes.push_back(
             fmt::format("{} is {}; it is left out of every figure.", run.folder, run.state));
       else if (!std::isfinite(run.loss))
-        out.notes.push_back(fmt::format(
-            "{} finished without a validation loss; it is left out of those.", run.folder));
+        out.notes.push_back(fmt::format("{} finished without a {}; it is left out of those.",
+                                        run.folder, out.noun));
       if (study.arms[a].runs[s])
         for (const std::string& note : study.arms[a].runs[s]->notes) out.notes.push_back(note);
     }

@@ -192,12 +192,14 @@ std::string arms_section(const StudyResult& study) {
                     short_interval(arm.bits_per_byte, 3),
                     perplexity_text(arm.word_perplexity.estimate)});
   if (study.text) {
-    rows.push_back({"Unigram entropy of the text", "", "", "", "", "",
-                    number_text(study.text->unigram_nats, 3),
-                    number_text(study.text->unigram_bits_per_byte, 3), ""});
-    rows.push_back({"Bigram entropy of the text", "", "", "", "", "",
-                    number_text(study.text->bigram_nats, 3),
-                    number_text(study.text->bigram_bits_per_byte, 3), ""});
+    rows.push_back(
+        {"Unigram entropy of the text", "", "", "", "", "",
+         number_text(study.in_unit(study.text->unigram_nats, study.text->unigram_bits_per_byte), 3),
+         number_text(study.text->unigram_bits_per_byte, 3), ""});
+    rows.push_back(
+        {"Bigram entropy of the text", "", "", "", "", "",
+         number_text(study.in_unit(study.text->bigram_nats, study.text->bigram_bits_per_byte), 3),
+         number_text(study.text->bigram_bits_per_byte, 3), ""});
   }
   return html_section(
       "arms", "Arms",

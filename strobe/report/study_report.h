@@ -18,6 +18,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -161,7 +162,11 @@ struct TextEntropy {
 struct StudyResult {
   std::string folder, name, question;
   std::vector<int64_t> seeds;
-  double seconds = 0;                              // of training planned for a run; 0: none
+  double seconds = 0;  // of training planned for a run; 0: none
+  /// A figure of the text, given in two units, in the outcome's; NaN if that is another.
+  double in_unit(double nats_a_token, double bits_a_byte) const {
+    return unit == "nats a token" ? nats_a_token : unit == "bits a byte" ? bits_a_byte : NAN;
+  }
   std::string outcome, noun, unit, stopping_rule;  // "val/loss", "validation loss", "nats a token"
   std::vector<ArmResult> arms;
   std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms

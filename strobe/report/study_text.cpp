@@ -181,12 +181,16 @@ std::string console_summary(const StudyResult& result) {
                     plus_minus(arm.loss, 3), plus_minus(arm.bits_per_byte, 3)});
   }
   if (result.text) {
-    rows.push_back({"(text: unigram entropy)", "", "", "", "",
-                    number_text(result.text->unigram_nats, 3),
-                    number_text(result.text->unigram_bits_per_byte, 3)});
-    rows.push_back({"(text: bigram entropy)", "", "", "", "",
-                    number_text(result.text->bigram_nats, 3),
-                    number_text(result.text->bigram_bits_per_byte, 3)});
+    rows.push_back(
+        {"(text: unigram entropy)", "", "", "", "",
+         number_text(result.in_unit(result.text->unigram_nats, result.text->unigram_bits_per_byte),
+                     3),
+         number_text(result.text->unigram_bits_per_byte, 3)});
+    rows.push_back(
+        {"(text: bigram entropy)", "", "", "", "",
+         number_text(result.in_unit(result.text->bigram_nats, result.text->bigram_bits_per_byte),
+                     3),
+         number_text(result.text->bigram_bits_per_byte, 3)});
   }
   std::string out = text_table(rows);
   if (spread)

@@ -9,6 +9,7 @@
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/data/dataset.h"
+#include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
 #include "strobe/study/sobol.h"
@@ -161,9 +162,17 @@ void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
         for (const std::string& one : choice.overrides)
           varies = varies || one.starts_with(key + std::string("="));
     }
-    if (study_.outcome == outcome && off && !varies)
+    if (study_.outcome != outcome) continue;
+    if (off && !varies)
       fail("study: the outcome is '{}', and {} has none: its {} is 0; nothing was started", outcome,
            what, key);
+    const auto keys = flatten(load_config(recipe_, arm.overrides).config);
+    if (study_.confirm.base && !study_.confirm.seeds.empty() && value_of(keys, key) == "0")
+      fail(
+          "study: the outcome is '{}', and the base recipe, which [confirm] runs too, has none: "
+          "its "
+          "{} is 0; nothing was started",
+          outcome, key);
   }
 }
 

@@ -60,14 +60,6 @@ void record_failure(const std::string& run, const std::string& recipe, const Wor
              Json{{"state", "failed"}, {"exit_status", status}}.dump(2) + "\n");
 }
 
-// The last line of what a program wrote to standard error.
-std::string last_line(const std::string& text) {
-  const size_t end = text.find_last_not_of(" \r\n");
-  if (end == std::string::npos) return "";
-  const size_t begin = text.find_last_of("\r\n", end);
-  return text.substr(begin == std::string::npos ? 0 : begin + 1, end - (begin + 1) + 1);
-}
-
 double at_least_zero(double value) { return std::isfinite(value) ? value : 0; }
 
 }  // namespace
@@ -91,8 +83,7 @@ std::string train_run(const std::string& program, const std::string& recipe, con
     record_failure(run, recipe, overrides, result.status);
   fmt::print("{}: {} (exit status {}); the study goes on\n", run, run_state(run), result.status);
   std::fflush(stdout);
-  const std::string said = last_line(result.errors);
-  return said.empty() ? fmt::format("exit status {}", result.status) : said;
+  return result.reason();
 }
 
 std::vector<Progressed> evaluations_of(const std::string& run, const std::string& length,
