@@ -19,7 +19,7 @@ struct EvalOptions {
 int run_eval(const EvalOptions& options) {
   const Config config = run_config(options.run);
   const Dataset dataset = Dataset::open(options.data.empty() ? config.data.path : options.data);
-  check_tokenizer(options.run, dataset);
+  check_tokenizer(options.run, Tokenizer::load(dataset.tokenizer_file()), dataset.folder());
   const EvalBatches batches(dataset, options.split, config.train.micro_batch, config.train.sequence,
                             0, config.data.mask_documents);
   LoadedRun run = load_run(options.run, {.sequences = config.train.micro_batch,

@@ -7,8 +7,18 @@
 
 namespace strobe {
 
-Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& split,
-                    const EvalBatches& batches, const std::function<bool()>& stop) {
+double Evaluation::rank() const {
+  if (scores.empty()) return loss;
+  double sum = 0;
+  for (const auto& [name, score] : scores) sum += score;
+  return -sum / static_cast<double>(scores.size());
+}
+
+namespace {
+
+// The loss of a split, and how many tokens it is the mean of.
+Evaluation loss_of(Engine& engine, const std::string& split, const EvalSource& batches,
+                   const std::function<bool()>& stop) {
   double sum = 0;
   Evaluation out;
   out.split = split;
@@ -22,10 +32,27 @@ Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& s
   }
   if (out.tokens == 0 && out.stopped) return out;
   if (out.tokens == 0) fail("eval: nothing was scored in the split '{}'", split);
-  const SplitInfo& info = dataset.split(split);
-  const double share = static_cast<double>(out.tokens) / static_cast<double>(info.tokens - 1);
   out.loss = sum / static_cast<double>(out.tokens);
   out.token_perplexity = std::exp(out.loss);
+  return out;
+}
+
+}  // namespace
+
+Evaluation evaluate_masked(Engine& engine, const std::string& split, const EvalSource& batches,
+                           const std::function<bool()>& stop) {
+  Evaluation out = loss_of(engine, split, batches, stop);
+  out.word_perplexity = out.bits_per_byte = NAN;
+  return out;
+}
+
+Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& split,
+                    const EvalSource& batches, const std::function<bool()>& stop) {
+  Evaluation out = loss_of(engine, split, batches, stop);
+  if (out.tokens == 0) return out;
+  const double sum = out.loss * static_cast<double>(out.tokens);
+  const SplitInfo& info = dataset.split(split);
+  const double share = static_cast<double>(out.tokens) / static_cast<double>(info.tokens - 1);
   out.word_perplexity = std::exp(sum / (share * static_cast<double>(info.words)));
   out.bits_per_byte = sum / std::numbers::ln2 / (share * static_cast<double>(info.bytes));
   return out;
