@@ -90,10 +90,9 @@ double median(std::vector<double> values) {
 
 // Predictions on a split by a trained run.
 std::vector<float> predictions(Reader& reader, const GlueSplit& split) {
-  double loss = 0;
-  std::vector<float> out = reader.predict(split.examples, loss, stop_requested);
-  if (out.size() < split.examples.rows.size()) fail("glue: stopped");
-  return out;
+  const Predictions out = reader.predict(split.examples, stop_requested);
+  if (out.stopped) fail("glue: stopped");
+  return out.predicted;
 }
 
 void score(Reader& reader, const GlueOptions& options, TaskScores& scores) {

@@ -24,6 +24,11 @@ void print_text(Reader& reader, const PredictOptions& options) {
   const std::vector<float> values =
       reader.read({options.text, options.pair, 0}, !options.pair.empty());
   const std::vector<std::string> classes = reader.classes();
+  if (reader.config().model.head == "none") {
+    const std::string list = fmt::format("{}", fmt::join(values, ", "));
+    fmt::print("{}\n", options.json ? fmt::format("{{\"embedding\": [{}]}}", list) : list);
+    return;
+  }
   if (reader.regression()) {
     fmt::print("{}\n", options.json ? fmt::format("{{\"score\": {}}}", json_number(values[0]))
                                     : fmt::format("{:.4f}", values[0]));
@@ -48,10 +53,9 @@ int run_predict(const PredictOptions& options) {
   columns.regression = reader.regression();
   Examples examples = read_examples(options.file, columns);
   if (!reader.regression()) examples.classes = {"?"};  // classes, of which no label is known
-  double loss = 0;
   catch_stop_signals();
   const std::vector<std::string> classes = reader.classes();
-  for (const float value : reader.predict(examples, loss, stop_requested))
+  for (const float value : reader.predict(examples, stop_requested).predicted)
     fmt::print("{}\n", reader.regression()
                            ? fmt::format("{:.4f}", value)
                            : name_of_class(classes, static_cast<size_t>(value)));
@@ -77,7 +81,7 @@ int run_fill(const FillOptions& options) {
 }  // namespace
 
 Verb verb_predict() {
-  return {"predict", "Classes or scores of texts, by a fine-tuned run",
+  return {"predict", "Classes or scores of texts, by a fine-tuned run; by a BERT without a head, embeddings",
           "strobe predict runs/sst2 --text \"a quiet, well made film\"", [](Options& options) {
             auto o = std::make_shared<PredictOptions>();
             options.value(o->run, "run", "run folder", Options::required);

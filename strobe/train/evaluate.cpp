@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "strobe/core/error.h"
+#include "strobe/core/json_text.h"
 
 namespace strobe {
 
@@ -59,9 +60,13 @@ Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& s
 }
 
 std::string to_json(const Evaluation& e) {
+  std::string scores;
+  for (const auto& [name, score] : e.scores)
+    scores += fmt::format(R"(, "{}": {})", name, json_number(score));
   return fmt::format(
-      R"({{"split": "{}", "tokens": {}, "loss": {}, "token_perplexity": {}, "word_perplexity": {}, "bits_per_byte": {}}})",
-      e.split, e.tokens, e.loss, e.token_perplexity, e.word_perplexity, e.bits_per_byte);
+      R"({{"split": "{}", "tokens": {}, "loss": {}, "token_perplexity": {}, "word_perplexity": {}, "bits_per_byte": {}{}}})",
+      e.split, e.tokens, json_number(e.loss), json_number(e.token_perplexity),
+      json_number(e.word_perplexity), json_number(e.bits_per_byte), scores);
 }
 
 }  // namespace strobe

@@ -88,22 +88,21 @@ Reader::Reader(const std::string& run, int64_t sequences)
   const Config config = run_config(run);
   const int64_t length =
       config.train.sequence > 0 ? config.train.sequence : config.model.context;
-  // A text has as many words in question as tokens at most; a sequence has one label.
-  const bool words = config.model.head == "lm";
-  if (words) sequences_ = 1;
+  // Of a text every word may be in question; a sequence has one label.
+  const bool all = config.model.head == "lm" || config.model.head == "none";
+  if (all) sequences_ = 1;
   run_ = load_run(run, {.sequences = sequences_,
                         .length = length,
                         .most_sequences = sequences_ + 1,
-                        .scored_rows = words ? length : sequences_,
+                        .scored_rows = all ? length : sequences_,
                         .predicts = true});
   run_.config.train.sequence = length;
 }
 
-std::vector<float> Reader::predict(const Examples& examples, double& loss,
-                                   const std::function<bool()>& stop) {
+Predictions Reader::predict(const Examples& examples, const std::function<bool()>& stop) {
   const LabelledEvalBatches batches(
       EncodedExamples(tokenizer_, examples, run_.config.train.sequence), sequences_);
-  return strobe::predict(*run_.engine, batches, regression(), loss, stop);
+  return strobe::predict(*run_.engine, batches, regression(), stop);
 }
 
 std::vector<float> Reader::outputs(const EncodedExample& example,
@@ -118,13 +117,30 @@ std::vector<float> Reader::outputs(const EncodedExample& example,
 }
 
 std::vector<float> Reader::read(const Example& example, bool pair) {
-  if (config().model.head != "classification" && !regression())
-    fail("predict: the run's head is '{}'; classification and regression have something to say",
-         config().model.head);
-  std::vector<float> out =
-      outputs(encode_example(tokenizer_, example, pair, config().train.sequence), {0});
-  if (!regression()) to_probabilities(out);
-  return out;
+  const std::string& head = config().model.head;
+  if (config().model.kind != "bert" || head == "lm")
+    fail("predict: {} of head '{}' continues or fills texts; classification, regression and none "
+         "have something to say of them",
+         config().model.kind, head);
+  const EncodedExample ids = encode_example(tokenizer_, example, pair, config().train.sequence);
+  if (head != "none") {
+    std::vector<float> out = outputs(ids, {0});
+    if (!regression()) to_probabilities(out);
+    return out;
+  }
+  std::vector<int32_t> rows(ids.ids.size());
+  std::iota(rows.begin(), rows.end(), 0);
+  const std::vector<float> all = outputs(ids, rows);
+  const size_t width = all.size() / rows.size();
+  std::vector<float> mean(width);
+  double square = 0;
+  for (size_t j = 0; j < width; ++j) {
+    double sum = 0;
+    for (size_t i = 0; i < rows.size(); ++i) sum += all[i * width + j];
+    mean[j] = static_cast<float>(sum), square += sum * sum;
+  }
+  for (float& x : mean) x = static_cast<float>(x / std::sqrt(square));
+  return mean;
 }
 
 std::vector<std::vector<Reader::Word>> Reader::fill(const std::string& text, int64_t most) {

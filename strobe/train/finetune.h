@@ -35,10 +35,11 @@ class Reader {
   bool regression() const { return run_.config.model.head == "regression"; }
   std::vector<std::string> classes() const { return split_classes(run_.config.texts.classes); }
 
-  /// A class's number or a score for each example; `loss` is their mean loss.
-  std::vector<float> predict(const Examples& examples, double& loss,
-                             const std::function<bool()>& stop);
-  /// Probabilities of the classes, or the score, of one text or pair.
+  /// A class's number or a score for each example.
+  Predictions predict(const Examples& examples, const std::function<bool()>& stop);
+  /// Probabilities of the classes, or the score, of one text or pair; of a model without a head the
+  /// text's embedding: the mean of its rows, of length 1 (Reimers & Gurevych 2019,
+  /// arXiv:1908.10084).
   std::vector<float> read(const Example& example, bool pair);
 
   struct Word {

@@ -30,25 +30,28 @@ class DatasetRun : public RunData {
   uint64_t hash() const override { return dataset_.hash(); }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const BatchSource& train() const override { return *train_; }
-  const EvalSource* valid() const override { return valid_.get(); }
 
   void begin(Config& config) override {
     const TrainConfig& t = config.train;
     train_ = std::make_unique<TrainBatches>(dataset_, static_cast<uint64_t>(config.seed),
                                             t.micro_batch, t.sequence, packing_of(config));
-    if (dataset_.has_split(kValid))
-      valid_ = std::make_unique<EvalBatches>(dataset_, kValid, t.micro_batch, t.sequence,
-                                             config.eval.tokens, config.data.mask_documents);
+    if (dataset_.has_split(kValid)) valid_ = open_split(config, kValid);
   }
-  Evaluation evaluate(Engine& engine, const std::function<bool()>& stop) const override {
-    return strobe::evaluate(engine, dataset_, kValid, *valid_, stop);
+  std::unique_ptr<EvalSource> open_split(const Config& config,
+                                         const std::string& split) const override {
+    return std::make_unique<EvalBatches>(dataset_, split, config.train.micro_batch,
+                                         config.train.sequence, config.eval.tokens,
+                                         config.data.mask_documents);
+  }
+  Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
+                      const std::function<bool()>& stop) const override {
+    return strobe::evaluate(engine, dataset_, split, batches, stop);
   }
 
  protected:
   Dataset dataset_;
   Tokenizer tokenizer_;
   std::unique_ptr<BatchSource> train_;
-  std::unique_ptr<EvalSource> valid_;
 };
 
 // The same, some of whose words are to be predicted.
@@ -58,18 +61,25 @@ class MaskedRun final : public DatasetRun {
 
   void begin(Config& config) override {
     const TrainConfig& t = config.train;
-    const Masking masking = {config.mask.rate, config.mask.masked, config.mask.random,
-                             config.mask.whole_words};
-    train_ = std::make_unique<MaskedTrainBatches>(dataset_, tokenizer_, masking,
+    train_ = std::make_unique<MaskedTrainBatches>(dataset_, tokenizer_, masking(config),
                                                   static_cast<uint64_t>(config.seed), t.micro_batch,
                                                   t.sequence, packing_of(config));
-    if (dataset_.has_split(kValid))
-      valid_ = std::make_unique<MaskedEvalBatches>(dataset_, tokenizer_, masking, kValid,
-                                                   t.micro_batch, t.sequence, config.eval.tokens,
-                                                   config.data.mask_documents);
+    if (dataset_.has_split(kValid)) valid_ = open_split(config, kValid);
   }
-  Evaluation evaluate(Engine& engine, const std::function<bool()>& stop) const override {
-    return evaluate_masked(engine, kValid, *valid_, stop);
+  std::unique_ptr<EvalSource> open_split(const Config& config,
+                                         const std::string& split) const override {
+    return std::make_unique<MaskedEvalBatches>(dataset_, tokenizer_, masking(config), split,
+                                               config.train.micro_batch, config.train.sequence,
+                                               config.eval.tokens, config.data.mask_documents);
+  }
+  Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
+                      const std::function<bool()>& stop) const override {
+    return evaluate_masked(engine, split, batches, stop);
+  }
+
+ private:
+  static Masking masking(const Config& config) {
+    return {config.mask.rate, config.mask.masked, config.mask.random, config.mask.whole_words};
   }
 };
 
@@ -77,18 +87,18 @@ class MaskedRun final : public DatasetRun {
 class LabelledRun final : public RunData {
  public:
   explicit LabelledRun(const Config& config)
-      : place_(config.texts.train), tokenizer_(tokenizer_of(config)) {}
+      : place_(config.texts.train),
+        task_(config.texts.task),
+        tokenizer_(tokenizer_of(config)),
+        regression_(config.model.head == "regression") {}
 
   const std::string& place() const override { return place_; }
   uint64_t hash() const override { return hash_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const BatchSource& train() const override { return *train_; }
-  const EvalSource* valid() const override { return valid_.get(); }
   bool predicts() const override { return true; }
 
   void begin(Config& config) override {
-    regression_ = config.model.head == "regression";
-    task_ = config.texts.task;
     if (!regression_ && config.model.head != "classification")
       fail("model.head: labelled texts take a classification or regression, not '{}'",
            config.model.head);
@@ -111,23 +121,28 @@ class LabelledRun final : public RunData {
     hash_ = hash_of(train);
     train_ = std::make_unique<LabelledTrainBatches>(EncodedExamples(tokenizer_, train, t.sequence),
                                                     seed, t.micro_batch);
-    if (!valid.rows.empty())
-      valid_ = std::make_unique<LabelledEvalBatches>(EncodedExamples(tokenizer_, valid, t.sequence),
-                                                     t.micro_batch);
+    if (!valid.rows.empty()) valid_ = encoded(config, valid);
   }
 
-  Evaluation evaluate(Engine& engine, const std::function<bool()>& stop) const override {
+  std::unique_ptr<EvalSource> open_split(const Config& config,
+                                         const std::string& split) const override {
+    if (config.texts.valid.empty() || split != kValid)
+      fail("eval: labelled texts have the split valid, where texts.valid names it, and not '{}'",
+           split);
+    return encoded(config, read_texts(config.texts, kValid,
+                                      config.model.head == "regression").examples);
+  }
+
+  Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
+                      const std::function<bool()>& stop) const override {
     Evaluation out;
-    out.split = kValid;
-    const std::vector<float> predicted = predict(engine, *valid_, regression_, out.loss, stop);
-    const EncodedExamples& examples = valid_->examples();
-    out.tokens = static_cast<int64_t>(predicted.size());
-    out.stopped = out.tokens < examples.size();
+    out.split = split;
+    const Predictions all = predict(engine, batches, regression_, stop);
+    out.loss = all.loss, out.stopped = all.stopped;
+    out.tokens = static_cast<int64_t>(all.predicted.size());
     if (out.stopped) return out;
-    std::vector<float> labels;
-    for (int64_t i = 0; i < examples.size(); ++i) labels.push_back(examples.label(i));
     out.token_perplexity = out.word_perplexity = out.bits_per_byte = NAN;
-    out.scores = scores_of(task_, regression_, predicted, labels);
+    out.scores = scores_of(task_, regression_, all.predicted, all.labels);
     // A correlation with predictions that are all alike is none.
     for (auto& [name, score] : out.scores)
       if (std::isnan(score)) score = 0;
@@ -135,6 +150,10 @@ class LabelledRun final : public RunData {
   }
 
  private:
+  std::unique_ptr<EvalSource> encoded(const Config& config, const Examples& examples) const {
+    return std::make_unique<LabelledEvalBatches>(
+        EncodedExamples(tokenizer_, examples, config.train.sequence), config.train.micro_batch);
+  }
   static Tokenizer tokenizer_of(const Config& config) {
     if (config.init_from.empty())
       fail("texts: init_from says which run, or folder of Hugging Face's, fine-tuning starts from");
@@ -149,10 +168,9 @@ class LabelledRun final : public RunData {
 
   std::string place_, task_;
   Tokenizer tokenizer_;
-  bool regression_ = false;
+  bool regression_;
   uint64_t hash_ = 0;
   std::unique_ptr<LabelledTrainBatches> train_;
-  std::unique_ptr<LabelledEvalBatches> valid_;
 };
 
 }  // namespace
@@ -186,32 +204,33 @@ LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, boo
   return out;
 }
 
-std::vector<float> predict(Engine& engine, const EvalSource& batches, bool regression,
-                           double& loss, const std::function<bool()>& stop) {
-  std::vector<float> out;
+Predictions predict(Engine& engine, const EvalSource& batches, bool regression,
+                    const std::function<bool()>& stop) {
+  Predictions out;
   HostBatch batch;
   const int64_t width = engine.model().outputs();
-  loss = 0;
   for (int64_t i = 0; i < batches.count(); ++i) {
-    if (stop && stop()) break;
+    out.stopped = stop && stop();
+    if (out.stopped) break;
     batches.fill(batch, i);
     const std::vector<float> values = engine.predict(batch);
     for (size_t s = 0; s < batch.picks.size(); ++s) {
       const std::span<const float> row(values.data() + s * static_cast<size_t>(width),
                                        static_cast<size_t>(width));
+      out.labels.push_back(batch.scores[s]);
       if (regression) {
-        out.push_back(row[0]);
-        loss += std::pow(double{row[0]} - batch.scores[s], 2);
+        out.predicted.push_back(row[0]);
+        out.loss += std::pow(double{row[0]} - batch.scores[s], 2);
         continue;
       }
       const auto best = std::max_element(row.begin(), row.end());
       double sum = 0;
       for (const float x : row) sum += std::exp(double{x} - *best);
-      out.push_back(static_cast<float>(best - row.begin()));
-      loss += std::log(sum) + *best - row[static_cast<size_t>(batch.targets[s])];
+      out.predicted.push_back(static_cast<float>(best - row.begin()));
+      out.loss += std::log(sum) + *best - row[static_cast<size_t>(batch.targets[s])];
     }
   }
-  loss /= std::max<double>(1, static_cast<double>(out.size()));
+  out.loss /= std::max<double>(1, static_cast<double>(out.predicted.size()));
   return out;
 }
 

@@ -29,10 +29,16 @@ class RunData {
   virtual void begin(Config& config) = 0;
 
   virtual const BatchSource& train() const = 0;
-  virtual const EvalSource* valid() const = 0;  // null where there is nothing to evaluate on
-  /// Of valid().
-  virtual Evaluation evaluate(Engine& engine, const std::function<bool()>& stop) const = 0;
+  const EvalSource* valid() const { return valid_.get(); }  // null: nothing to evaluate on
+  /// A split by name, "valid" or "test". Throws Error where there is none.
+  virtual std::unique_ptr<EvalSource> open_split(const Config& config,
+                                                 const std::string& split) const = 0;
+  virtual Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
+                              const std::function<bool()>& stop) const = 0;
   virtual bool predicts() const { return false; }  // evaluations take Engine::predict
+
+ protected:
+  std::unique_ptr<EvalSource> valid_;  // made by begin()
 };
 
 /// The data that the configuration names. Throws Error where it names none.
@@ -47,9 +53,14 @@ struct LabelledTexts {
 };
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression);
 
-/// What the model says of each example: a class's number, or a score.
-std::vector<float> predict(Engine& engine, const EvalSource& batches, bool regression,
-                           double& loss, const std::function<bool()>& stop);
+/// What the model says of each example, a class's number or a score, and what the label is.
+struct Predictions {
+  std::vector<float> predicted, labels;
+  double loss = 0;       // mean
+  bool stopped = false;  // before the end
+};
+Predictions predict(Engine& engine, const EvalSource& batches, bool regression,
+                    const std::function<bool()>& stop);
 
 /// What predictions are worth: the metrics of the task, or without one accuracy, or Pearson's and
 /// Spearman's correlation.

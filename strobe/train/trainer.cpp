@@ -256,7 +256,7 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   const double begin = now();
   const auto with = [&](Engine::Weights weights) {
     engine_.use_weights(weights, state_.snapshots);
-    const Evaluation out = data_->evaluate(engine_, stop_);
+    const Evaluation out = data_->evaluate(engine_, "valid", *data_->valid(), stop_);
     engine_.use_weights(Engine::Weights::training);
     return out;
   };
