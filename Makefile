@@ -3,12 +3,17 @@ BUILD := build
 JOBS := $(shell nproc)
 CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 
-.PHONY: demo test test-gpu test-all test-asan test-isa build build-tests bench docs format lint clean
+.PHONY: demo demo-bert test test-gpu test-all test-asan test-isa build build-tests bench docs format lint clean
 
 demo:
 	@tools/demo.sh announce
 	@$(MAKE) --no-print-directory build
 	@tools/demo.sh
+
+demo-bert:
+	@tools/demo_bert.sh announce
+	@$(MAKE) --no-print-directory build
+	@tools/demo_bert.sh
 
 build:
 	@tools/setup.sh build

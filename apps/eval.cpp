@@ -1,11 +1,12 @@
 // strobe eval: loss and perplexity of a run on a split.
+#include <cmath>
 #include <memory>
 
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
-#include "strobe/data/batches.h"
 #include "strobe/train/evaluate.h"
 #include "strobe/train/loaded_run.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -17,27 +18,34 @@ struct EvalOptions {
 };
 
 int run_eval(const EvalOptions& options) {
-  const Config config = run_config(options.run);
-  const Dataset dataset = Dataset::open(options.data.empty() ? config.data.path : options.data);
-  check_tokenizer(options.run, dataset);
-  const EvalBatches batches(dataset, options.split, config.train.micro_batch, config.train.sequence,
-                            0, config.data.mask_documents);
+  Config config = run_config(options.run);
+  if (!options.data.empty()) config.data.path = options.data;
+  if (!config.texts.train.empty()) config.init_from = options.run;  // its tokenizer
+  config.eval.tokens = 0;
+  const std::unique_ptr<RunData> data = open_run_data(config);
+  check_tokenizer(options.run, data->tokenizer(), data->place());
+  const std::unique_ptr<EvalSource> batches = data->open_split(config, options.split);
   LoadedRun run = load_run(options.run, {.sequences = config.train.micro_batch,
                                          .length = config.train.sequence,
-                                         .most_sequences = batches.most_sequences()});
+                                         .most_sequences = batches->most_sequences(),
+                                         .predicts = data->predicts()});
   if (options.weights != "best") use_average(run, options.weights);
   catch_stop_signals();
-  const Evaluation result = evaluate(*run.engine, dataset, options.split, batches, stop_requested);
+  const Evaluation result = data->evaluate(*run.engine, options.split, *batches, stop_requested);
   if (stop_requested()) fail("eval: stopped after {} tokens", result.tokens);
   if (options.json) {
     fmt::print("{}\n", to_json(result));
   } else {
-    fmt::print(
-        "checkpoint        {}\nsplit             {}\ntokens            {}\n"
-        "loss              {:.4f} nats a token\ntoken perplexity  {:.3f}\n"
-        "word perplexity   {:.3f}\nbits per byte     {:.4f}\n",
-        run.checkpoint, result.split, result.tokens, result.loss, result.token_perplexity,
-        result.word_perplexity, result.bits_per_byte);
+    fmt::print("checkpoint        {}\nsplit             {}\n{:<18}{}\n{:<18}{:.4f}\n",
+               run.checkpoint, result.split, data->predicts() ? "texts" : "tokens", result.tokens,
+               "loss", result.loss);
+    for (const auto& [name, value] : result.scores) fmt::print("{:<18}{:.4f}\n", name, value);
+    const auto figure = [](const char* name, double value, int digits) {
+      if (!std::isnan(value)) fmt::print("{:<18}{:.{}f}\n", name, value, digits);
+    };
+    figure("token perplexity", result.token_perplexity, 3);
+    figure("word perplexity", result.word_perplexity, 3);
+    figure("bits per byte", result.bits_per_byte, 4);
   }
   return 0;
 }

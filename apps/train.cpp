@@ -40,7 +40,7 @@ int run_train(const TrainOptions& options) {
     fmt::print("{}", print_config(loaded));
     return 0;
   }
-  if (loaded.config.data.path.empty())
+  if (loaded.config.data.path.empty() && loaded.config.texts.train.empty())
     fail("train: data.path is not set; 'strobe data prepare' makes such a folder");
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
   if (!options.dry_run) check_is_free(path);

@@ -11,6 +11,10 @@ Verb verb_train();
 Verb verb_resume();
 Verb verb_eval();
 Verb verb_generate();
+Verb verb_finetune();
+Verb verb_glue();
+Verb verb_predict();
+Verb verb_fill();
 Verb verb_import();
 Verb verb_export();
 Verb verb_tensors();
@@ -38,6 +42,10 @@ inline std::vector<Verb> all_verbs() {
       verb_resume(),
       verb_eval(),
       verb_generate(),
+      verb_finetune(),
+      verb_glue(),
+      verb_predict(),
+      verb_fill(),
       verb_import(),
       verb_export(),
       verb_tensors(),

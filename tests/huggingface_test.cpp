@@ -131,7 +131,7 @@ TEST(ImportGpt2, GivesTheLogitsOfTransformers) {
   config.backend = "cpu", config.precision = "f32";
   Engine engine(config, config.model.vocab, {.decode_capacity = 16});
   engine.allocate();
-  init_from(run, engine);
+  init_from(run, engine, "gpt2");
   const SafetensorsFile fixture = SafetensorsFile::open(kFixture);
   const auto* tokens = fixture.tensor("tokens").as<int32_t>();
   const auto* logits = fixture.tensor("logits").as<float>();

@@ -26,16 +26,23 @@ struct DataConfig {
 };
 
 struct ModelConfig {
-  std::string preset, kind = "gpt2", recompute = "none";
+  std::string preset, kind = "gpt2", head = "lm", recompute = "none";
   int64_t layers = 12, channels = 768, heads = 12, kv_heads = 0, feed_forward = 0;
-  int64_t context = 1024, vocab = 0;
+  int64_t context = 1024, vocab = 0, classes = 2;
+  bool pooler = false;
   double dropout = 0.0;
   std::optional<double> dropout_embedding, dropout_attention, dropout_residual;
   template <class V>
   void fields(V&& v) {
     v("preset", preset,
-      "sizes by name: gpt2-124m, gpt2-350m, gpt2-774m, gpt2-1.5b, gpt2-30m, gpt2-tiny");
-    v("kind", kind, "architecture: gpt2");
+      "sizes by name: gpt2-124m, gpt2-350m, gpt2-774m, gpt2-1.5b, gpt2-30m, gpt2-tiny; bert-tiny, "
+      "bert-mini, bert-small, bert-medium, bert-base, bert-large");
+    v("kind", kind, "architecture: gpt2 or bert");
+    v("head", head,
+      "what is predicted: lm, words (of BERT: masked ones); bert: classification, regression or "
+      "none");
+    v("classes", classes, "classes of a classification");
+    v("pooler", pooler, "bert, lm or none: keep a pooler, which masked words do not train");
     v("layers", layers, "number of blocks, L");
     v("channels", channels, "width, C");
     v("heads", heads, "attention heads, H");
@@ -49,6 +56,35 @@ struct ModelConfig {
     v("dropout_residual", dropout_residual, "of residual branches; auto: model.dropout");
     v("recompute", recompute,
       "activations to recompute in the backward: none, gelu, gelu+norm or block");
+  }
+};
+
+struct MaskConfig {
+  double rate = 0.15, masked = 0.8, random = 0.1;
+  bool whole_words = false;
+  template <class V>
+  void fields(V&& v) {
+    v("rate", rate, "share of the tokens that a masked language model (bert) is to predict");
+    v("masked", masked, "of these, the share that becomes [MASK]");
+    v("random", random, "of these, the share that becomes another token; the rest stays");
+    v("whole_words", whole_words, "choose the pieces of a word together");
+  }
+};
+
+struct TextsConfig {
+  std::string train, valid, task, text = "text", pair, label = "label", classes;
+  double hold_out = 0;
+  template <class V>
+  void fields(V&& v) {
+    v("train", train,
+      "labelled texts to fine-tune on (.tsv, .csv, .jsonl); with texts.task, GLUE's folder");
+    v("valid", valid, "labelled texts to evaluate on");
+    v("task", task, "a task of GLUE's, whose files and columns are known");
+    v("text", text, "column of the text");
+    v("pair", pair, "column of the second text of a pair; empty: single texts");
+    v("label", label, "column of the class, or of the score");
+    v("classes", classes, "names of the classes by number, with | between them");
+    v("hold_out", hold_out, "without texts.valid: share of the training texts to evaluate on");
   }
 };
 
@@ -237,6 +273,8 @@ struct Config {
   std::string name = "run", precision = "auto", backend = "auto", init_from;
   int64_t seed = 1, threads = 0;
   DataConfig data;
+  TextsConfig texts;
+  MaskConfig mask;
   ModelConfig model;
   LossConfig loss;
   AttentionConfig attention;
@@ -255,8 +293,10 @@ struct Config {
     v("threads", threads, "CPU threads; 0: one a core. Results do not depend on it");
     v("backend", backend, "auto, cpu or cuda; auto: a GPU where there is one");
     v("precision", precision, "auto, f32 or bf16; auto: bf16 where it is fast");
-    v("init_from", init_from, "run folder whose weights to start from");
+    v("init_from", init_from, "run folder, or folder of Hugging Face transformers', whose weights to start from");
     v("data", data, "");
+    v("texts", texts, "");
+    v("mask", mask, "");
     v("model", model, "");
     v("loss", loss, "");
     v("attention", attention, "");

@@ -86,14 +86,17 @@ const std::pair<std::string, std::string> kForeignNames[] = {
 const std::string kLengths[] = {"train.steps", "train.tokens", "train.epochs", "train.seconds"};
 
 struct Preset {
-  std::string name;
+  std::string kind, name;
   int64_t layers, channels, heads, context;
 };
 
 const Preset kPresets[] = {
-    {"gpt2-124m", 12, 768, 12, 1024},  {"gpt2-350m", 24, 1024, 16, 1024},
-    {"gpt2-774m", 36, 1280, 20, 1024}, {"gpt2-1.5b", 48, 1600, 25, 1024},
-    {"gpt2-30m", 6, 384, 6, 1024},     {"gpt2-tiny", 4, 128, 2, 1024},
+    {"gpt2", "gpt2-124m", 12, 768, 12, 1024},  {"gpt2", "gpt2-350m", 24, 1024, 16, 1024},
+    {"gpt2", "gpt2-774m", 36, 1280, 20, 1024}, {"gpt2", "gpt2-1.5b", 48, 1600, 25, 1024},
+    {"gpt2", "gpt2-30m", 6, 384, 6, 1024},     {"gpt2", "gpt2-tiny", 4, 128, 2, 1024},
+    {"bert", "bert-tiny", 2, 128, 2, 512},     {"bert", "bert-mini", 4, 256, 4, 512},
+    {"bert", "bert-small", 4, 512, 8, 512},    {"bert", "bert-medium", 8, 512, 8, 512},
+    {"bert", "bert-base", 12, 768, 12, 512},   {"bert", "bert-large", 24, 1024, 16, 512},
 };
 
 void apply_preset(LoadedConfig& loaded, const std::string& name) {
@@ -102,9 +105,11 @@ void apply_preset(LoadedConfig& loaded, const std::string& name) {
     names.push_back(preset.name);
     if (preset.name != name) continue;
     ModelConfig& model = loaded.config.model;
+    model.kind = preset.kind;
     model.layers = preset.layers, model.channels = preset.channels;
     model.heads = preset.heads, model.context = preset.context;
-    for (const char* key : {"model.layers", "model.channels", "model.heads", "model.context"})
+    for (const char* key :
+         {"model.kind", "model.layers", "model.channels", "model.heads", "model.context"})
       loaded.origins[key] = "preset " + name;
     return;
   }

@@ -30,6 +30,8 @@ class CpuBackend final : public Backend {
   void add_dropout(Tensor y, Tensor a, Tensor b, Dropout dropout) override;
   void gelu_forward(Tensor y, Tensor x, Gelu kind) override;
   void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) override;
+  void tanh_forward(Tensor y, Tensor x) override;
+  void tanh_backward(Tensor dx, Tensor dy, Tensor y) override;
 
   void matmul(Tensor c, Tensor a, Tensor b, bool accumulate) override;
   void bias_forward(Tensor y, Tensor bias) override;
@@ -68,6 +70,7 @@ class CpuBackend final : public Backend {
 
   void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                      const CrossEntropy& op) override;
+  void squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) override;
   void sum(Tensor out, Tensor x) override;
 
   void grad_norm(std::span<const Tensor> grads, float max_norm) override;

@@ -1,4 +1,5 @@
 // The elementwise ops of the CPU backend.
+#include <cmath>
 #include <cstring>
 
 #include "strobe/cpu/cpu_backend.h"
@@ -138,6 +139,40 @@ void CpuBackend::gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) {
       gelu(dx.as<T>() + begin, dy.as<T>() + begin, x.as<T>() + begin, end - begin);
     });
   });
+}
+
+namespace {
+
+// y = f(a, b) in f32, a block at a time: for ops on a row a sequence, where time does not matter.
+template <class F>
+void in_f32(Tensor y, Tensor a, Tensor b, const F& f) {
+  with_storage(y.dtype, [&](auto storage) {
+    using T = decltype(storage);
+    const auto& kernels = of<T>(cpu::elementwise());
+    for_pieces(y.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      constexpr int64_t kBlock = 256;
+      float left[kBlock], right[kBlock];
+      for (int64_t at = begin; at < end; at += kBlock) {
+        const int64_t n = std::min(kBlock, end - at);
+        kernels.to_f32(left, a.as<T>() + at, n);
+        if (b) kernels.to_f32(right, b.as<T>() + at, n);
+        for (int64_t i = 0; i < n; ++i) left[i] = f(left[i], b ? right[i] : 0.0f);
+        kernels.from_f32(y.as<T>() + at, left, n);
+      }
+    });
+  });
+}
+
+}  // namespace
+
+void CpuBackend::tanh_forward(Tensor y, Tensor x) {
+  check(y.numel() == x.numel() && y.dtype == x.dtype, "tanh: shapes differ");
+  in_f32(y, x, {}, [](float value, float) { return std::tanh(value); });
+}
+
+void CpuBackend::tanh_backward(Tensor dx, Tensor dy, Tensor y) {
+  check(dx.numel() == y.numel() && dy.numel() == y.numel(), "tanh: shapes differ");
+  in_f32(dx, dy, y, [](float gradient, float value) { return gradient * (1 - value * value); });
 }
 
 }  // namespace strobe

@@ -1,5 +1,6 @@
 // The two ends of a model: embedding and cross-entropy.
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "strobe/cpu/cpu_backend.h"
@@ -74,6 +75,18 @@ void CpuBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Ten
       }
     });
   });
+}
+
+void CpuBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) {
+  const int64_t rows = losses.numel();
+  check(x.numel() == rows && targets.numel() == rows && (!dx || dx.numel() == rows),
+        "squared_error: shapes differ");
+  for (int64_t i = 0; i < rows; ++i) {
+    const float target = targets.as<float>()[i];
+    const float difference = std::isnan(target) ? 0.0f : x.as<float>()[i] - target;
+    losses.as<float>()[i] = difference * difference;
+    if (dx) dx.as<float>()[i] = 2 * difference * state_.loss_scale;
+  }
 }
 
 }  // namespace strobe

@@ -32,6 +32,12 @@ void CudaBackend::gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) {
   cuda::gelu_backward(device_, dx, dy, x, kind);
 }
 
+void CudaBackend::tanh_forward(Tensor y, Tensor x) { cuda::tanh_forward(device_, y, x); }
+
+void CudaBackend::tanh_backward(Tensor dx, Tensor dy, Tensor y) {
+  cuda::tanh_backward(device_, dx, dy, y);
+}
+
 void CudaBackend::matmul(Tensor c, Tensor a, Tensor b, bool accumulate) {
   cuda::matmul(device_, c, a, b, accumulate);
 }
@@ -127,12 +133,17 @@ void CudaBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Te
   cuda::cross_entropy(device_, losses, dlogits, logits, targets, op);
 }
 
-void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
-                                       Tensor targets, const CrossEntropy& op, Tensor workspace) {
-  const bool plain = op.label_smoothing == 0 && op.z_loss == 0;
+void CudaBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) {
+  cuda::squared_error(device_, losses, dx, x, targets);
+}
+
+void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x,
+                                       Tensor w, Tensor bias, Tensor targets,
+                                       const CrossEntropy& op, Tensor workspace) {
+  const bool plain = op.label_smoothing == 0 && op.z_loss == 0 && !bias;
   if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
                                             logit_rows()))
-    Backend::linear_cross_entropy(losses, dx, dw, x, w, targets, op, workspace);
+    Backend::linear_cross_entropy(losses, dx, dw, dbias, x, w, bias, targets, op, workspace);
 }
 
 void CudaBackend::sum(Tensor out, Tensor x) { cuda::sum(device_, out, x); }

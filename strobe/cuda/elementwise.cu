@@ -99,6 +99,28 @@ struct GeluChain {
   }
 };
 
+struct Tanh {
+  static constexpr int kInputs = 1;
+  using Shared = Nothing;
+  __device__ Floats operator()(const Floats& x, const Floats&, int64_t, const Shared&) const {
+    Floats y;
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) y[j] = tanhf(x[j]);
+    return y;
+  }
+};
+
+struct TanhChain {
+  static constexpr int kInputs = 2;
+  using Shared = Nothing;
+  __device__ Floats operator()(const Floats& dy, const Floats& y, int64_t, const Shared&) const {
+    Floats dx;
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) dx[j] = dy[j] * (1 - y[j] * y[j]);
+    return dx;
+  }
+};
+
 // No __restrict__: y may be a or b.
 template <class To, class From, class F>
 __global__ void __launch_bounds__(kThreads)
@@ -329,6 +351,37 @@ void gelu_backward(const Device& device, Tensor dx, Tensor dy, Tensor x, Gelu ki
     launch_map(device, dx, dy, x, GeluChain<Gelu::tanh>{}, "gelu_backward");
   else
     launch_map(device, dx, dy, x, GeluChain<Gelu::erf>{}, "gelu_backward");
+}
+
+void tanh_forward(const Device& device, Tensor y, Tensor x) {
+  launch_map(device, y, x, Tensor{}, Tanh{}, "tanh_forward");
+}
+
+void tanh_backward(const Device& device, Tensor dx, Tensor dy, Tensor y) {
+  launch_map(device, dx, dy, y, TanhChain{}, "tanh_backward");
+}
+
+namespace {
+
+__global__ void squared_errors(float* losses, float* dx, const float* x, const float* targets,
+                               int64_t rows, const StepState* state) {
+  const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
+  if (i >= rows) return;
+  const float difference = isnan(targets[i]) ? 0.0f : x[i] - targets[i];
+  losses[i] = difference * difference;
+  if (dx) dx[i] = 2 * difference * state->loss_scale;
+}
+
+}  // namespace
+
+void squared_error(const Device& device, Tensor losses, Tensor dx, Tensor x, Tensor targets) {
+  const int64_t rows = losses.numel();
+  check(x.numel() == rows && targets.numel() == rows && (!dx || dx.numel() == rows),
+        "squared_error: shapes differ");
+  if (rows == 0) return;
+  squared_errors<<<ceil_div(rows, kThreads), kThreads, 0, device.stream>>>(
+      losses.as<float>(), dx.as<float>(), x.as<float>(), targets.as<float>(), rows, device.state);
+  check_launch("squared_error");
 }
 
 void bias_forward(const Device& device, Tensor y, Tensor bias) {

@@ -13,6 +13,9 @@ void dropout(const Device& device, Tensor y, Tensor x, Dropout dropout);
 void add_dropout(const Device& device, Tensor y, Tensor a, Tensor b, Dropout dropout);
 void gelu_forward(const Device& device, Tensor y, Tensor x, Gelu kind);
 void gelu_backward(const Device& device, Tensor dx, Tensor dy, Tensor x, Gelu kind);
+void tanh_forward(const Device& device, Tensor y, Tensor x);
+void tanh_backward(const Device& device, Tensor dx, Tensor dy, Tensor y);
+void squared_error(const Device& device, Tensor losses, Tensor dx, Tensor x, Tensor targets);
 void bias_forward(const Device& device, Tensor y, Tensor bias);
 void bias_backward(const Device& device, Tensor dbias, Tensor dy);
 

@@ -9,8 +9,6 @@
 
 namespace strobe {
 
-namespace {
-
 // A permutation of [0, n) without a table: a four-round Feistel network over the next power of
 // four, walked until it lands in range (Black & Rogaway 2002, "Ciphers with arbitrary finite
 // domains"). Its round function is Philox, keyed by the seed and the epoch.
@@ -29,6 +27,8 @@ uint64_t permuted(uint64_t i, uint64_t n, uint64_t seed, uint32_t epoch) {
   } while (i >= n);
   return i;
 }
+
+namespace {
 
 // Appends the sequences of one block: cut at `borders` (within the block) and at `longest`.
 void append_starts(std::vector<int32_t>& starts, int64_t begin, int64_t length,

@@ -11,15 +11,44 @@
 namespace strobe {
 
 /// Rows in host memory: `sequences` blocks of `length` tokens, and for each the token that follows
-/// it, or -1 where nothing is to be predicted.
+/// it, or -1 where nothing is to be predicted. A model whose head picks its rows takes fewer rows
+/// too, and targets of those that are picked.
 struct HostBatch {
   std::vector<int32_t> tokens, targets;
+  std::vector<int32_t> picks;  // the rows that targets, or scores, are of
+  std::vector<int32_t> types;  // empty: all 0
+  std::vector<float> scores;   // empty: none
   int64_t sequences = 0, length = 0;
   int64_t scored = 0;  // targets that are not -1
   /// Where attention begins anew, from 0 to the number of rows; empty: where blocks do.
   std::vector<int32_t> starts;
   int64_t longest = 0;  // no sequence is longer; 0: `length`
 };
+
+/// What a run trains on: micro-batches, each a pure function of its number.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  /// Micro-batch number `index` of a run; sequences are cut to at most `longest` (0: not).
+  virtual void fill(HostBatch& out, int64_t index, int64_t longest) const = 0;
+  virtual int64_t tokens_per_epoch() const = 0;
+  /// Sequences that a micro-batch may have, when they are cut to no less than `shortest`.
+  virtual int64_t most_sequences(int64_t shortest) const = 0;
+  /// The most rows that a head which picks its rows reads of a micro-batch; 0: it reads all.
+  virtual int64_t scored_rows() const { return 0; }
+};
+
+/// What a run is evaluated on: batches from 0 to count().
+class EvalSource {
+ public:
+  virtual ~EvalSource() = default;
+  virtual int64_t count() const = 0;
+  virtual void fill(HostBatch& out, int64_t index) const = 0;
+  virtual int64_t most_sequences() const = 0;
+};
+
+/// The i-th of [0, n) in an order of the seed's and epoch's own.
+uint64_t permuted(uint64_t i, uint64_t n, uint64_t seed, uint32_t epoch);
 
 /// How documents become blocks.
 struct Packing {
@@ -30,7 +59,7 @@ struct Packing {
 };
 
 /// Training blocks: each epoch visits every block of `length` tokens once, in an order of its own.
-class TrainBatches {
+class TrainBatches final : public BatchSource {
  public:
   /// Throws Error if the training split is shorter than one block.
   TrainBatches(const Dataset& dataset, uint64_t seed, int64_t sequences, int64_t length,
@@ -38,10 +67,10 @@ class TrainBatches {
 
   /// Micro-batch number `index` of a run; blocks are cut into sequences of at most `longest` (0:
   /// not).
-  void fill(HostBatch& out, int64_t index, int64_t longest = 0) const;
-  int64_t tokens_per_epoch() const { return blocks_ * length_; }
+  void fill(HostBatch& out, int64_t index, int64_t longest = 0) const override;
+  int64_t tokens_per_epoch() const override { return blocks_ * length_; }
   /// Sequences that a micro-batch may have, when blocks are cut to no less than `shortest`.
-  int64_t most_sequences(int64_t shortest) const;
+  int64_t most_sequences(int64_t shortest) const override;
 
  private:
   /// The documents of one epoch, in its order.
@@ -64,15 +93,15 @@ class TrainBatches {
 
 /// A whole split in non-overlapping blocks, the last partial one too. Every token but the first is
 /// scored once.
-class EvalBatches {
+class EvalBatches final : public EvalSource {
  public:
   /// `max_tokens` 0: the whole split.
   EvalBatches(const Dataset& dataset, std::string split, int64_t sequences, int64_t length,
               int64_t max_tokens = 0, bool mask_documents = false);
 
-  int64_t count() const;
-  void fill(HostBatch& out, int64_t index) const;
-  int64_t most_sequences() const;
+  int64_t count() const override;
+  void fill(HostBatch& out, int64_t index) const override;
+  int64_t most_sequences() const override;
 
  private:
   const Dataset& dataset_;

@@ -166,6 +166,21 @@ std::vector<std::string> HuggingFaceWeights::names() const {
   return out;
 }
 
+std::vector<int64_t> HuggingFaceWeights::shape(const std::string& name) const {
+  if (!places_.contains(name)) return {};
+  return entry(place(name)).shape;
+}
+
+bool HuggingFaceWeights::fits(const std::string& name, int64_t rows, int64_t columns) const {
+  const std::vector<std::string> parts = parts_of(family_, name);
+  const int64_t width = columns / static_cast<int64_t>(parts.size());
+  return std::ranges::all_of(parts, [&](const std::string& part) {
+    std::vector<int64_t> expected = rows == 0 ? std::vector{width} : std::vector{rows, width};
+    if (is_transposed(family_, part, expected.size())) std::swap(expected[0], expected[1]);
+    return shape(part) == expected;
+  });
+}
+
 std::vector<float> HuggingFaceWeights::read(const std::string& name, int64_t rows, int64_t columns,
                                             std::vector<std::string>& used) const {
   const std::vector<std::string> parts = parts_of(family_, name);

@@ -15,6 +15,10 @@
 
 namespace strobe {
 
+/// What a folder's tensors say that its config.json may not: which head the model has.
+class HuggingFaceWeights;
+void read_huggingface_head(const HuggingFaceWeights& weights, ModelConfig& model);
+
 /// Reads a config.json: the model's sizes, with model.vocab set. Throws Error if it asks for
 /// anything that strobe's model does otherwise (another activation, epsilon, scaling, ...); a word
 /// to `note` for what only training would notice.
@@ -34,6 +38,11 @@ class HuggingFaceWeights {
 
   /// Full names, buffers and tied copies left out.
   std::vector<std::string> names() const;
+
+  /// Whether one of strobe's parameters is there, in these sizes (see read).
+  bool fits(const std::string& name, int64_t rows, int64_t columns) const;
+  /// The sizes of a tensor; empty where there is none of that name.
+  std::vector<int64_t> shape(const std::string& name) const;
 
   /// The values of one of strobe's parameters, of so many rows and columns (rows 0: a vector),
   /// converted to f32 from F32, F16, BF16 or F64. Throws Error if it is not there or has another

@@ -116,7 +116,8 @@ void read_bert(const Reader& reader, ModelConfig& model,
   reader.expect("tie_word_embeddings", {true});
 }
 
-std::string gpt2_config(const ModelConfig& m, int32_t end_of_text) {
+std::string gpt2_config(const Config& config, int32_t end_of_text) {
+  const ModelConfig& m = config.model;
   if (m.kv_heads > 0 && m.kv_heads != m.heads)
     fail(
         "export: the model has {} key-value heads for {} heads; transformers' GPT-2 has as many as "
@@ -155,9 +156,39 @@ std::string gpt2_config(const ModelConfig& m, int32_t end_of_text) {
   return json.dump(2) + "\n";
 }
 
-std::string bert_config(const ModelConfig& m, int32_t) {
+void read_bert_head(const HuggingFaceWeights& weights, ModelConfig& model) {
+  model.pooler = !weights.shape("bert.pooler.dense.weight").empty();
+  const std::vector<int64_t> classifier = weights.shape("classifier.weight");
+  if (!classifier.empty()) {
+    model.head = classifier[0] == 1 ? "regression" : "classification";
+    model.classes = std::max<int64_t>(2, classifier[0]);
+  } else {
+    const bool words = !weights.shape("cls.predictions.transform.dense.weight").empty();
+    model.head = words ? "lm" : "none";
+  }
+}
+
+std::string bert_config(const Config& config, int32_t) {
+  const ModelConfig& m = config.model;
   nlohmann::ordered_json json;
-  json["architectures"] = {"BertForMaskedLM"};
+  const bool classifies = m.head == "classification" || m.head == "regression";
+  json["architectures"] = {m.head == "lm" ? "BertForMaskedLM"
+                           : classifies   ? "BertForSequenceClassification"
+                                          : "BertModel"};
+  if (classifies) {
+    const int64_t count = m.head == "regression" ? 1 : m.classes;
+    json["problem_type"] =
+        m.head == "regression" ? "regression" : "single_label_classification";
+    // Names with | between them, see [texts].
+    std::string names = config.texts.classes;
+    for (int64_t i = 0; i < count; ++i) {
+      const std::string name = names.substr(0, names.find('|'));
+      names.erase(0, std::min(names.size(), name.size() + 1));
+      const std::string label = name.empty() ? fmt::format("LABEL_{}", i) : name;
+      json["id2label"][fmt::format("{}", i)] = label;
+      json["label2id"][label] = i;
+    }
+  }
   json["model_type"] = "bert";
   json["attention_probs_dropout_prob"] = m.dropout;
   json["hidden_act"] = "gelu";
@@ -182,11 +213,13 @@ std::string bert_config(const ModelConfig& m, int32_t) {
 struct ConfigKind {
   std::string_view kind;
   void (*read)(const Reader&, ModelConfig&, const std::function<void(const std::string&)>&);
-  std::string (*write)(const ModelConfig&, int32_t end_of_text);
+  std::string (*write)(const Config&, int32_t end_of_text);
+  void (*read_head)(const HuggingFaceWeights&, ModelConfig&);
 };
 
 constexpr std::array<ConfigKind, 2> kKinds{
-    {{"gpt2", read_gpt2, gpt2_config}, {"bert", read_bert, bert_config}}};
+    {{"gpt2", read_gpt2, gpt2_config, [](const HuggingFaceWeights&, ModelConfig&) {}},
+     {"bert", read_bert, bert_config, read_bert_head}}};
 
 const ConfigKind& config_kind(std::string_view kind, const std::string& where) {
   const std::string_view known = huggingface_family(kind, where).kind;
@@ -210,7 +243,11 @@ Config read_huggingface_config(const std::string& file,
 }
 
 std::string huggingface_config(const Config& config, int32_t end_of_text) {
-  return config_kind(config.model.kind, "export").write(config.model, end_of_text);
+  return config_kind(config.model.kind, "export").write(config, end_of_text);
+}
+
+void read_huggingface_head(const HuggingFaceWeights& weights, ModelConfig& model) {
+  config_kind(model.kind, "import").read_head(weights, model);
 }
 
 }  // namespace strobe

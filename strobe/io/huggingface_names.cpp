@@ -9,6 +9,7 @@ std::span<const HuggingFaceFamily> huggingface_families() {
       {.kind = "gpt2",
        .prefix = "transformer.",
        .heads = {},
+       .optional = {},
        .buffers = {".attn.bias", ".attn.masked_bias"},
        .old_endings = {},
        .tied = {{"lm_head.weight", "transformer.wte.weight"}},
@@ -17,6 +18,7 @@ std::span<const HuggingFaceFamily> huggingface_families() {
       {.kind = "bert",
        .prefix = "bert.",
        .heads = {"cls.", "classifier."},
+       .optional = {"bert.pooler."},
        .buffers = {"embeddings.position_ids", "embeddings.token_type_ids"},
        .old_endings = {{".gamma", ".weight"}, {".beta", ".bias"}},
        .tied = {{"cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"},
@@ -57,6 +59,12 @@ std::string_view tied_to(const HuggingFaceFamily& family, std::string_view name)
 bool is_of_head(const HuggingFaceFamily& family, std::string_view name) {
   for (const std::string_view head : family.heads)
     if (name.starts_with(head)) return true;
+  return false;
+}
+
+bool is_optional(const HuggingFaceFamily& family, std::string_view name) {
+  for (const std::string_view part : family.optional)
+    if (name.starts_with(part)) return true;
   return false;
 }
 

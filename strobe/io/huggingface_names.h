@@ -14,6 +14,7 @@ struct HuggingFaceFamily {
   std::string_view kind;    // "model_type" in config.json, model.kind in strobe
   std::string_view prefix;  // which files written from the model without a head leave out
   std::vector<std::string_view> heads;    // beginnings of names that have no prefix
+  std::vector<std::string_view> optional; // beginnings, with the prefix, of parts likewise
   std::vector<std::string_view> buffers;  // endings of names that are no parameters
 
   struct Pair {
@@ -46,6 +47,9 @@ std::string_view tied_to(const HuggingFaceFamily& family, std::string_view name)
 
 /// Whether the tensor is a head's, which a file may have or lack.
 bool is_of_head(const HuggingFaceFamily& family, std::string_view name);
+
+/// Whether it is of a part with the prefix that a file may have or lack.
+bool is_optional(const HuggingFaceFamily& family, std::string_view name);
 
 /// Whether a tensor of so many dimensions is kept transposed.
 bool is_transposed(const HuggingFaceFamily& family, std::string_view name, size_t dimensions);

@@ -5,61 +5,9 @@
 #include <numeric>
 
 #include "strobe/core/error.h"
+#include "strobe/model/sizes.h"
 
 namespace strobe {
-
-namespace {
-
-constexpr int64_t kVocabMultiple = 64;  // rows of the head are padded to this, for whole tiles
-
-Param embedding(const std::string& name, int64_t rows, int64_t channels, int64_t padding) {
-  Param param;
-  param.name = name, param.kind = ParamKind::embedding;
-  param.init_std = kInitStd, param.padding = padding;
-  param.value = Tensor(nullptr, DType::f32, {rows + padding, channels});
-  return param;
-}
-
-int64_t padding_of(int64_t vocab) {
-  return (kVocabMultiple - vocab % kVocabMultiple) % kVocabMultiple;
-}
-
-// Throws Error for sizes that make no model.
-const ModelConfig& checked(const ModelConfig& m) {
-  for (const auto& [name, value] : {std::pair<const char*, int64_t>{"layers", m.layers},
-                                    {"channels", m.channels},
-                                    {"heads", m.heads},
-                                    {"context", m.context}})
-    if (value < 1 || value > (1 << 24))
-      fail("model.{}: {} is not a size; it takes 1 to {}", name, value, 1 << 24);
-  constexpr double kMostParameters = 1e13;  // beyond, sizes in bytes come near to 2^63
-  const double matrices = static_cast<double>(m.layers) * static_cast<double>(m.channels) *
-                          static_cast<double>(4 * m.channels + 2 * m.feed_forward);
-  if (matrices > kMostParameters)
-    fail("model: {} layers of {} channels have {:.1e} parameters; at most {:.0e} are accepted",
-         m.layers, m.channels, matrices, kMostParameters);
-  if (m.channels % m.heads != 0)
-    fail("model: channels ({}) must be divisible by heads ({})", m.channels, m.heads);
-  if (m.channels / m.heads > 256)
-    fail("model: head size {} (channels / heads) is above 256, the most that attention takes",
-         m.channels / m.heads);
-  if (m.kv_heads < 0 || (m.kv_heads > 0 && m.heads % m.kv_heads != 0))
-    fail("model: heads ({}) must be divisible by kv_heads ({})", m.heads, m.kv_heads);
-  if (m.feed_forward < 0 || m.feed_forward > (1 << 24))
-    fail("model.feed_forward: {} is not a size; it takes 0 to {}", m.feed_forward, 1 << 24);
-  for (const auto& [name, value] : {std::pair<const char*, double>{"dropout", m.dropout},
-                                    {"dropout_embedding", m.dropout_embedding.value_or(0)},
-                                    {"dropout_attention", m.dropout_attention.value_or(0)},
-                                    {"dropout_residual", m.dropout_residual.value_or(0)}})
-    if (!(value >= 0 && value < 1))
-      fail("model.{}: {} is not a probability in [0, 1)", name, value);
-  if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "gelu+norm" &&
-      m.recompute != "block")
-    fail("model.recompute: '{}' is unknown; known are none, gelu, gelu+norm, block", m.recompute);
-  return m;
-}
-
-}  // namespace
 
 void Gpt2Block::for_each_param(const ParamVisitor& visit) {
   ln_1.for_each_param(visit);
@@ -91,21 +39,16 @@ void Gpt2Block::backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, Str
 }
 
 Gpt2::Gpt2(const Config& config, int64_t vocab)
-    : channels_(checked(config.model).channels),
+    : channels_(checked_sizes(config.model).channels),
       vocab_(vocab),
       context_(config.model.context),
       recompute_norms_(config.model.recompute == "gelu+norm"),
       recompute_blocks_(config.model.recompute == "block"),
-      wte_(embedding("transformer.wte.weight", vocab, channels_, padding_of(vocab))),
-      wpe_(embedding("transformer.wpe.weight", context_, channels_, 0)),
+      wte_(embedding_param("transformer.wte.weight", vocab, channels_, vocab_padding(vocab))),
+      wpe_(embedding_param("transformer.wpe.weight", context_, channels_, 0)),
       ln_f_("transformer.ln_f", channels_) {
   const ModelConfig& m = config.model;
-  if (!(config.loss.label_smoothing >= 0 && config.loss.label_smoothing < 1))
-    fail("loss.label_smoothing: {} is outside [0, 1)", config.loss.label_smoothing);
-  if (!(config.loss.z_loss >= 0 && config.loss.z_loss < 1e6))
-    fail("loss.z_loss: {} is not a weight; it takes 0 or more", config.loss.z_loss);
-  label_smoothing_ = static_cast<float>(config.loss.label_smoothing);
-  z_loss_ = static_cast<float>(config.loss.z_loss);
+  loss_ = checked_loss(config.loss);
   const auto p_of = [&](const std::optional<double>& own) {
     return static_cast<float>(own.value_or(m.dropout));
   };
@@ -122,12 +65,14 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
     const Dropout probabilities{p_attention, site++}, attn_branch{p_residual, site++};
     const Dropout mlp_branch{p_residual, site++};
     blocks_.push_back({LayerNorm(name + ".ln_1", channels_), LayerNorm(name + ".ln_2", channels_),
-                       SelfAttention(name + ".attn", channels_, m.heads, kv_heads, algorithm,
-                                     probabilities, projection_std),
-                       Mlp(name + ".mlp", channels_, feed_forward, projection_std,
+                       SelfAttention(name + ".attn.c_attn", name + ".attn.c_proj", channels_,
+                                     {m.heads, kv_heads, algorithm, probabilities, /*causal=*/true,
+                                      config.attention.deterministic},
+                                     projection_std),
+                       Mlp(name + ".mlp.c_fc", name + ".mlp.c_proj", channels_, feed_forward,
+                           projection_std, Gelu::tanh,
                            m.recompute == "gelu" || recompute_norms_),
                        attn_branch, mlp_branch, recompute_norms_});
-    blocks_.back().attn.deterministic = config.attention.deterministic;
   }
 }
 
@@ -172,9 +117,9 @@ void Gpt2::head_loss(Context& ctx, Tensor losses, Tensor dx, Tensor x, Tensor ta
                                                                      wte_.value.dim(0), ctx.dtype);
   const Tensor workspace = ctx.arena.allocate("head workspace", DType::u8, {bytes});
   CrossEntropy op = {.vocab = vocab_};
-  if (ctx.training) op.label_smoothing = label_smoothing_, op.z_loss = z_loss_;
-  ctx.ops.linear_cross_entropy(losses, dx, dx ? wte_.grad : Tensor{}, x, wte_.compute, targets, op,
-                               workspace);
+  if (ctx.training) op.label_smoothing = loss_.label_smoothing, op.z_loss = loss_.z_loss;
+  ctx.ops.linear_cross_entropy(losses, dx, dx ? wte_.grad : Tensor{}, {}, x, wte_.compute, {},
+                               targets, op, workspace);
 }
 
 void Gpt2::forward_backward(Context& ctx, Tensor losses, const Batch& batch) {
@@ -217,20 +162,30 @@ void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
   ctx.ops.embedding_backward(wpe_.grad, dx, batch.positions);
 }
 
-void Gpt2::evaluate(Context& ctx, Tensor losses, const Batch& batch) {
-  ArenaScope scope(ctx.arena);
-  Context inference{ctx.ops, ctx.arena, ctx.dtype, /*training=*/false};
+Tensor Gpt2::infer(Context& inference, const Batch& batch) const {
   // Two streams taking turns: nothing is kept for a backward.
   std::array<Stream, 2> streams = {Stream::allocate(inference, "stream", batch.rows(), channels_),
                                    Stream::allocate(inference, "stream", batch.rows(), channels_)};
   embed(inference, streams[0], batch.tokens, batch.positions);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    ArenaScope block_scope(ctx.arena);
+    ArenaScope block_scope(inference.arena);
     Gpt2Block::Saved block;
     blocks_[i].forward(inference, streams[(i + 1) % 2], streams[i % 2], norm_after(i), batch,
                        block);
   }
-  head_loss(inference, losses, {}, streams[blocks_.size() % 2].y, batch.targets);
+  return streams[blocks_.size() % 2].y;
+}
+
+void Gpt2::evaluate(Context& ctx, Tensor losses, const Batch& batch) {
+  ArenaScope scope(ctx.arena);
+  Context inference{ctx.ops, ctx.arena, ctx.dtype, /*training=*/false};
+  head_loss(inference, losses, {}, infer(inference, batch), batch.targets);
+}
+
+void Gpt2::predict(Context& ctx, Tensor out, const Batch& batch) {
+  ArenaScope scope(ctx.arena);
+  Context inference{ctx.ops, ctx.arena, ctx.dtype, /*training=*/false};
+  ctx.ops.matmul(out, infer(inference, batch), wte_.compute.rows(0, vocab_).transposed());
 }
 
 struct DecodeCache {
@@ -246,7 +201,7 @@ std::shared_ptr<DecodeCache> Gpt2::start_decoding(Context& ctx, int64_t capacity
   auto cache = std::make_shared<DecodeCache>();
   cache->capacity = capacity;
   for (const Gpt2Block& block : blocks_) {
-    const std::initializer_list<int64_t> shape = {capacity, block.attn.kv_heads,
+    const std::initializer_list<int64_t> shape = {capacity, block.attn.options.kv_heads,
                                                   block.attn.head_dim};
     cache->layers.push_back({ctx.allocate("key cache", shape), ctx.allocate("value cache", shape)});
   }

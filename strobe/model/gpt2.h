@@ -12,6 +12,7 @@
 
 #include "strobe/model/layers.h"
 #include "strobe/model/model.h"
+#include "strobe/model/sizes.h"
 
 namespace strobe {
 
@@ -47,6 +48,8 @@ class Gpt2 : public Model {
   void for_each_param(const ParamVisitor& visit) override;
   void forward_backward(Context& ctx, Tensor losses, const Batch& batch) override;
   void evaluate(Context& ctx, Tensor losses, const Batch& batch) override;
+  int64_t outputs() const override { return vocab_; }
+  void predict(Context& ctx, Tensor out, const Batch& batch) override;
   std::shared_ptr<DecodeCache> start_decoding(Context& ctx, int64_t capacity) override;
   void decode(Context& ctx, DecodeCache& cache, std::span<const int32_t> tokens,
               std::vector<float>& logits) override;
@@ -63,6 +66,8 @@ class Gpt2 : public Model {
   void embed(Context& ctx, Stream& out, Tensor tokens, Tensor positions) const;
   void forward(Context& ctx, const Batch& batch, Saved& saved) const;
   void backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved);
+  /// The stream at the head, of a context that does not train.
+  Tensor infer(Context& inference, const Batch& batch) const;
   void head_loss(Context& ctx, Tensor losses, Tensor dx, Tensor x, Tensor targets);
   const LayerNorm& norm_after(size_t block) const {
     return block + 1 < blocks_.size() ? blocks_[block + 1].ln_1 : ln_f_;
@@ -71,7 +76,7 @@ class Gpt2 : public Model {
   int64_t channels_, vocab_, context_;
   bool recompute_norms_, recompute_blocks_;
   Dropout embedding_dropout_;
-  float label_smoothing_ = 0, z_loss_ = 0;  // of training
+  LossOptions loss_;  // of training
   Param wte_, wpe_;
   std::vector<Gpt2Block> blocks_;
   LayerNorm ln_f_;

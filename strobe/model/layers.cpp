@@ -45,12 +45,13 @@ Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int
   return out;
 }
 
-LayerNorm::LayerNorm(const std::string& name, int64_t channels)
+LayerNorm::LayerNorm(const std::string& name, int64_t channels, float eps)
     : weight(make_param(name + ".weight", ParamKind::norm, {channels}, 0, 1)),
-      bias(make_param(name + ".bias", ParamKind::norm, {channels}, 0)) {}
+      bias(make_param(name + ".bias", ParamKind::norm, {channels}, 0)),
+      eps(eps) {}
 
 void LayerNorm::forward(Context& ctx, Stream& out) const {
-  ctx.ops.layernorm_forward(out.y, out.mean, out.rstd, out.x, weight.compute, bias.compute, kEps);
+  ctx.ops.layernorm_forward(out.y, out.mean, out.rstd, out.x, weight.compute, bias.compute, eps);
 }
 
 void LayerNorm::backward(Context& ctx, Tensor dx, Tensor dy, const Stream& in, Tensor dresidual) {
@@ -61,7 +62,7 @@ void LayerNorm::backward(Context& ctx, Tensor dx, Tensor dy, const Stream& in, T
 void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
                             Dropout dropout) const {
   ctx.ops.add_layernorm_forward(out.x, out.y, out.mean, out.rstd, x, branch, weight.compute,
-                                bias.compute, kEps, ctx.now(dropout));
+                                bias.compute, eps, ctx.now(dropout));
 }
 
 void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
@@ -71,34 +72,32 @@ void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& br
                                  in.rstd, ctx.now(dropout));
 }
 
-SelfAttention::SelfAttention(const std::string& name, int64_t channels, int64_t heads,
-                             int64_t kv_heads, AttentionAlgorithm algorithm, Dropout dropout,
-                             float projection_std)
-    : heads(heads),
-      kv_heads(kv_heads),
-      head_dim(channels / heads),
-      algorithm(algorithm),
-      dropout(dropout),
-      c_attn(name + ".c_attn", channels, channels + 2 * kv_heads * head_dim, kInitStd),
-      c_proj(name + ".c_proj", channels, channels, projection_std) {}
+SelfAttention::SelfAttention(const std::string& c_attn, const std::string& c_proj, int64_t channels,
+                             const AttentionOptions& options, float projection_std)
+    : options(options),
+      head_dim(channels / options.heads),
+      c_attn(c_attn, channels, channels + 2 * options.kv_heads * head_dim, kInitStd),
+      c_proj(c_proj, channels, channels, projection_std) {}
 
 Tensor SelfAttention::query(Tensor qkv) const {
-  return qkv.narrow(1, 0, heads * head_dim).split(1, head_dim);
+  return qkv.narrow(1, 0, options.heads * head_dim).split(1, head_dim);
 }
 Tensor SelfAttention::key(Tensor qkv) const {
-  return qkv.narrow(1, heads * head_dim, kv_heads * head_dim).split(1, head_dim);
+  return qkv.narrow(1, options.heads * head_dim, options.kv_heads * head_dim).split(1, head_dim);
 }
 Tensor SelfAttention::value(Tensor qkv) const {
-  return qkv.narrow(1, (heads + kv_heads) * head_dim, kv_heads * head_dim).split(1, head_dim);
+  return qkv
+      .narrow(1, (options.heads + options.kv_heads) * head_dim, options.kv_heads * head_dim)
+      .split(1, head_dim);
 }
 
 AttentionOp SelfAttention::op(const Context& ctx, Tensor cu_q, Tensor cu_k, int64_t max_q,
                               int64_t max_k) const {
   AttentionOp op;
-  op.causal = true;
-  op.deterministic = deterministic;
+  op.causal = options.causal;
+  op.deterministic = options.deterministic;
   op.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  op.dropout = ctx.now(dropout);
+  op.dropout = ctx.now(options.dropout);
   op.cu_q = cu_q, op.cu_k = cu_k;
   op.max_q = max_q, op.max_k = max_k;
   return op;
@@ -116,13 +115,13 @@ void SelfAttention::forward(Context& ctx, Tensor y, Tensor x, const Batch& batch
   saved.x = x;
   saved.qkv = ctx.allocate("attention qkv", {rows, c_attn.bias.value.dim(0)});
   saved.o = ctx.allocate("attention output", {rows, x.dim(1)});
-  saved.lse = ctx.arena.allocate("attention log-sum-exp", DType::f32, {heads, rows});
+  saved.lse = ctx.arena.allocate("attention log-sum-exp", DType::f32, {options.heads, rows});
   c_attn.forward(ctx, saved.qkv, x);
 
   const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
   AttentionOp attention = op(ctx, batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest);
   const AttentionShape shape = attention_shape(q, k, attention);
-  attention.algorithm = ctx.ops.choose_attention(algorithm, shape, ctx.dtype);
+  attention.algorithm = ctx.ops.choose_attention(options.algorithm, shape, ctx.dtype);
   const int64_t kept = ctx.ops.attention_saved_bytes(attention.algorithm, shape, ctx.dtype);
   if (ctx.training && kept > 0)
     saved.kept = ctx.arena.allocate("attention probabilities", DType::u8, {kept});
@@ -144,7 +143,7 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
   const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
   AttentionOp attention = op(ctx, batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest);
   const AttentionShape shape = attention_shape(q, k, attention);
-  attention.algorithm = ctx.ops.choose_attention(algorithm, shape, ctx.dtype);
+  attention.algorithm = ctx.ops.choose_attention(options.algorithm, shape, ctx.dtype);
   ctx.ops.attention_backward(query(dqkv), key(dqkv), value(dqkv), d_o.split(1, head_dim), q, k, v,
                              saved.o.split(1, head_dim), saved.lse, saved.kept, attention,
                              workspace(ctx, attention, shape, /*backward=*/true));
@@ -154,15 +153,15 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
 void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cache, int64_t past,
                            Tensor cu_q, Tensor cu_k) const {
   ArenaScope scope(ctx.arena);
-  const int64_t rows = x.dim(0), kv_width = kv_heads * head_dim;
+  const int64_t rows = x.dim(0), kv_width = options.kv_heads * head_dim;
   const Tensor qkv = ctx.allocate("attention qkv", {rows, c_attn.bias.value.dim(0)});
   const Tensor o = ctx.allocate("attention output", {rows, x.dim(1)});
-  const Tensor lse = ctx.arena.allocate("attention log-sum-exp", DType::f32, {heads, rows});
+  const Tensor lse = ctx.arena.allocate("attention log-sum-exp", DType::f32, {options.heads, rows});
   c_attn.forward(ctx, qkv, x);
   ctx.ops.copy(cache.k.rows(past, past + rows).reshape({rows, kv_width}),
-               qkv.narrow(1, heads * head_dim, kv_width));
+               qkv.narrow(1, options.heads * head_dim, kv_width));
   ctx.ops.copy(cache.v.rows(past, past + rows).reshape({rows, kv_width}),
-               qkv.narrow(1, heads * head_dim + kv_width, kv_width));
+               qkv.narrow(1, options.heads * head_dim + kv_width, kv_width));
 
   const Tensor q = query(qkv), k = cache.k.rows(0, past + rows), v = cache.v.rows(0, past + rows);
   AttentionOp attention = op(ctx, cu_q, cu_k, rows, past + rows);
@@ -173,10 +172,11 @@ void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cach
   c_proj.forward(ctx, y, o);
 }
 
-Mlp::Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std,
-         bool recompute_gelu)
-    : c_fc(name + ".c_fc", channels, feed_forward, kInitStd),
-      c_proj(name + ".c_proj", feed_forward, channels, projection_std),
+Mlp::Mlp(const std::string& c_fc, const std::string& c_proj, int64_t channels,
+         int64_t feed_forward, float projection_std, Gelu gelu, bool recompute_gelu)
+    : c_fc(c_fc, channels, feed_forward, kInitStd),
+      c_proj(c_proj, feed_forward, channels, projection_std),
+      gelu(gelu),
       recompute_gelu(recompute_gelu) {}
 
 void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
@@ -186,7 +186,7 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
   const int64_t mark = ctx.arena.mark();
   const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
   ctx.ops.linear_gelu_forward(post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
-                              Gelu::tanh);
+                              gelu);
   c_proj.forward(ctx, y, post);
   if (recompute_gelu && ctx.training)
     ctx.arena.rewind(mark);
@@ -201,7 +201,7 @@ void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
   const Tensor post =
       recompute ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)}) : saved.post;
   ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, {}, c_fc.bias.grad, dy, post, saved.pre,
-                               c_proj.weight.compute, Gelu::tanh, recompute);
+                               c_proj.weight.compute, gelu, recompute);
   c_fc.backward_weight(ctx, dx, dpre, saved.x);
 }
 

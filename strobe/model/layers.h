@@ -14,7 +14,7 @@ inline constexpr float kInitStd = 0.02f;
 
 /// y = x weight + bias.  weight (in, out): Hugging Face's orientation for GPT-2.
 struct Linear {
-  Param weight, bias;
+  Param weight, bias;  // (in, out), (out)
 
   Linear(const std::string& name, int64_t in, int64_t out, float init_std);
 
@@ -37,10 +37,10 @@ struct Stream {
 /// y = (x - mean) / sqrt(var + eps) * weight + bias over channels. Ba et al. 2016,
 /// arXiv:1607.06450.
 struct LayerNorm {
-  static constexpr float kEps = 1e-5f;
   Param weight, bias;  // (C)
+  float eps;
 
-  LayerNorm(const std::string& name, int64_t channels);
+  LayerNorm(const std::string& name, int64_t channels, float eps = 1e-5f);
 
   /// out.x is already there.
   void forward(Context& ctx, Stream& out) const;
@@ -63,16 +63,22 @@ struct KeyValueCache {
   Tensor k, v;
 };
 
-/// Multi-head self-attention, causal, by the algorithm asked for.
-struct SelfAttention {
-  int64_t heads, kv_heads, head_dim;
+/// What self-attention of either model is made of.
+struct AttentionOptions {
+  int64_t heads, kv_heads;
   AttentionAlgorithm algorithm;
   Dropout dropout;  // of the attention probabilities
-  bool deterministic = true;
+  bool causal, deterministic;
+};
+
+/// Multi-head self-attention, by the algorithm asked for. c_attn makes queries, keys and values.
+struct SelfAttention {
+  AttentionOptions options;
+  int64_t head_dim;
   Linear c_attn, c_proj;
 
-  SelfAttention(const std::string& name, int64_t channels, int64_t heads, int64_t kv_heads,
-                AttentionAlgorithm algorithm, Dropout dropout, float projection_std);
+  SelfAttention(const std::string& c_attn, const std::string& c_proj, int64_t channels,
+                const AttentionOptions& options, float projection_std);
 
   struct Saved {
     Tensor x;     // (N, C)
@@ -103,13 +109,14 @@ struct SelfAttention {
                    bool backward) const;
 };
 
-/// y = gelu(x c_fc) c_proj, tanh GELU. Hendrycks & Gimpel 2016, arXiv:1606.08415.
+/// y = gelu(x c_fc) c_proj. Hendrycks & Gimpel 2016, arXiv:1606.08415.
 struct Mlp {
   Linear c_fc, c_proj;
+  Gelu gelu;
   bool recompute_gelu;  // in the backward, of `pre`: F N elements less are kept
 
-  Mlp(const std::string& name, int64_t channels, int64_t feed_forward, float projection_std,
-      bool recompute_gelu);
+  Mlp(const std::string& c_fc, const std::string& c_proj, int64_t channels, int64_t feed_forward,
+      float projection_std, Gelu gelu, bool recompute_gelu);
 
   struct Saved {
     Tensor x;          // (N, C)

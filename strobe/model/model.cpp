@@ -5,16 +5,18 @@
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
 #include "strobe/core/threads.h"
+#include "strobe/model/bert.h"
 #include "strobe/model/gpt2.h"
 
 namespace strobe {
 
 std::unique_ptr<Model> make_model(const Config& config, int64_t vocab) {
-  const std::string kinds[] = {"gpt2"};
+  const std::string kinds[] = {"gpt2", "bert"};
   constexpr int64_t kLargestVocab = int64_t{1} << 24;
   if (vocab < 1 || vocab > kLargestVocab)
     fail("model.vocab: {} is not a size; it takes 1 to {}", vocab, kLargestVocab);
   if (config.model.kind == kinds[0]) return std::make_unique<Gpt2>(config, vocab);
+  if (config.model.kind == kinds[1]) return std::make_unique<Bert>(config, vocab);
   fail("model.kind: '{}' is unknown; known are {}", config.model.kind, fmt::join(kinds, ", "));
 }
 

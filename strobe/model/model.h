@@ -1,4 +1,4 @@
-// A language model as training sees it.
+// A model as training sees it.
 #pragma once
 
 #include <memory>
@@ -23,19 +23,28 @@ class Model {
   /// checkpoints, files and reports.
   virtual void for_each_param(const ParamVisitor& visit) = 0;
 
-  /// losses (N) f32; gradients of all parameters are added to, each scaled by StepState.loss_scale.
+  /// losses (M) f32; gradients of all parameters are added to, each scaled by StepState.loss_scale.
   virtual void forward_backward(Context& ctx, Tensor losses, const Batch& batch) = 0;
-  /// losses (N) f32, without dropout.
+  /// losses (M) f32, without dropout.
   virtual void evaluate(Context& ctx, Tensor losses, const Batch& batch) = 0;
 
-  /// Memory for decoding up to `capacity` tokens, from ctx.arena.
+  /// Whether the head reads batch.picks alone.
+  virtual bool picks_rows() const { return false; }
+  /// What the head says of a row: logits of words or classes, a score.
+  virtual int64_t outputs() const = 0;
+  /// out (M, outputs) f32, without dropout.
+  virtual void predict(Context& ctx, Tensor out, const Batch& batch) = 0;
+
+  /// Memory for decoding up to `capacity` tokens, from ctx.arena. Throws Error where the model does
+  /// not continue text.
   virtual std::shared_ptr<DecodeCache> start_decoding(Context& ctx, int64_t capacity) = 0;
   /// Appends `tokens` (ids in host memory) and writes the logits after the last of them: f32, in
   /// host memory, one for each entry of the vocabulary.
   virtual void decode(Context& ctx, DecodeCache& cache, std::span<const int32_t> tokens,
                       std::vector<float>& logits) = 0;
 
-  /// Model FLOPs of one training token at sequence length T: 6 N_params + 6 L C T (causal).
+  /// Model FLOPs of one training token at sequence length T: GPT-2's are 6 N_params + 6 L C T
+  /// (causal).
   virtual double flops_per_token(int64_t sequence) = 0;
 };
 

@@ -84,16 +84,19 @@ int64_t Backend::linear_cross_entropy_workspace_bytes(int64_t rows, int64_t, int
   return std::min(rows, logit_rows()) * vocab * size_of(dtype);
 }
 
-void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
-                                   Tensor targets, const CrossEntropy& op, Tensor workspace) {
+void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x,
+                                   Tensor w, Tensor bias, Tensor targets, const CrossEntropy& op,
+                                   Tensor workspace) {
   const int64_t rows = logit_rows();
   for (int64_t begin = 0; begin < x.dim(0); begin += rows) {
     const int64_t end = std::min(begin + rows, x.dim(0));
     const Tensor logits(workspace.data, x.dtype, {end - begin, w.dim(0)});
     matmul(logits, x.rows(begin, end), w.transposed());
+    if (bias) bias_forward(logits, bias);
     cross_entropy(losses.rows(begin, end), dx ? logits : Tensor{}, logits, targets.rows(begin, end),
                   op);
     if (!dx) continue;
+    if (dbias) bias_backward(dbias, logits);
     matmul(dw, logits.transposed(), x.rows(begin, end), /*accumulate=*/true);
     matmul(dx.rows(begin, end), logits, w);
   }

@@ -164,6 +164,10 @@ class Backend {
   virtual void gelu_forward(Tensor y, Tensor x, Gelu kind) = 0;
   /// dx = dy * gelu'(x); dx may be dy.
   virtual void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) = 0;
+  /// y may be x.
+  virtual void tanh_forward(Tensor y, Tensor x) = 0;
+  /// dx = dy * (1 - y^2);  dx may be dy.
+  virtual void tanh_backward(Tensor dx, Tensor dy, Tensor y) = 0;
 
   // ---- products ------------------------------------------------------------------------------
   /// c = a b, or c += a b.  c (M, N), a (M, K), b (K, N); a and b are f32 or bf16 and alike, c is
@@ -242,10 +246,15 @@ class Backend {
   /// V), targets i32 (N).
   virtual void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                              const CrossEntropy& op) = 0;
-  /// The head and its loss, in chunks of rows, so that (N, V) never exists: logits = x w^T.
-  /// x (N, C), w (V, C). Forward only where dx is empty; else dx = ..., dw += ....
-  virtual void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
-                                    Tensor targets, const CrossEntropy& op, Tensor workspace);
+  /// losses (N) = (x - target)^2, 0 where the target is NaN; dx = loss_scale * d(loss)/dx. All f32;
+  /// dx may be empty.
+  virtual void squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) = 0;
+  /// The head and its loss, in chunks of rows, so that (N, V) never exists: logits = x w^T + bias.
+  /// x (N, C), w (V, C), bias (V) or empty. Forward only where dx is empty; else dx = ...,
+  /// dw += ..., dbias += ....
+  virtual void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x,
+                                    Tensor w, Tensor bias, Tensor targets, const CrossEntropy& op,
+                                    Tensor workspace);
   virtual int64_t linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels,
                                                        int64_t vocab, DType dtype) const;
   /// Rows of logits that exist at a time: enough for full-speed products (at 256, reading and

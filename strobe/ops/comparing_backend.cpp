@@ -166,6 +166,18 @@ void ComparingBackend::gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) 
   both("gelu_backward", {dx},
        [&](Backend& ops, const Place& at) { ops.gelu_backward(at(dx), at(dy), at(x), kind); });
 }
+void ComparingBackend::tanh_forward(Tensor y, Tensor x) {
+  both("tanh_forward", {y}, [&](Backend& ops, const Place& at) { ops.tanh_forward(at(y), at(x)); });
+}
+void ComparingBackend::tanh_backward(Tensor dx, Tensor dy, Tensor y) {
+  both("tanh_backward", {dx},
+       [&](Backend& ops, const Place& at) { ops.tanh_backward(at(dx), at(dy), at(y)); });
+}
+void ComparingBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) {
+  both("squared_error", {losses, dx}, [&](Backend& ops, const Place& at) {
+    ops.squared_error(at(losses), at(dx), at(x), at(targets));
+  });
+}
 void ComparingBackend::matmul(Tensor c, Tensor a, Tensor b, bool accumulate) {
   both("matmul", {c},
        [&](Backend& ops, const Place& at) { ops.matmul(at(c), at(a), at(b), accumulate); });

@@ -44,6 +44,8 @@ class ComparingBackend final : public Backend {
   void add_dropout(Tensor y, Tensor a, Tensor b, Dropout dropout) override;
   void gelu_forward(Tensor y, Tensor x, Gelu kind) override;
   void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) override;
+  void tanh_forward(Tensor y, Tensor x) override;
+  void tanh_backward(Tensor dx, Tensor dy, Tensor y) override;
   void matmul(Tensor c, Tensor a, Tensor b, bool accumulate) override;
   void bias_forward(Tensor y, Tensor bias) override;
   void bias_backward(Tensor dbias, Tensor dy) override;
@@ -72,6 +74,7 @@ class ComparingBackend final : public Backend {
                           Tensor workspace) override;
   void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                      const CrossEntropy& op) override;
+  void squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) override;
   void sum(Tensor out, Tensor x) override;
   void grad_norm(std::span<const Tensor> grads, float max_norm) override;
   void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) override;

@@ -80,6 +80,12 @@ void CountingBackend::gelu_forward(Tensor y, Tensor x, Gelu kind) {
 void CountingBackend::gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) {
   count("gelu_backward", moving({dx, dy, x}), [&] { real_.gelu_backward(dx, dy, x, kind); });
 }
+void CountingBackend::tanh_forward(Tensor y, Tensor x) {
+  count("tanh_forward", moving({y, x}), [&] { real_.tanh_forward(y, x); });
+}
+void CountingBackend::tanh_backward(Tensor dx, Tensor dy, Tensor y) {
+  count("tanh_backward", moving({dx, dy, y}), [&] { real_.tanh_backward(dx, dy, y); });
+}
 
 void CountingBackend::matmul(Tensor c, Tensor a, Tensor b, bool accumulate) {
   const OpCost cost = {product_flops(a, b), bytes_of({c, a, b, accumulate ? c : Tensor{}})};
@@ -193,13 +199,18 @@ void CountingBackend::cross_entropy(Tensor losses, Tensor dlogits, Tensor logits
   count("cross_entropy", moving({losses, dlogits, logits, targets}),
         [&] { real_.cross_entropy(losses, dlogits, logits, targets, op); });
 }
-void CountingBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w,
-                                           Tensor targets, const CrossEntropy& op,
-                                           Tensor workspace) {
+void CountingBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) {
+  count("squared_error", moving({losses, dx, x, targets}),
+        [&] { real_.squared_error(losses, dx, x, targets); });
+}
+void CountingBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias,
+                                           Tensor x, Tensor w, Tensor bias, Tensor targets,
+                                           const CrossEntropy& op, Tensor workspace) {
   const OpCost cost = {product_flops(x, w.transposed()) * (dx ? 3 : 1),
-                       bytes_of({losses, dx, dx ? dw : Tensor{}, dx ? dw : Tensor{}, x, w})};
-  count("linear_cross_entropy", cost,
-        [&] { real_.linear_cross_entropy(losses, dx, dw, x, w, targets, op, workspace); });
+                       bytes_of({losses, dx, dx ? dw : Tensor{}, dx ? dw : Tensor{}, x, w, bias})};
+  count("linear_cross_entropy", cost, [&] {
+    real_.linear_cross_entropy(losses, dx, dw, dbias, x, w, bias, targets, op, workspace);
+  });
 }
 int64_t CountingBackend::linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels,
                                                               int64_t vocab, DType dtype) const {

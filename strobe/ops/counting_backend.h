@@ -48,6 +48,8 @@ class CountingBackend : public Backend {
   void add_dropout(Tensor y, Tensor a, Tensor b, Dropout dropout) override;
   void gelu_forward(Tensor y, Tensor x, Gelu kind) override;
   void gelu_backward(Tensor dx, Tensor dy, Tensor x, Gelu kind) override;
+  void tanh_forward(Tensor y, Tensor x) override;
+  void tanh_backward(Tensor dx, Tensor dy, Tensor y) override;
   void matmul(Tensor c, Tensor a, Tensor b, bool accumulate) override;
   void bias_forward(Tensor y, Tensor bias) override;
   void bias_backward(Tensor dbias, Tensor dy) override;
@@ -82,8 +84,10 @@ class CountingBackend : public Backend {
                           Tensor workspace) override;
   void cross_entropy(Tensor losses, Tensor dlogits, Tensor logits, Tensor targets,
                      const CrossEntropy& op) override;
-  void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor x, Tensor w, Tensor targets,
-                            const CrossEntropy& op, Tensor workspace) override;
+  void squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targets) override;
+  void linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x, Tensor w,
+                            Tensor bias, Tensor targets, const CrossEntropy& op,
+                            Tensor workspace) override;
   int64_t linear_cross_entropy_workspace_bytes(int64_t rows, int64_t channels, int64_t vocab,
                                                DType dtype) const override;
   void sum(Tensor out, Tensor x) override;

@@ -89,6 +89,7 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
   params_ = params_of(*model_);
   if (shape.training) check_shape(shape, config.model.context);
   shape_.most_sequences = std::max(shape.most_sequences, shape.sequences);
+  if (shape_.scored_rows == 0) shape_.scored_rows = shape_.sequences * shape_.length;
   if (shape.training) {
     optimizer_ = make_optimizer(config.optimizer);
     check_groups(config.optimizer, params_);
@@ -111,7 +112,8 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
       }
     }
     Context ctx{planning, measuring, dtype_, /*training=*/false};
-    model_->evaluate(ctx, losses_, batch_);
+    if (shape_.training || !shape_.predicts) model_->evaluate(ctx, losses_, batch_);
+    if (shape_.predicts) model_->predict(ctx, outputs_, batch_);
   }
   if (shape_.decode_capacity > 0) {
     Context ctx{planning, measuring, dtype_, /*training=*/false};
@@ -155,12 +157,14 @@ void Engine::allocate() {
 
 // Sequences that attend apart, and positions in them, where they differ from those before.
 void Engine::upload_layout(const HostBatch& batch) {
-  const int64_t rows = shape_.sequences * shape_.length;
+  const int64_t rows = batch_.rows();
   batch_.longest = batch.longest > 0 ? batch.longest : shape_.length;
   std::vector<int32_t> starts = batch.starts;
   if (starts.empty())
     for (int64_t i = 0; i <= shape_.sequences; ++i)
       starts.push_back(static_cast<int32_t>(i * shape_.length));
+  // Rows that no sequence has are one of their own.
+  if (starts.back() != rows) starts.push_back(static_cast<int32_t>(rows));
   const auto room = static_cast<size_t>(shape_.most_sequences) + 1;
   check(starts.size() <= room, "engine: more sequences than were planned");
   starts.resize(room, static_cast<int32_t>(rows));  // empty ones
@@ -198,12 +202,23 @@ void Engine::lay_out(Arena& arena) {
   }
   if (shape_.length == 0) return;
   const int64_t rows = shape_.sequences * shape_.length;
-  batch_.tokens = arena.allocate("batch", DType::i32, {rows});
-  batch_.positions = arena.allocate("batch", DType::i32, {rows});
-  batch_.targets = arena.allocate("batch", DType::i32, {rows});
-  batch_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.most_sequences + 1});
-  batch_.longest = shape_.length;
-  losses_ = arena.allocate("losses", DType::f32, {rows});
+  room_.tokens = arena.allocate("batch", DType::i32, {rows});
+  room_.positions = arena.allocate("batch", DType::i32, {rows});
+  const bool picks = model_->picks_rows();
+  const int64_t scored = picks ? shape_.scored_rows : rows;
+  if (picks) {
+    room_.types = arena.allocate("batch", DType::i32, {rows});
+    room_.places = arena.allocate("batch", DType::i32, {rows});
+    room_.picks = arena.allocate("batch", DType::i32, {scored});
+    room_.scores = arena.allocate("batch", DType::f32, {scored});
+  }
+  room_.targets = arena.allocate("batch", DType::i32, {scored});
+  room_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.most_sequences + 1});
+  room_.longest = shape_.length;
+  batch_ = room_;
+  losses_room_ = losses_ = arena.allocate("losses", DType::f32, {scored});
+  if (shape_.predicts)
+    outputs_ = arena.allocate("outputs", DType::f32, {scored, model_->outputs()});
   loss_sum_ = arena.allocate("losses", DType::f32, {1});
   loss_sums_ = arena.allocate("losses", DType::f32, {shape_.micro_batches});
 }
@@ -213,8 +228,9 @@ void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
   ops.fill(grads_, 0);
   for (int64_t i = 0; i < micro_batches; ++i) {
     load(i);
-    // What a record holds besides operands: the longest sequence, and how much is dropped.
-    const std::string key = fmt::format("micro-step {} {}", batch_.longest, dropout_scale_);
+    // What a record holds besides operands: their rows, the longest sequence, how much is dropped.
+    const std::string key = fmt::format("micro-step {} {} {} {}", batch_.rows(),
+                                        batch_.scored_rows(), batch_.longest, dropout_scale_);
     ops.replay(key, [&] {
       Context ctx{ops, arena, dtype_, /*training=*/true, dropout_scale_};
       model_->forward_backward(ctx, losses_, batch_);
@@ -235,11 +251,39 @@ void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
 }
 
 void Engine::upload(const HostBatch& batch) {
-  check(static_cast<int64_t>(batch.tokens.size()) == batch_.rows(),
-        "engine: batch of another size");
+  const auto rows = static_cast<int64_t>(batch.tokens.size());
+  check(rows > 0 && rows <= room_.rows(), "engine: a batch of more rows than were planned");
+  batch_.tokens = room_.tokens.rows(0, rows), batch_.positions = room_.positions.rows(0, rows);
   ops_->upload(batch_.tokens, batch.tokens.data());
+  if (model_->picks_rows())
+    upload_picks(batch);
+  else
+    check(static_cast<int64_t>(batch.targets.size()) == rows, "engine: as many targets as rows");
+  const auto scored = static_cast<int64_t>(batch.targets.size());
+  batch_.targets = room_.targets.rows(0, scored), losses_ = losses_room_.rows(0, scored);
   ops_->upload(batch_.targets, batch.targets.data());
   upload_layout(batch);
+}
+
+void Engine::upload_picks(const HostBatch& batch) {
+  const int64_t rows = batch_.rows();
+  const auto picked = static_cast<int64_t>(batch.picks.size());
+  check(picked > 0 && picked <= room_.picks.dim(0) && batch.targets.size() == batch.picks.size(),
+        "engine: a target for each row that is picked, no more of them than were planned");
+  batch_.types = room_.types.rows(0, rows), batch_.places = room_.places.rows(0, rows);
+  batch_.picks = room_.picks.rows(0, picked), batch_.scores = room_.scores.rows(0, picked);
+  std::vector<int32_t> types = batch.types;
+  types.resize(static_cast<size_t>(rows), 0);
+  std::vector<float> scores = batch.scores;
+  scores.resize(static_cast<size_t>(picked), NAN);
+  // The first place of a row counts: batches are filled up with row 0, and no target.
+  std::vector<int32_t> places(static_cast<size_t>(rows), static_cast<int32_t>(picked));
+  for (int64_t i = picked; i-- > 0;)
+    places[static_cast<size_t>(batch.picks[static_cast<size_t>(i)])] = static_cast<int32_t>(i);
+  ops_->upload(batch_.types, types.data());
+  ops_->upload(batch_.picks, batch.picks.data());
+  ops_->upload(batch_.places, places.data());
+  ops_->upload(batch_.scores, scores.data());
 }
 
 void Engine::start_step(const StepInput& input, std::span<const HostBatch> batches,
@@ -283,13 +327,27 @@ double Engine::evaluate(const HostBatch& batch) {
   stop_decoding();
   upload(batch);
   // In f32 an average is read where it lies.
-  ops_->replay(fmt::format("evaluate {}", static_cast<int>(weights_)), [&] {
+  ops_->replay(fmt::format("evaluate {} {} {} {}", static_cast<int>(weights_), batch_.rows(),
+                           batch_.scored_rows(), batch_.longest),
+               [&] {
     Context ctx{*ops_, arena_, dtype_, /*training=*/false};
     model_->evaluate(ctx, losses_, batch_);
   });
-  std::vector<float> losses(static_cast<size_t>(batch_.rows()));
+  std::vector<float> losses(static_cast<size_t>(losses_.numel()));
   ops_->download(losses.data(), losses_);
   return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+std::vector<float> Engine::predict(const HostBatch& batch) {
+  check(shape_.predicts, "engine: predictions were not planned");
+  stop_decoding();
+  upload(batch);
+  const Tensor out = outputs_.rows(0, batch_.scored_rows());
+  Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+  model_->predict(ctx, out, batch_);
+  std::vector<float> values(static_cast<size_t>(out.numel()));
+  ops_->download(values.data(), out);
+  return values;
 }
 
 void Engine::start_optimizer() { optimizer_->initialise(*ops_, params_); }

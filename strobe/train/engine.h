@@ -22,6 +22,8 @@ struct EngineShape {
   int64_t decode_capacity = 0;        // tokens; 0: no decoding
   int64_t micro_batches = 1;          // in one optimizer step
   int64_t most_sequences = 0;  // attended apart, when blocks are cut; 0: as many as `sequences`
+  int64_t scored_rows = 0;  // the most that a head which picks its rows reads; 0: all
+  bool predicts = false;    // predict() will be called
 };
 
 /// Throws Error unless a training run of this shape can be: every size 1 or more, sequences within
@@ -78,6 +80,8 @@ class Engine {
   double step(const StepInput& input, std::span<const HostBatch> batches);
   /// Sum of the losses of the scored tokens, in nats.
   double evaluate(const HostBatch& batch);
+  /// What the head says of the rows it reads, outputs() values a row.
+  std::vector<float> predict(const HostBatch& batch);
 
   /// Once parameters have their first values: gives the optimizer's states theirs.
   void start_optimizer();
@@ -101,6 +105,7 @@ class Engine {
   void run_step(Backend& ops, Arena& arena, int64_t micro_batches,
                 const std::function<void(int64_t)>& load);
   void upload(const HostBatch& batch);
+  void upload_picks(const HostBatch& batch);
   void upload_layout(const HostBatch& batch);
   void stop_decoding();
 
@@ -117,12 +122,12 @@ class Engine {
 
   void* memory_ = nullptr;
   Arena arena_;
-  Batch batch_;
+  Batch room_, batch_;           // as planned, and the part of it that the batch at hand takes
   std::vector<int32_t> starts_;  // as they are in batch_.cu_seqlens
   std::vector<Tensor> spare_;    // of each parameter: weights to evaluate, where these are derived
   Weights weights_ = Weights::training;
   float dropout_scale_ = 1;
-  Tensor grads_, losses_, loss_sum_, loss_sums_;
+  Tensor grads_, losses_room_, losses_, loss_sum_, loss_sums_, outputs_;
   struct UnderWay {
     int64_t ticket, micro_batches, scored;
   };

@@ -20,13 +20,21 @@ struct Evaluation {
   double loss = 0;     // nats a token
   double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
   bool stopped = false;  // before the end, when asked to
+  /// Of labelled texts, by name: "accuracy"; their mean is the score.
+  std::vector<std::pair<std::string, double>> scores;
+  /// What the best checkpoint has least of: the loss, or where there are scores, minus their mean.
+  double rank() const;
   /// Loss with averages of the weights in their place, by name: "ema", "lawa".
   std::vector<std::pair<std::string, double>> averages;
 };
 
 /// `max_tokens` 0: the whole split. Stops early, with what it has, when `stop` returns true.
 Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& split,
-                    const EvalBatches& batches, const std::function<bool()>& stop);
+                    const EvalSource& batches, const std::function<bool()>& stop);
+
+/// The same of masked words: their loss and perplexity alone.
+Evaluation evaluate_masked(Engine& engine, const std::string& split, const EvalSource& batches,
+                           const std::function<bool()>& stop);
 
 /// One JSON object: split, tokens, loss, token_perplexity, word_perplexity, bits_per_byte.
 std::string to_json(const Evaluation& evaluation);

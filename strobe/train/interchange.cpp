@@ -101,10 +101,11 @@ ImportResult import_huggingface(const ImportOptions& options,
     fail("import: the tokenizer has {} entries, the model of {} only {}", tokenizer.vocab_size(),
          options.from, config.model.vocab);
 
+  const HuggingFaceWeights weights = HuggingFaceWeights::open(options.from, family);
+  read_huggingface_head(weights, config.model);
   // Made on the host, whatever the run will use later.
   Config host = config;
   host.backend = "cpu", host.precision = "f32";
-  const HuggingFaceWeights weights = HuggingFaceWeights::open(options.from, family);
   Engine engine(host, config.model.vocab, {});
   engine.check_memory();
   engine.allocate();

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "strobe/config/config.h"
-#include "strobe/data/dataset.h"
+#include "strobe/data/tokenizer.h"
 #include "strobe/train/engine.h"
 
 namespace strobe {
@@ -17,7 +17,7 @@ Config run_config(const std::string& run);
 std::string run_tokenizer(const std::string& run);
 
 /// Throws Error unless the data's tokenizer is the run's: the same ids for the same text.
-void check_tokenizer(const std::string& run, const Dataset& dataset);
+void check_tokenizer(const std::string& run, const Tokenizer& tokenizer, const std::string& data);
 
 struct LoadedRun {
   Config config;
@@ -32,7 +32,12 @@ LoadedRun load_run(const std::string& run, const EngineShape& shape);
 /// checkpoint has none.
 void use_average(LoadedRun& run, const std::string& name);
 
-/// Replaces the engine's weights by those of another run's best checkpoint.
-void init_from(const std::string& run, Engine& engine);
+/// Replaces the engine's weights by those of another run's best checkpoint, or of a folder of
+/// Hugging Face's. Of a model's head those are taken that fit; a head that is another keeps its
+/// first values.
+void init_from(const std::string& from, Engine& engine, const std::string& kind);
+
+/// Whether `path` is a run folder, and not one of Hugging Face's.
+bool is_run(const std::string& path);
 
 }  // namespace strobe

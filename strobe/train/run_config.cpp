@@ -24,12 +24,14 @@ std::vector<int32_t> prompt_of(const Config& config, const Tokenizer& tokenizer)
 
 }  // namespace
 
-Config resolve(Config config, const Dataset& dataset) {
-  if (config.model.vocab == 0) config.model.vocab = dataset.vocab();
-  if (config.model.vocab < dataset.vocab())
+Config resolve(Config config, const RunData& data) {
+  const int64_t vocab = data.tokenizer().vocab_size();
+  if (config.model.vocab == 0) config.model.vocab = vocab;
+  if (config.model.vocab < vocab)
     fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
-         config.model.vocab, dataset.vocab(), dataset.folder());
-  for (std::string* path : {&config.data.path, &config.init_from, &config.schedule.record})
+         config.model.vocab, vocab, data.place());
+  for (std::string* path : {&config.data.path, &config.texts.train, &config.init_from,
+                            &config.schedule.record})
     if (std::error_code error; !path->empty())
       if (const auto whole = std::filesystem::weakly_canonical(*path, error); !error) *path = whole;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
@@ -57,14 +59,16 @@ Packing packing_of(const Config& config) {
           .mask_documents = config.data.mask_documents};
 }
 
-EngineShape training_shape(const Config& config, const Dataset& dataset, int64_t most_sequences) {
+EngineShape training_shape(const Config& config, const RunData& data, int64_t most_sequences) {
   EngineShape shape{.training = true,
                     .sequences = config.train.micro_batch,
                     .length = config.train.sequence,
                     .micro_batches = config.train.grad_accum,
-                    .most_sequences = most_sequences};
+                    .most_sequences = most_sequences,
+                    .scored_rows = data.train().scored_rows(),
+                    .predicts = data.predicts()};
   if (config.sample.tokens > 0) {
-    const auto prompt = prompt_of(config, Tokenizer::load(dataset.tokenizer_file()));
+    const auto prompt = prompt_of(config, data.tokenizer());
     shape.decode_capacity =
         std::max<int64_t>(1, static_cast<int64_t>(prompt.size())) + config.sample.tokens;
   }

@@ -59,6 +59,9 @@ Evaluation evaluation_in(std::string_view line) {
   out.loss = number("val/loss"), out.token_perplexity = number("val/token_perplexity");
   out.word_perplexity = number("val/word_perplexity");
   out.bits_per_byte = number("val/bits_per_byte");
+  for (const char* name : {"accuracy", "f1", "matthews", "pearson", "spearman"})
+    if (const auto score = number_in(line, fmt::format("val/{}", name)))
+      out.scores.emplace_back(name, *score);
   for (const char* name : {"ema", "lawa"})
     if (const auto loss = number_in(line, fmt::format("val/loss_{}", name)))
       out.averages.emplace_back(name, *loss);
@@ -133,11 +136,6 @@ void RunFolder::write_memory(const EnginePlan& plan) {
   write_file("train", file("memory.json"), text + "\n]\n");
 }
 
-void RunFolder::write_tokenizer(const std::string& source) {
-  constexpr int64_t kLargest = int64_t{1} << 30;
-  write_file("train", file("tokenizer.json"), read_file("train", source, kLargest));
-}
-
 std::string RunFolder::environment(const std::string& key) const {
   if (!fs::exists(file("environment.json"))) return "";
   const auto json = nlohmann::json::parse(
@@ -194,6 +192,8 @@ void RunFolder::append(const StepEvent& e) {
 
 void RunFolder::append(const StepEvent& at, const Evaluation& e) {
   std::string averages;
+  for (const auto& [name, score] : e.scores)
+    averages += fmt::format(R"(, "val/{}": {})", name, json_number(score));
   for (const auto& [name, loss] : e.averages)
     averages += fmt::format(R"(, "val/loss_{}": {})", name, json_number(loss));
   append_line(fmt::format(
@@ -218,6 +218,9 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
     return evaluation ? json_number((*evaluation).*figure) : "null";
   };
   std::string averages;
+  if (evaluation)
+    for (const auto& [name, score] : evaluation->scores)
+      averages += fmt::format("  \"val/{}\": {},\n", name, json_number(score));
   if (evaluation)
     for (const auto& [name, loss] : evaluation->averages)
       averages += fmt::format("  \"val/loss_{}\": {},\n", name, json_number(loss));

@@ -62,8 +62,6 @@ class RunFolder {
   void write_config(const Config& config);
   void write_environment(const std::vector<std::pair<std::string, std::string>>& entries);
   void write_memory(const EnginePlan& plan);
-  /// Copies the data's tokenizer, so that the run can be used without the data.
-  void write_tokenizer(const std::string& file);
 
   /// An entry of environment.json; "" if it is not there.
   std::string environment(const std::string& key) const;

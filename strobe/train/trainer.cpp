@@ -38,39 +38,41 @@ std::string_view name_of(RunState state) {
   return "?";
 }
 
+// The configuration that runs, with the data's batches open.
+Config begun(Config config, RunData& data) {
+  config = resolve(std::move(config), data);
+  data.begin(config);
+  return config;
+}
+
 constexpr double kManyEpochs = 10;  // passes over the data beyond which a run says so
 
 }  // namespace
 
 Trainer::Trainer(Config config, std::function<bool()> stop)
     : stop_(std::move(stop)),
-      dataset_(Dataset::open(config.data.path)),
-      sequence_((config_ = resolve(std::move(config), dataset_)).train.sequence),
-      batches_(dataset_, static_cast<uint64_t>(config_.seed), config_.train.micro_batch, sequence_,
-               packing_of(config_)),
-      validation_(dataset_.has_split("valid")
-                      ? std::make_unique<EvalBatches>(dataset_, "valid", config_.train.micro_batch,
-                                                      sequence_, config_.eval.tokens,
-                                                      config_.data.mask_documents)
-                      : nullptr),
+      data_(open_run_data(config)),
+      sequence_((config_ = begun(std::move(config), *data_)).train.sequence),
       length_(run_length(
           config_.train,
           static_cast<double>(config_.train.micro_batch * sequence_ * config_.train.grad_accum),
-          static_cast<double>(batches_.tokens_per_epoch()), !RunSchedules::varies_batch(config_))),
+          static_cast<double>(data_->train().tokens_per_epoch()),
+          !RunSchedules::varies_batch(config_))),
       schedules_(config_, length_),
-      most_sequences_(std::max(batches_.most_sequences(schedules_.shortest()),
-                               validation_ ? validation_->most_sequences() : 0)),
-      engine_(config_, config_.model.vocab, training_shape(config_, dataset_, most_sequences_)) {
+      most_sequences_(
+          std::max(data_->train().most_sequences(schedules_.shortest()),
+                   data_->valid() ? data_->valid()->most_sequences() : int64_t{0})),
+      engine_(config_, config_.model.vocab, training_shape(config_, *data_, most_sequences_)) {
   device_ = engine_.ops().info();
   if (!config_.schedule.record.empty())
     recorded_lr_ = recorded_learning_rates(config_.schedule.record);
   if (config_.train.patience < 0)
     fail("train.patience: {} is negative; it takes 0 or more", config_.train.patience);
   const bool watches = config_.train.patience > 0 || schedules_.watches_evaluations();
-  if (watches && (!validation_ || config_.eval.every.value <= 0))
+  if (watches && (!data_->valid() || config_.eval.every.value <= 0))
     fail("{}: it watches evaluations, and this run makes none on its way: {}",
          config_.train.patience > 0 ? "train.patience" : "schedule.name = plateau",
-         validation_ ? "eval.every is 0" : "the data have no valid split");
+         data_->valid() ? "eval.every is 0" : "the data have no valid split");
   if (config_.average.lawa > 0 && config_.average.every.value <= 0)
     fail("average.every: lawa takes an interval above 0");
 }
@@ -113,7 +115,7 @@ std::string Trainer::describe_fit() const {
     config.train.micro_batch = micro_batch, config.model.recompute = recompute;
     const int64_t sequences =
         (most_sequences_ + config_.train.micro_batch - 1) / config_.train.micro_batch * micro_batch;
-    return Engine(config, config.model.vocab, training_shape(config, dataset_, sequences),
+    return Engine(config, config.model.vocab, training_shape(config, *data_, sequences),
                   std::make_unique<PlanningBackend>(ops))
         .plan()
         .bytes;
@@ -153,8 +155,8 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
           {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
           {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
           {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
-          {"data", dataset_.folder()},
-          {"data_hash", fmt::format("{:016x}", dataset_.hash())}};
+          {"data", data_->place()},
+          {"data_hash", fmt::format("{:016x}", data_->hash())}};
 }
 
 Progress Trainer::issued() const {
@@ -193,7 +195,7 @@ void Trainer::start_step() {
   const Progress before = issued();
   const RunSchedules::Values values = scheduled();
   std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
-  for (HostBatch& batch : batches) batches_.fill(batch, state_.micro_batches++, values.longest);
+  for (HostBatch& batch : batches) data_->train().fill(batch, state_.micro_batches++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
   input.step = state_.step + static_cast<int64_t>(under_way_.size());
@@ -204,7 +206,9 @@ void Trainer::start_step() {
   engine_.start_step(input, batches, values.dropout_scale);
   const double tokens = static_cast<double>(values.micro_batches) *
                         static_cast<double>(config_.train.micro_batch * sequence_);
-  under_way_.push_back({begin, input.lr, tokens});
+  double rows = 0;
+  for (const HostBatch& batch : batches) rows += static_cast<double>(batch.tokens.size());
+  under_way_.push_back({begin, input.lr, tokens, rows});
   average(before);
 }
 
@@ -229,7 +233,7 @@ StepEvent Trainer::finish_step() {
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
-  event.tokens_per_second = step.tokens / seconds;
+  event.tokens_per_second = step.rows / seconds;
   if (const double peak = device_.peak(engine_.dtype()); peak > 0)
     event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
   step_seconds_ += seconds, ++steps_timed_;
@@ -248,11 +252,11 @@ double Trainer::seconds_left(const Progress& progress) const {
 }
 
 bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
-  if (!validation_) return true;
+  if (!data_->valid()) return true;
   const double begin = now();
   const auto with = [&](Engine::Weights weights) {
     engine_.use_weights(weights, state_.snapshots);
-    const Evaluation out = evaluate(engine_, dataset_, "valid", *validation_, stop_);
+    const Evaluation out = data_->evaluate(engine_, "valid", *data_->valid(), stop_);
     engine_.use_weights(Engine::Weights::training);
     return out;
   };
@@ -271,8 +275,8 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   last_evaluation_ = evaluation;
   folder.append(event, evaluation);
   ++state_.since_best;
-  if (evaluation.loss < state_.best_loss) {
-    state_.best_loss = evaluation.loss;
+  if (evaluation.rank() < state_.best_loss) {
+    state_.best_loss = evaluation.rank();
     state_.best_step = state_.step, state_.since_best = 0;
   }
   if (schedules_.watches_evaluations()) {
@@ -293,21 +297,21 @@ void Trainer::save() {
 }
 
 void Trainer::initialise(const std::string& folder) {
-  if (!config_.init_from.empty()) check_tokenizer(config_.init_from, dataset_);
+  if (!config_.init_from.empty()) check_tokenizer(config_.init_from, data_->tokenizer(), data_->place());
   engine_.allocate();
   check_disk_room(folder, checkpoint_bytes(engine_.params()));
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
-  if (!config_.init_from.empty()) init_from(config_.init_from, engine_);
+  if (!config_.init_from.empty()) init_from(config_.init_from, engine_, config_.model.kind);
   engine_.start_optimizer();
   state_.micro_batches = 0;
   initialised_ = true;
 }
 
 bool Trainer::load(RunFolder& folder, StepEvent& event) {
-  const Config was = resolve(run_config(folder.path()), dataset_);
+  const Config was = resolve(run_config(folder.path()), *data_);
   const std::vector<std::string> changed = changed_keys(folder.path(), was, config_);
   if (std::filesystem::exists(folder.file("tokenizer.json")))
-    check_tokenizer(folder.path(), dataset_);
+    check_tokenizer(folder.path(), data_->tokenizer(), data_->place());
   const auto note = [&](const std::string& text) { line_->note(text); };
   if (!has_checkpoint(folder.checkpoints()) && !folder.has_result()) {
     note("the run has no checkpoint yet: it begins");
@@ -321,7 +325,7 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
   if (state_.micro_batches < 0) state_.micro_batches = state_.step * config_.train.grad_accum;
 
   const bool finished = over(length_.at(state_.step, state_.tokens, state_.seconds));
-  complete_ = finished && folder.is_complete(state_.step, validation_ != nullptr);
+  complete_ = finished && folder.is_complete(state_.step, data_->valid() != nullptr);
   const bool beyond = length_.steps > 0 ? state_.step > length_.steps
                                         : length_.measure() == Length::Unit::seconds &&
                                               state_.seconds > length_.total && !complete_;
@@ -331,12 +335,12 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
         "longer train.steps goes on",
         folder.path(), state_.step, fmt::join(changed, ", "));
   if (const std::string hash = folder.environment("data_hash");
-      !hash.empty() && hash != fmt::format("{:016x}", dataset_.hash()))
+      !hash.empty() && hash != fmt::format("{:016x}", data_->hash()))
     note(fmt::format("warning: the data in {} are not those that the run has seen so far",
-                     dataset_.folder()));
+                     data_->place()));
   const LastEvents last = folder.truncate_events(state_.step, note);
   last_evaluation_ = last.evaluation;
-  if (validation_ && finished && last.evaluated_step != state_.step) state_.evaluation_due = true;
+  if (data_->valid() && finished && last.evaluated_step != state_.step) state_.evaluation_due = true;
   event = last.step;
   return true;
 }
@@ -352,7 +356,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   if (!loaded && !initialised_) initialise(folder.path());
   folder.write_config(config_);
   folder.write_environment(environment());
-  folder.write_tokenizer(dataset_.tokenizer_file());
+  data_->tokenizer().save(folder.file("tokenizer.json"));
   folder.write_memory(engine_.plan());
   if (!loaded) save();
   return event;
@@ -428,7 +432,7 @@ void Trainer::write_sample(RunFolder& folder) {
   options.seed = static_cast<uint64_t>(config_.seed);
   engine_.use_weights(Engine::Weights::best);
   generate(
-      engine_, Tokenizer::load(dataset_.tokenizer_file()), config_.sample.prompt,
+      engine_, data_->tokenizer(), config_.sample.prompt,
       config_.sample.tokens, options, [&](std::string_view part) { text += part; }, stop_);
   engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");

@@ -8,12 +8,11 @@
 #include <string>
 
 #include "strobe/config/config.h"
-#include "strobe/data/batches.h"
-#include "strobe/data/dataset.h"
 #include "strobe/io/checkpoint.h"
 #include "strobe/train/engine.h"
 #include "strobe/train/evaluate.h"
 #include "strobe/train/progress_line.h"
+#include "strobe/train/run_data.h"
 #include "strobe/train/run_folder.h"
 #include "strobe/train/run_length.h"
 #include "strobe/train/run_schedules.h"
@@ -81,10 +80,8 @@ class Trainer {
 
   Config config_;
   std::function<bool()> stop_;
-  Dataset dataset_;
+  std::unique_ptr<RunData> data_;
   int64_t sequence_;
-  TrainBatches batches_;
-  std::unique_ptr<EvalBatches> validation_;  // null where the data has no valid split
   RunLength length_;
   RunSchedules schedules_;
   int64_t most_sequences_;  // of a micro-batch
@@ -94,7 +91,7 @@ class Trainer {
   struct UnderWay {
     double begin;  // seconds, by the clock
     float lr;
-    double tokens;
+    double tokens, rows;  // by which the run is measured, and that there were
   };
 
   TrainState state_;  // after the steps whose results are in

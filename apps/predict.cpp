@@ -1,0 +1,109 @@
+// strobe predict, strobe fill: what a fine-tuned BERT says of texts, and a masked LM of gaps.
+#include <algorithm>
+#include <memory>
+
+#include "apps/verbs.h"
+#include "strobe/core/error.h"
+#include "strobe/core/json_text.h"
+#include "strobe/train/finetune.h"
+
+namespace strobe {
+
+namespace {
+
+struct PredictOptions {
+  std::string run, text, pair, file, text_column = "text", pair_column;
+  bool json = false;
+};
+
+std::string name_of_class(const std::vector<std::string>& classes, size_t number) {
+  return number < classes.size() ? classes[number] : fmt::format("{}", number);
+}
+
+void print_text(Reader& reader, const PredictOptions& options) {
+  const std::vector<float> values =
+      reader.read({options.text, options.pair, 0}, !options.pair.empty());
+  const std::vector<std::string> classes = reader.classes();
+  if (reader.config().model.head == "none") {
+    const std::string list = fmt::format("{}", fmt::join(values, ", "));
+    fmt::print("{}\n", options.json ? fmt::format("{{\"embedding\": [{}]}}", list) : list);
+    return;
+  }
+  if (reader.regression()) {
+    fmt::print("{}\n", options.json ? fmt::format("{{\"score\": {}}}", json_number(values[0]))
+                                    : fmt::format("{:.4f}", values[0]));
+    return;
+  }
+  std::string body;
+  for (size_t i = 0; i < values.size(); ++i)
+    body += options.json ? fmt::format("{}{}: {}", body.empty() ? "" : ", ",
+                                       json_quote(name_of_class(classes, i)), values[i])
+                         : fmt::format("{:<20}  {:.4f}\n", name_of_class(classes, i), values[i]);
+  fmt::print("{}", options.json ? fmt::format("{{{}}}\n", body) : body);
+}
+
+int run_predict(const PredictOptions& options) {
+  if (options.text.empty() == options.file.empty())
+    fail("predict: give either --text TEXT or --file FILE");
+  Reader reader(options.run);
+  if (options.file.empty()) return print_text(reader, options), 0;
+  ExampleColumns columns;
+  columns.texts = {options.text_column};
+  if (!options.pair_column.empty()) columns.texts.push_back(options.pair_column);
+  columns.regression = reader.regression();
+  Examples examples = read_examples(options.file, columns);
+  if (!reader.regression()) examples.classes = {"?"};  // classes, of which no label is known
+  catch_stop_signals();
+  const std::vector<std::string> classes = reader.classes();
+  for (const float value : reader.predict(examples, stop_requested).predicted)
+    fmt::print("{}\n", reader.regression()
+                           ? fmt::format("{:.4f}", value)
+                           : name_of_class(classes, static_cast<size_t>(value)));
+  return 0;
+}
+
+struct FillOptions {
+  std::string run, text;
+  int64_t most = 5;
+};
+
+int run_fill(const FillOptions& options) {
+  Reader reader(options.run);
+  bool first = true;
+  for (const auto& words : reader.fill(options.text, options.most)) {
+    if (!first) fmt::print("\n");
+    first = false;
+    for (const Reader::Word& word : words) fmt::print("{:<20}  {:.4f}\n", word.text, word.probability);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Verb verb_predict() {
+  return {"predict", "Classes or scores of texts, by a fine-tuned run; by a BERT without a head, embeddings",
+          "strobe predict runs/sst2 --text \"a quiet, well made film\"", [](Options& options) {
+            auto o = std::make_shared<PredictOptions>();
+            options.value(o->run, "run", "run folder", Options::required);
+            options.value(o->text, "--text", "the text");
+            options.value(o->pair, "--pair", "the second text of a pair");
+            options.value(o->file, "--file", "texts of a file: .tsv, .csv, .jsonl; a line each");
+            options.value(o->text_column, "--text-column", "column of the file");
+            options.value(o->pair_column, "--pair-column", "column of the second texts");
+            options.flag(o->json, "--json", "print a JSON object");
+            return [o] { return run_predict(*o); };
+          }};
+}
+
+Verb verb_fill() {
+  return {"fill", "The likeliest words for each [MASK] of a text, by a masked language model",
+          "strobe fill runs/bert --text \"The [MASK] flows into the sea.\"", [](Options& options) {
+            auto o = std::make_shared<FillOptions>();
+            options.value(o->run, "run", "run folder", Options::required);
+            options.value(o->text, "--text", "the text", Options::required);
+            options.value(o->most, "--top", "words to print for each [MASK]");
+            return [o] { return run_fill(*o); };
+          }};
+}
+
+}  // namespace strobe

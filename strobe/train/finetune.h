@@ -1,0 +1,60 @@
+// Fine-tuning: a run that starts from another's weights, or from those of a folder of Hugging
+// Face's, and learns labelled texts; and the use of what comes of it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "strobe/config/config.h"
+#include "strobe/data/examples.h"
+#include "strobe/train/loaded_run.h"
+#include "strobe/train/trainer.h"
+
+namespace strobe {
+
+/// The configuration of a fine-tuning of `from`: its model, the recipe of BERT's paper, and then
+/// `overrides` (key=value). `name` is the run's.
+Config finetune_config(const std::string& from, const std::string& name, const TextsConfig& texts,
+                       bool regression, const std::vector<std::string>& overrides);
+
+/// Trains in `folder`, which is made; one that exists goes on from where it was.
+RunState finetune(const Config& config, const std::string& folder,
+                  const std::function<bool()>& stop);
+
+/// A run whose head is read out: classes, scores, or words in the place of [MASK].
+class Reader {
+ public:
+  /// Opens the best checkpoint. `sequences` are read at a time.
+  explicit Reader(const std::string& run, int64_t sequences = 32);
+
+  const Config& config() const { return run_.config; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  bool regression() const { return run_.config.model.head == "regression"; }
+  std::vector<std::string> classes() const { return split_classes(run_.config.texts.classes); }
+
+  /// A class's number or a score for each example.
+  Predictions predict(const Examples& examples, const std::function<bool()>& stop);
+  /// Probabilities of the classes, or the score, of one text or pair; of a model without a head the
+  /// text's embedding: the mean of its rows, of length 1 (Reimers & Gurevych 2019,
+  /// arXiv:1908.10084).
+  std::vector<float> read(const Example& example, bool pair);
+
+  struct Word {
+    std::string text;
+    float probability;
+  };
+  /// For each [MASK] in the text, the likeliest words.
+  std::vector<std::vector<Word>> fill(const std::string& text, int64_t most);
+
+ private:
+  std::vector<float> outputs(const EncodedExample& example, const std::vector<int32_t>& picks);
+
+  LoadedRun run_;
+  Tokenizer tokenizer_;
+  int64_t sequences_;
+};
+
+}  // namespace strobe

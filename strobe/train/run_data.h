@@ -1,0 +1,75 @@
+// What a run learns from: a prepared dataset, as it is or with masked words, or labelled texts.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "strobe/config/config.h"
+#include "strobe/data/batches.h"
+#include "strobe/data/examples.h"
+#include "strobe/data/tokenizer.h"
+#include "strobe/train/engine.h"
+#include "strobe/train/evaluate.h"
+
+namespace strobe {
+
+class RunData {
+ public:
+  virtual ~RunData() = default;
+
+  /// For people, and what the run records of it.
+  virtual const std::string& place() const = 0;
+  virtual uint64_t hash() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+
+  /// Fills in what depends on the data, and opens the batches that a resolved configuration says.
+  /// The rest is to be asked for afterwards.
+  virtual void begin(Config& config) = 0;
+
+  virtual const BatchSource& train() const = 0;
+  const EvalSource* valid() const { return valid_.get(); }  // null: nothing to evaluate on
+  /// A split by name, "valid" or "test". Throws Error where there is none.
+  virtual std::unique_ptr<EvalSource> open_split(const Config& config,
+                                                 const std::string& split) const = 0;
+  virtual Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
+                              const std::function<bool()>& stop) const = 0;
+  virtual bool predicts() const { return false; }  // evaluations take Engine::predict
+
+ protected:
+  std::unique_ptr<EvalSource> valid_;  // made by begin()
+};
+
+/// The data that the configuration names. Throws Error where it names none.
+std::unique_ptr<RunData> open_run_data(const Config& config);
+
+/// Labelled texts, as a configuration's [texts] says; `split` "train", or for GLUE any of the
+/// task's.
+struct LabelledTexts {
+  Examples examples;
+  std::string file;
+  bool subset = false;  // of GLUE's official file
+};
+LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression);
+
+/// What the model says of each example, a class's number or a score, and what the label is.
+struct Predictions {
+  std::vector<float> predicted, labels;
+  double loss = 0;       // mean
+  bool stopped = false;  // before the end
+};
+Predictions predict(Engine& engine, const EvalSource& batches, bool regression,
+                    const std::function<bool()>& stop);
+
+/// What predictions are worth: the metrics of the task, or without one accuracy, or Pearson's and
+/// Spearman's correlation.
+std::vector<std::pair<std::string, double>> scores_of(const std::string& task, bool regression,
+                                                      std::span<const float> predicted,
+                                                      std::span<const float> labels);
+
+/// "a|b" as names, and back. Throws Error for names with a | in them.
+std::vector<std::string> split_classes(const std::string& classes);
+std::string join_classes(const std::vector<std::string>& classes);
+
+}  // namespace strobe

@@ -1,0 +1,220 @@
+// BERT against Hugging Face transformers (tools/make_bert_fixture.py), and its invariants. The
+// fixture's sequences were padded; here they are packed.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "strobe/core/error.h"
+#include "strobe/core/threads.h"
+#include "strobe/io/safetensors.h"
+#include "strobe/ops/make_backend.h"
+#include "strobe/train/engine.h"
+#include "tests/reference/backends.h"
+
+namespace strobe {
+namespace {
+
+constexpr int64_t kVocab = 61, kLongest = 11, kSequences = 3;
+
+struct Head {
+  std::string backend, name, algorithm = "automatic", precision = "f32";
+  friend void PrintTo(const Head& head, std::ostream* stream) {
+    *stream << head.backend << " " << head.name << " " << head.algorithm << " " << head.precision;
+  }
+};
+
+class Bert : public testing::TestWithParam<Head> {
+ protected:
+  Bert() : file_(SafetensorsFile::open(STROBE_SOURCE_DIR "/tests/data/bert_tiny.safetensors")) {}
+  void SetUp() override { STROBE_NEEDS_BACKEND(GetParam().backend); }
+
+  const std::string& head() const { return GetParam().name; }
+  Config config() const {
+    Config config;
+    config.backend = GetParam().backend, config.precision = GetParam().precision;
+    config.attention.algorithm = GetParam().algorithm;
+    config.model.kind = "bert", config.model.head = head(), config.model.classes = 3;
+    config.model.layers = 2, config.model.channels = 32, config.model.heads = 2;
+    config.model.context = 16, config.model.dropout = 0;
+    config.optimizer.lr = 3e-3, config.optimizer.weight_decay = 0.1, config.optimizer.clip = 1;
+    return config;
+  }
+  static EngineShape shape(bool predicts = false) {
+    return {.training = true,
+            .sequences = kSequences,
+            .length = kLongest,
+            .most_sequences = kSequences + 1,
+            .scored_rows = 12,
+            .predicts = predicts};
+  }
+
+  std::span<const float> floats(const std::string& name) const {
+    const Tensor t = file_.tensor(head() + "." + name);
+    return {t.as<float>(), static_cast<size_t>(t.numel())};
+  }
+  void load(Engine& engine) const {
+    for (Param* param : engine.params()) {
+      const auto source = floats("weight." + param->name);
+      std::vector<float> values(static_cast<size_t>(param->value.numel()), 0.0f);
+      ASSERT_EQ(source.size(), static_cast<size_t>(param->stored(param->value).numel()));
+      std::copy(source.begin(), source.end(), values.begin());
+      engine.ops().upload(param->value, values.data());
+    }
+    refresh_compute(engine.ops(), engine.model());
+  }
+  /// `filled`: with rows and picks that nothing is made of.
+  HostBatch batch(bool filled = false) const {
+    const auto ids = [&](const char* name) { return file_.tensor(name).as<int32_t>(); };
+    HostBatch out;
+    out.sequences = kSequences, out.length = kLongest, out.longest = kLongest;
+    out.starts = {0};
+    for (int64_t s = 0; s < kSequences; ++s) {
+      const auto first = static_cast<int32_t>(out.tokens.size());
+      for (int64_t t = 0; t < ids("lengths")[s]; ++t) {
+        const int64_t at = s * kLongest + t;
+        out.tokens.push_back(ids("tokens")[at]), out.types.push_back(ids("types")[at]);
+        if (head() != "lm" || ids("words")[at] < 0) continue;
+        out.picks.push_back(first + static_cast<int32_t>(t));
+        out.targets.push_back(ids("words")[at]);
+      }
+      out.starts.push_back(static_cast<int32_t>(out.tokens.size()));
+      if (head() == "lm") continue;
+      out.picks.push_back(first), out.targets.push_back(ids("classes")[s]);
+      out.scores.push_back(file_.tensor("scores").as<float>()[s]);
+    }
+    out.scored = static_cast<int64_t>(out.picks.size());
+    if (!filled) return out;
+    out.tokens.resize(out.tokens.size() + 4, 5);
+    out.picks.resize(out.picks.size() + 3, 0), out.targets.resize(out.picks.size(), -1);
+    return out;
+  }
+  static StepState state_at(int64_t step, float lr = 3e-3f) {
+    StepState state;
+    state.seed = 7, state.step = step, state.lr = lr;
+    return state;
+  }
+  static std::vector<float> download(Engine& engine, Tensor tensor) {
+    std::vector<float> out(static_cast<size_t>(tensor.numel()));
+    engine.ops().download(out.data(), tensor);
+    return out;
+  }
+  static std::vector<float> all_values(Engine& engine) {
+    std::vector<float> out;
+    for (Param* param : engine.params()) {
+      const std::vector<float> values = download(engine, param->value);
+      out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+  }
+  bool exact() const { return GetParam().precision == "f32"; }
+
+  SafetensorsFile file_;
+};
+
+// The largest difference as a share of the largest reference value; infinite where not finite.
+double relative_error(std::span<const float> got, std::span<const float> want) {
+  double worst = 0, scale = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(got[i]) - want[i]);
+    if (!(difference <= 1e30)) return INFINITY;
+    worst = std::max(worst, difference);
+    scale = std::max(scale, std::abs(static_cast<double>(want[i])));
+  }
+  return worst / std::max(scale, 1e-6);
+}
+
+const auto kHeads = testing::Values(
+    Head{"cpu", "lm", "naive"}, Head{"cpu", "lm", "flash1"}, Head{"cpu", "lm", "flash2"},
+    Head{"cpu", "lm", "automatic", "bf16"}, Head{"cpu", "classification"},
+    Head{"cpu", "classification", "automatic", "bf16"}, Head{"cpu", "regression"},
+    Head{"cpu", "regression", "automatic", "bf16"});
+// The GPU's flash kernels take bf16.
+const auto kGpuHeads = testing::Values(
+    Head{"cuda", "lm", "naive"}, Head{"cuda", "lm", "naive", "bf16"},
+    Head{"cuda", "lm", "flash2", "bf16"}, Head{"cuda", "classification", "naive"},
+    Head{"cuda", "classification", "flash2", "bf16"}, Head{"cuda", "regression", "naive"},
+    Head{"cuda", "regression", "flash2", "bf16"});
+INSTANTIATE_TEST_SUITE_P(Cpu, Bert, kHeads);
+INSTANTIATE_TEST_SUITE_P(Cuda, Bert, kGpuHeads);
+
+TEST_P(Bert, LogitsEqualTransformers) {
+  Engine engine(config(), kVocab, shape(/*predicts=*/true));
+  engine.allocate();
+  load(engine);
+  for (const bool filled : {false, true})
+    EXPECT_LT(relative_error(engine.predict(batch(filled)), floats("logits")), exact() ? 1e-5 : 4e-2);
+}
+
+TEST_P(Bert, EveryGradientEqualsTransformers) {
+  for (const bool filled : {false, true})
+    for (const char* recompute : {"none", "gelu"}) {
+      Config config = this->config();
+      config.optimizer.clip = 0, config.model.recompute = recompute;
+      Engine engine(config, kVocab, shape());
+      engine.allocate();
+      load(engine);
+      const HostBatch batch = this->batch(filled);
+      const double loss = engine.step(state_at(0, 0), {&batch, 1});
+      EXPECT_NEAR(loss, floats("losses")[0], exact() ? 1e-5 : 6e-2);
+      EXPECT_NEAR(engine.evaluate(batch) / static_cast<double>(batch.scored), loss, 1e-5);
+      for (Param* param : engine.params()) {
+        // A key's bias moves all logits of a query alike: its gradient is 0 but for rounding.
+        const std::vector<float> grad = download(engine, param->grad);
+        const auto want = floats("grad." + param->name);
+        EXPECT_LT(relative_error(grad, want), exact() ? 2e-5 : 8e-2) << param->name;
+        for (size_t i = want.size(); i < grad.size(); ++i) ASSERT_EQ(grad[i], 0) << "padding";
+      }
+    }
+}
+
+TEST_P(Bert, TenAdamWLossesEqualTransformers) {
+  Engine engine(config(), kVocab, shape());
+  engine.allocate();
+  load(engine);
+  const HostBatch batch = this->batch();
+  for (int64_t i = 0; i < 10; ++i)
+    EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}), floats("losses")[static_cast<size_t>(i)],
+                exact() ? 2e-4 : 0.15)
+        << "step " << i;
+}
+
+TEST_P(Bert, SameSeedSameBitsWhateverTheThreads) {
+  Config config = this->config();
+  config.model.dropout = 0.1;
+  const auto train = [&](int64_t threads) {
+    config.threads = threads;
+    Engine engine(config, kVocab, shape());
+    engine.allocate();
+    load(engine);
+    const HostBatch batch = this->batch();
+    for (int64_t i = 0; i < 4; ++i) engine.step(state_at(i), {&batch, 1});
+    return all_values(engine);
+  };
+  const std::vector<float> one = train(1), two = train(2);
+  EXPECT_EQ(std::memcmp(one.data(), two.data(), one.size() * sizeof(float)), 0);
+  set_threads(0);
+}
+
+TEST(BertModel, ImpossibleShapesAreRefused) {
+  const auto refuses = [](const std::function<void(Config&)>& change, const std::string& part) {
+    Config config;
+    config.backend = "cpu", config.model.kind = "bert";
+    config.model.layers = 1, config.model.channels = 32, config.model.heads = 2;
+    change(config);
+    try {
+      Engine engine(config, kVocab, {.training = true, .sequences = 1, .length = 8});
+      ADD_FAILURE() << "accepted: " << part;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  refuses([](Config& c) { c.model.head = "tail"; }, "model.head");
+  refuses([](Config& c) { c.model.head = "none"; }, "no loss");
+  refuses([](Config& c) { c.model.head = "classification", c.model.classes = 1; }, "classes");
+  refuses([](Config& c) { c.model.kv_heads = 1; }, "kv_heads");
+  refuses([](Config& c) { c.model.recompute = "block"; }, "model.recompute");
+}
+
+}  // namespace
+}  // namespace strobe

@@ -1,0 +1,254 @@
+// Masked words and fine-tuning from text to predictions: a tiny BERT is pre-trained, resumed,
+// written for transformers and read back, fine-tuned and read out.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "strobe/core/error.h"
+#include "strobe/core/rng.h"
+#include "strobe/data/masked_batches.h"
+#include "strobe/data/prepare.h"
+#include "strobe/io/safetensors.h"
+#include "strobe/train/finetune.h"
+#include "strobe/train/interchange.h"
+#include "strobe/train/run_data.h"
+#include "tests/reference/training.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+using reference::slurp;
+
+constexpr const char* kWords[] = {"river", "mill", "rain", "stone", "morning", "garden", "letter",
+                                  "winter", "summer", "market", "bridge", "window"};
+
+std::string sentence(RandomSequence& random, int64_t words) {
+  std::string out;
+  for (int64_t i = 0; i < words; ++i)
+    out += std::string(i ? " " : "") + kWords[random.below(std::size(kWords))];
+  return out;
+}
+
+class Words : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new reference::TemporaryFolder;
+    RandomSequence random(1, RandomUse::sample, 1);
+    fs::create_directory(folder_->file("text"));
+    for (const auto& [name, documents] : {std::pair{"train", 60}, {"valid", 8}}) {
+      std::ofstream out(folder_->file(fmt::format("text/{}.jsonl", name)));
+      for (int i = 0; i < documents; ++i)
+        out << fmt::format("{{\"text\": \"{}\"}}\n", sentence(random, 10 + i % 37));
+    }
+    PrepareOptions options;
+    options.text.paths = {folder_->file("text")};
+    options.tokenizer = "train:wordpiece:80";
+    options.out = folder_->file("data");
+    prepare(options, [](const PrepareProgress&) {}, [] { return false; });
+    const auto texts = [&](const char* name, int rows) {
+      std::ofstream out(folder_->file(name));
+      out << "words\tmore\tkind\tcount\n";
+      for (int i = 0; i < rows; ++i) {
+        const std::string first = sentence(random, 2 + i % 5), second = sentence(random, 3);
+        const bool rain = first.find("rain") != std::string::npos;
+        out << fmt::format("{}\t{}\t{}\t{}\n", first, second, rain ? "wet" : "dry", i % 5 + 2);
+      }
+    };
+    texts("train.tsv", 640), texts("valid.tsv", 20);
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  static std::string path(const std::string& name) { return folder_->file(name); }
+  static Config config(int64_t steps) {
+    Config config;
+    config.backend = "cpu", config.data.path = path("data");
+    config.model.kind = "bert", config.model.layers = 2, config.model.channels = 32;
+    config.model.heads = 2, config.model.context = 24, config.model.dropout = 0.1;
+    config.train.steps = static_cast<double>(steps), config.train.micro_batch = 4;
+    config.train.grad_accum = 2;
+    config.eval.every = {3, Length::Unit::steps}, config.checkpoint.every = {2, Length::Unit::steps};
+    config.optimizer.lr = 3e-3;
+    return config;
+  }
+  static TextsConfig texts() {
+    TextsConfig texts;
+    texts.train = path("train.tsv"), texts.valid = path("valid.tsv");
+    texts.text = "words", texts.label = "kind";
+    return texts;
+  }
+  /// Trains to the end, or until `stop_after` steps; resumes if the folder exists.
+  static RunState train(const Config& config, const std::string& name, int64_t stop_after = -1) {
+    int64_t asked = 0;
+    return finetune(config, path(name), [&] { return stop_after >= 0 && asked++ >= stop_after; });
+  }
+  static std::string weights(const std::string& name, int64_t step) {
+    const std::string checkpoint = fmt::format("{}/checkpoints/step_{:08}/", path(name), step);
+    return slurp(checkpoint + "model.safetensors") + slurp(checkpoint + "optimizer.safetensors");
+  }
+  static double number(const std::string& run, const std::string& key) {
+    const std::string text = slurp(path(run) + "/result.json");
+    const size_t at = text.find("\"" + key + "\": ");
+    return at == std::string::npos ? NAN : std::atof(text.c_str() + at + key.size() + 4);
+  }
+
+  static reference::TemporaryFolder* folder_;
+};
+reference::TemporaryFolder* Words::folder_ = nullptr;
+
+TEST_F(Words, AreMaskedAfreshEachEpochAndTheSameEachTime) {
+  const Dataset dataset = Dataset::open(path("data"));
+  const Tokenizer tokenizer = Tokenizer::load(dataset.tokenizer_file());
+  const int32_t cls = tokenizer.special("[CLS]"), sep = tokenizer.special("[SEP]");
+  const int32_t mask = tokenizer.special("[MASK]");
+  for (const bool documents : {false, true})
+    for (const bool whole : {false, true}) {
+      const MaskedTrainBatches batches(dataset, tokenizer, {.rate = 0.25, .whole_words = whole}, 5, 4,
+                                       24, {.mask_documents = documents});
+      int64_t chosen = 0, masked = 0, kept = 0, rows = 0;
+      const int64_t per_epoch = batches.tokens_per_epoch() / (4 * 24);
+      std::set<std::vector<int32_t>> seen;
+      for (int64_t i = 0; i < 2 * per_epoch; ++i) {
+        HostBatch a, b;
+        batches.fill(a, i, 0), batches.fill(b, i, 0);
+        EXPECT_EQ(std::tie(a.tokens, a.picks, a.targets), std::tie(b.tokens, b.picks, b.targets));
+        ASSERT_EQ(static_cast<int64_t>(a.picks.size()), batches.scored_rows());
+        ASSERT_LE(a.tokens.size(), size_t{4 * 24});
+        ASSERT_LE(static_cast<int64_t>(a.starts.size()) - 1, batches.most_sequences(24));
+        ASSERT_EQ(a.starts.back(), static_cast<int32_t>(a.tokens.size()));
+        for (size_t s = 0; s + 1 < a.starts.size(); ++s) {
+          EXPECT_EQ(a.tokens[static_cast<size_t>(a.starts[s])], cls);
+          EXPECT_EQ(a.tokens[static_cast<size_t>(a.starts[s + 1]) - 1], sep);
+        }
+        seen.insert(a.picks);
+        rows += static_cast<int64_t>(a.tokens.size());
+        int64_t targets = 0;
+        for (size_t k = 0; k < a.picks.size(); ++k) {
+          if (a.targets[k] < 0) continue;
+          ++targets;
+          const int32_t now = a.tokens[static_cast<size_t>(a.picks[k])];
+          masked += now == mask, kept += now == a.targets[k];
+          EXPECT_TRUE(a.targets[k] != cls && a.targets[k] != sep);
+        }
+        EXPECT_EQ(targets, a.scored);
+        chosen += targets;
+      }
+      EXPECT_EQ(static_cast<int64_t>(seen.size()), 2 * per_epoch);
+      const auto share = [&](int64_t n) { return static_cast<double>(n) / static_cast<double>(chosen); };
+      EXPECT_NEAR(static_cast<double>(chosen) / static_cast<double>(rows), 0.25, 0.03);
+      EXPECT_NEAR(share(masked), 0.8, 0.06);
+      EXPECT_NEAR(share(kept), 0.1, 0.05);
+    }
+}
+
+TEST_F(Words, ARunOfThemLearnsAndResumesToTheBit) {
+  for (const bool documents : {false, true}) {
+    Config config = this->config(12);
+    config.data.mask_documents = documents;
+    config.mask.whole_words = documents;
+    const std::string name = documents ? "parts" : "whole";
+    EXPECT_EQ(train(config, name), RunState::finished);
+    for (const int64_t stop : {1, 4, 7}) {
+      const std::string stopped = fmt::format("{}-{}", name, stop);
+      EXPECT_EQ(train(config, stopped, stop), RunState::stopped);
+      EXPECT_EQ(train(config, stopped), RunState::finished);
+      EXPECT_EQ(weights(name, 12), weights(stopped, 12)) << stop;
+    }
+    EXPECT_LT(number(name, "val/loss"), 4.0);
+  }
+}
+
+TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
+  EXPECT_EQ(train(config(60), "words"), RunState::finished);
+  const std::vector<std::string> overrides = {"backend=cpu", "train.epochs=10", "optimizer.lr=2e-3",
+                                              "train.sequence=16", "checkpoint.every=40 steps"};
+  const Config config = finetune_config(path("words"), "kinds", texts(), false, overrides);
+  EXPECT_EQ(train(config, "kinds"), RunState::finished);
+  EXPECT_EQ(run_config(path("kinds")).texts.classes, "dry|wet");
+  EXPECT_GE(number("kinds", "val/accuracy"), 0.9);
+  for (const int64_t stop : {2, 100}) {
+    const std::string stopped = fmt::format("kinds-{}", stop);
+    EXPECT_EQ(train(config, stopped, stop), RunState::stopped);
+    EXPECT_EQ(train(config, stopped), RunState::finished);
+    EXPECT_EQ(weights("kinds", 200), weights(stopped, 200)) << stop;
+  }
+
+  Reader reader(path("kinds"));
+  const std::vector<float> wet = reader.read({"the rain", "", 0}, false);
+  ASSERT_EQ(wet.size(), 2u);
+  EXPECT_NEAR(wet[0] + wet[1], 1, 1e-5);
+
+  Reader words(path("words"));
+  const auto filled = words.fill("river [MASK] rain [MASK]", 3);
+  ASSERT_EQ(filled.size(), 2u);
+  EXPECT_EQ(filled[0].size(), 3u);
+  EXPECT_GE(filled[0][0].probability, filled[0][1].probability);
+  EXPECT_THROW(words.fill("river", 3), Error);
+  EXPECT_THROW(words.read({"river", "", 0}, false), Error);
+}
+
+TEST_F(Words, PairsAndScores) {
+  Config words = config(4);
+  EXPECT_EQ(train(words, "few"), RunState::finished);
+  TextsConfig texts = this->texts();
+  texts.pair = "more", texts.label = "count", texts.valid = "", texts.hold_out = 0.2;
+  const Config config =
+      finetune_config(path("few"), "counts", texts, true,
+                      {"backend=cpu", "train.epochs=8", "optimizer.lr=2e-3", "train.sequence=24"});
+  EXPECT_EQ(train(config, "counts"), RunState::finished);
+  EXPECT_FALSE(std::isnan(number("counts", "val/pearson")));
+  EXPECT_FALSE(std::isnan(number("counts", "val/spearman")));
+}
+
+// What transformers loads of an export is tested by the names; here, that nothing is lost.
+TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
+  Config words = config(2);
+  EXPECT_EQ(train(words, "exported"), RunState::finished);
+  const Config config = finetune_config(path("exported"), "tuned", texts(), false,
+                                        {"backend=cpu", "train.epochs=1", "train.sequence=16"});
+  EXPECT_EQ(train(config, "tuned"), RunState::finished);
+  for (const std::string run : {"exported", "tuned"}) {
+    export_huggingface({.run = path(run), .out = path(run + "-hf")});
+    import_huggingface({.from = path(run + "-hf"), .out = path(run + "-again"), .tokenizer = ""},
+                       [](const std::string&) {});
+    const Config was = run_config(path(run)), is = run_config(path(run + "-again"));
+    EXPECT_EQ(is.model.head, was.model.head);
+    EXPECT_EQ(is.model.classes, run == "tuned" ? 2 : was.model.classes);
+    export_huggingface({.run = path(run + "-again"), .out = path(run + "-hf2")});
+    EXPECT_EQ(slurp(path(run + "-hf") + "/model.safetensors"),
+              slurp(path(run + "-hf2") + "/model.safetensors"));
+  }
+  // Fine-tuning starts from a folder of Hugging Face's as from the run.
+  const Config again = finetune_config(path("exported-hf"), "tuned", texts(), false,
+                                       {"backend=cpu", "train.epochs=1", "train.sequence=16"});
+  EXPECT_EQ(train(again, "tuned-from-hf"), RunState::finished);
+  EXPECT_EQ(weights("tuned", 20), weights("tuned-from-hf", 20));
+}
+
+TEST_F(Words, WhatCannotBeIsRefused) {
+  const auto refuses = [&](const std::function<void()>& act, const std::string& part) {
+    try {
+      act();
+      ADD_FAILURE() << "accepted: " << part;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  const auto with = [&](const std::function<void(Config&)>& change) {
+    Config config = this->config(2);
+    change(config);
+    Trainer trainer(config, {});
+  };
+  refuses([&] { with([](Config& c) { c.mask.rate = 0; }); }, "mask.rate");
+  refuses([&] { with([](Config& c) { c.mask.masked = 0.95; }); }, "at most 1");
+  refuses([&] { with([](Config& c) { c.train.sequence = 2; }); }, "no room");
+  refuses([&] { with([](Config& c) { c.model.head = "none"; }); }, "no loss");
+  refuses([&] { with([](Config& c) { c.sample.tokens = 5; }); }, "does not continue");
+  refuses([&] { with([](Config& c) { c.texts.train = "x.tsv"; }); }, "init_from");
+  refuses([&] { finetune_config(path("nothing"), "x", texts(), false, {}); }, "no folder");
+}
+
+}  // namespace
+}  // namespace strobe
