@@ -127,7 +127,8 @@ int run_glue(const GlueOptions& options) {
   catch_stop_signals();
   std::vector<TaskScores> all;
   for (const GlueTask* task : tasks_of(options.tasks)) {
-    TaskScores scores{.task = task};
+    TaskScores scores;
+    scores.task = task;
     scores.subset = read_glue(options.data, *task, "train").subset;
     const bool starts_from_mnli = !options.mnli.empty() && (task->name == "rte" ||
                                                             task->name == "mrpc" ||
