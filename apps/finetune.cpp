@@ -130,9 +130,9 @@ int run_glue(const GlueOptions& options) {
     TaskScores scores;
     scores.task = task;
     scores.subset = read_glue(options.data, *task, "train").subset;
-    const bool starts_from_mnli = !options.mnli.empty() && (task->name == "rte" ||
-                                                            task->name == "mrpc" ||
-                                                            task->name == "stsb");
+    const bool starts_from_mnli =
+        !options.mnli.empty() &&
+        (task->name == "rte" || task->name == "mrpc" || task->name == "stsb");
     for (int64_t seed = 1; seed <= options.seeds; ++seed) {
       const std::string name = fmt::format("{}-s{}", task->name, seed);
       const std::string folder = options.out + "/" + name;
@@ -141,9 +141,8 @@ int run_glue(const GlueOptions& options) {
       std::vector<std::string> overrides = {fmt::format("train.epochs={}", epochs_of(task->name)),
                                             fmt::format("seed={}", seed)};
       overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-      const Config config =
-          finetune_config(starts_from_mnli ? options.mnli : options.from, name, texts,
-                          task->classes.empty(), overrides);
+      const Config config = finetune_config(starts_from_mnli ? options.mnli : options.from, name,
+                                            texts, task->classes.empty(), overrides);
       const RunState state = finetune(config, folder, stop_requested);
       if (state == RunState::stopped) {
         fmt::print("stopped and saved; the same command continues\n");
@@ -181,8 +180,8 @@ int run_glue(const GlueOptions& options) {
   write_file("glue", options.out + "/glue.json", fmt::format("[{}\n]\n", json));
   constexpr size_t kTasks = 8;  // without WNLI, as is usual
   if (counted == kTasks && !subsets)
-    fmt::print("\naverage of the {} tasks without WNLI on dev, medians of {} seeds: {:.2f}\n", kTasks,
-               options.seeds, 100 * sum / kTasks);
+    fmt::print("\naverage of the {} tasks without WNLI on dev, medians of {} seeds: {:.2f}\n",
+               kTasks, options.seeds, 100 * sum / kTasks);
   fmt::print("\ndev was read once, after training; {}/glue.json has every value\n", options.out);
   return 0;
 }
@@ -190,7 +189,8 @@ int run_glue(const GlueOptions& options) {
 }  // namespace
 
 Verb verb_finetune() {
-  return {"finetune", "Fine-tune a BERT on labelled texts: classes or scores, single texts or pairs",
+  return {"finetune",
+          "Fine-tune a BERT on labelled texts: classes or scores, single texts or pairs",
           "strobe finetune runs/bert --train reviews.csv --text-column review --label-column stars",
           [](Options& options) {
             auto o = std::make_shared<FinetuneOptions>();

@@ -56,9 +56,8 @@ int run_predict(const PredictOptions& options) {
   catch_stop_signals();
   const std::vector<std::string> classes = reader.classes();
   for (const float value : reader.predict(examples, stop_requested).predicted)
-    fmt::print("{}\n", reader.regression()
-                           ? fmt::format("{:.4f}", value)
-                           : name_of_class(classes, static_cast<size_t>(value)));
+    fmt::print("{}\n", reader.regression() ? fmt::format("{:.4f}", value)
+                                           : name_of_class(classes, static_cast<size_t>(value)));
   return 0;
 }
 
@@ -73,7 +72,8 @@ int run_fill(const FillOptions& options) {
   for (const auto& words : reader.fill(options.text, options.most)) {
     if (!first) fmt::print("\n");
     first = false;
-    for (const Reader::Word& word : words) fmt::print("{:<20}  {:.4f}\n", word.text, word.probability);
+    for (const Reader::Word& word : words)
+      fmt::print("{:<20}  {:.4f}\n", word.text, word.probability);
   }
   return 0;
 }
@@ -81,7 +81,8 @@ int run_fill(const FillOptions& options) {
 }  // namespace
 
 Verb verb_predict() {
-  return {"predict", "Classes or scores of texts, by a fine-tuned run; by a BERT without a head, embeddings",
+  return {"predict",
+          "Classes or scores of texts, by a fine-tuned run; by a BERT without a head, embeddings",
           "strobe predict runs/sst2 --text \"a quiet, well made film\"", [](Options& options) {
             auto o = std::make_shared<PredictOptions>();
             options.value(o->run, "run", "run folder", Options::required);

@@ -143,7 +143,8 @@ TEST_P(Bert, LogitsEqualTransformers) {
   engine.allocate();
   load(engine);
   for (const bool filled : {false, true})
-    EXPECT_LT(relative_error(engine.predict(batch(filled)), floats("logits")), exact() ? 1e-5 : 4e-2);
+    EXPECT_LT(relative_error(engine.predict(batch(filled)), floats("logits")),
+              exact() ? 1e-5 : 4e-2);
 }
 
 TEST_P(Bert, EveryGradientEqualsTransformers) {

@@ -19,9 +19,9 @@ TEST(Philox, MatchesPublishedVectors) {
             (Philox::Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
   EXPECT_EQ(Philox::block<7>({0, 0, 0, 0}, 0, 0),
             (Philox::Block{0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48}));
-  EXPECT_EQ(Philox::block<7>({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822,
-                             0x299f31d0),
-            (Philox::Block{0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a}));
+  EXPECT_EQ(
+      Philox::block<7>({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0),
+      (Philox::Block{0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a}));
 }
 
 TEST(Bf16, RoundsToNearestEven) {

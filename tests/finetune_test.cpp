@@ -22,8 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 using reference::slurp;
 
-constexpr const char* kWords[] = {"river", "mill", "rain", "stone", "morning", "garden", "letter",
-                                  "winter", "summer", "market", "bridge", "window"};
+constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
+                                  "letter", "winter", "summer", "market", "bridge",  "window"};
 
 std::string sentence(RandomSequence& random, int64_t words) {
   std::string out;
@@ -47,7 +47,8 @@ class Words : public testing::Test {
     options.text.paths = {folder_->file("text")};
     options.tokenizer = "train:wordpiece:80";
     options.out = folder_->file("data");
-    prepare(options, [](const PrepareProgress&) {}, [] { return false; });
+    prepare(
+        options, [](const PrepareProgress&) {}, [] { return false; });
     const auto texts = [&](const char* name, int rows) {
       std::ofstream out(folder_->file(name));
       out << "words\tmore\tkind\tcount\n";
@@ -69,7 +70,8 @@ class Words : public testing::Test {
     config.model.heads = 2, config.model.context = 24, config.model.dropout = 0.1;
     config.train.steps = static_cast<double>(steps), config.train.micro_batch = 4;
     config.train.grad_accum = 2;
-    config.eval.every = {3, Length::Unit::steps}, config.checkpoint.every = {2, Length::Unit::steps};
+    config.eval.every = {3, Length::Unit::steps},
+    config.checkpoint.every = {2, Length::Unit::steps};
     config.optimizer.lr = 3e-3;
     return config;
   }
@@ -105,8 +107,8 @@ TEST_F(Words, AreMaskedAfreshEachEpochAndTheSameEachTime) {
   const int32_t mask = tokenizer.special("[MASK]");
   for (const bool documents : {false, true})
     for (const bool whole : {false, true}) {
-      const MaskedTrainBatches batches(dataset, tokenizer, {.rate = 0.25, .whole_words = whole}, 5, 4,
-                                       24, {.mask_documents = documents});
+      const MaskedTrainBatches batches(dataset, tokenizer, {.rate = 0.25, .whole_words = whole}, 5,
+                                       4, 24, {.mask_documents = documents});
       int64_t chosen = 0, masked = 0, kept = 0, rows = 0;
       const int64_t per_epoch = batches.tokens_per_epoch() / (4 * 24);
       std::set<std::vector<int32_t>> seen;
@@ -136,7 +138,9 @@ TEST_F(Words, AreMaskedAfreshEachEpochAndTheSameEachTime) {
         chosen += targets;
       }
       EXPECT_EQ(static_cast<int64_t>(seen.size()), 2 * per_epoch);
-      const auto share = [&](int64_t n) { return static_cast<double>(n) / static_cast<double>(chosen); };
+      const auto share = [&](int64_t n) {
+        return static_cast<double>(n) / static_cast<double>(chosen);
+      };
       EXPECT_NEAR(static_cast<double>(chosen) / static_cast<double>(rows), 0.25, 0.03);
       EXPECT_NEAR(share(masked), 0.8, 0.06);
       EXPECT_NEAR(share(kept), 0.1, 0.05);

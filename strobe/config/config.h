@@ -293,7 +293,8 @@ struct Config {
     v("threads", threads, "CPU threads; 0: one a core. Results do not depend on it");
     v("backend", backend, "auto, cpu or cuda; auto: a GPU where there is one");
     v("precision", precision, "auto, f32 or bf16; auto: bf16 where it is fast");
-    v("init_from", init_from, "run folder, or folder of Hugging Face transformers', whose weights to start from");
+    v("init_from", init_from,
+      "run folder, or folder of Hugging Face transformers', whose weights to start from");
     v("data", data, "");
     v("texts", texts, "");
     v("mask", mask, "");

@@ -67,7 +67,8 @@ void LabelledTrainBatches::fill(HostBatch& out, int64_t index, int64_t) const {
 
 void LabelledEvalBatches::fill(HostBatch& out, int64_t index) const {
   std::vector<int64_t> which;
-  for (int64_t i = index * sequences_; i < std::min((index + 1) * sequences_, examples_.size()); ++i)
+  for (int64_t i = index * sequences_; i < std::min((index + 1) * sequences_, examples_.size());
+       ++i)
     which.push_back(i);
   examples_.fill(out, which);
 }

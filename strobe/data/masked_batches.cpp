@@ -31,8 +31,9 @@ MaskedWords::MaskedWords(const Tokenizer& tokenizer, const Masking& masking, uin
       sep_(tokenizer.special("[SEP]")),
       mask_(tokenizer.special("[MASK]")) {
   if (cls_ < 0 || sep_ < 0 || mask_ < 0)
-    fail("mask: the tokenizer of the data has no [CLS], [SEP] and [MASK]; 'strobe data prepare "
-         "--tokenizer train:wordpiece:8192', for example, learns one that has");
+    fail(
+        "mask: the tokenizer of the data has no [CLS], [SEP] and [MASK]; 'strobe data prepare "
+        "--tokenizer train:wordpiece:8192', for example, learns one that has");
   if (!(masking.rate > 0 && masking.rate < 1))
     fail("mask.rate: {} is not a share between 0 and 1", masking.rate);
   if (!(masking.masked >= 0 && masking.random >= 0 && masking.masked + masking.random <= 1))
@@ -41,7 +42,8 @@ MaskedWords::MaskedWords(const Tokenizer& tokenizer, const Masking& masking, uin
   const auto vocab = static_cast<size_t>(tokenizer.vocab_size());
   special_.resize(vocab), continues_.resize(vocab);
   for (const char* name : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})
-    if (const int32_t id = tokenizer.special(name); id >= 0) special_[static_cast<size_t>(id)] = true;
+    if (const int32_t id = tokenizer.special(name); id >= 0)
+      special_[static_cast<size_t>(id)] = true;
   for (size_t id = 0; id < vocab; ++id)
     continues_[id] = tokenizer.token_bytes(static_cast<int32_t>(id)).starts_with("##");
 }
@@ -86,8 +88,7 @@ void MaskedWords::choose(HostBatch& out, uint64_t number) const {
   for (int32_t row = 0; row < rows; ++row) {
     const int32_t id = out.tokens[static_cast<size_t>(row)];
     if (is_special(id)) continue;
-    const bool inside = masking_.whole_words && row > 0 &&
-                        continues_[static_cast<size_t>(id)] &&
+    const bool inside = masking_.whole_words && row > 0 && continues_[static_cast<size_t>(id)] &&
                         !is_special(out.tokens[static_cast<size_t>(row - 1)]);
     if (!inside) words.push_back(row);
   }
@@ -98,8 +99,8 @@ void MaskedWords::choose(HostBatch& out, uint64_t number) const {
       ++end;
     return end - row;
   };
-  const auto wanted = std::max<int64_t>(
-      1, std::llround(std::floor(masking_.rate * static_cast<double>(rows))));
+  const auto wanted =
+      std::max<int64_t>(1, std::llround(std::floor(masking_.rate * static_cast<double>(rows))));
   out.picks.clear(), out.targets.clear();
   // Words in a random order (Fisher and Yates), as long as they fit.
   for (size_t i = 0; i < words.size() && static_cast<int64_t>(out.picks.size()) < wanted; ++i) {

@@ -12,9 +12,9 @@
 namespace strobe {
 
 struct Masking {
-  double rate = 0.15;                // of the words are chosen ...
-  double masked = 0.8, random = 0.1; // ... and become [MASK], or any other
-  bool whole_words = false;          // pieces of one word are chosen together
+  double rate = 0.15;                 // of the words are chosen ...
+  double masked = 0.8, random = 0.1;  // ... and become [MASK], or any other
+  bool whole_words = false;           // pieces of one word are chosen together
 };
 
 /// Turns a batch of plain text into one of masked words.
@@ -60,8 +60,8 @@ class MaskedTrainBatches final : public BatchSource {
 class MaskedEvalBatches final : public EvalSource {
  public:
   MaskedEvalBatches(const Dataset& dataset, const Tokenizer& tokenizer, const Masking& masking,
-                    const std::string& split, int64_t sequences, int64_t length,
-                    int64_t max_tokens, bool mask_documents);
+                    const std::string& split, int64_t sequences, int64_t length, int64_t max_tokens,
+                    bool mask_documents);
   int64_t count() const override { return text_.count(); }
   void fill(HostBatch& out, int64_t index) const override;
   int64_t most_sequences() const override { return text_.most_sequences(); }

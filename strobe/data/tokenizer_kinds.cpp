@@ -47,7 +47,8 @@ const Trainer trainers[] = {
      }},
     {"wordpiece-cased",
      []() -> std::unique_ptr<VocabularyTrainer> {
-       return std::make_unique<WordPieceTrainer>(BertNormalizerSettings{true, true, std::nullopt, false});
+       return std::make_unique<WordPieceTrainer>(
+           BertNormalizerSettings{true, true, std::nullopt, false});
      }},
 };
 

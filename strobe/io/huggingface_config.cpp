@@ -177,8 +177,7 @@ std::string bert_config(const Config& config, int32_t) {
                                           : "BertModel"};
   if (classifies) {
     const int64_t count = m.head == "regression" ? 1 : m.classes;
-    json["problem_type"] =
-        m.head == "regression" ? "regression" : "single_label_classification";
+    json["problem_type"] = m.head == "regression" ? "regression" : "single_label_classification";
     // Names with | between them, see [texts].
     std::string names = config.texts.classes;
     for (int64_t i = 0; i < count; ++i) {

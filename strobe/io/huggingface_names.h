@@ -13,9 +13,9 @@ namespace strobe {
 struct HuggingFaceFamily {
   std::string_view kind;    // "model_type" in config.json, model.kind in strobe
   std::string_view prefix;  // which files written from the model without a head leave out
-  std::vector<std::string_view> heads;    // beginnings of names that have no prefix
-  std::vector<std::string_view> optional; // beginnings, with the prefix, of parts likewise
-  std::vector<std::string_view> buffers;  // endings of names that are no parameters
+  std::vector<std::string_view> heads;     // beginnings of names that have no prefix
+  std::vector<std::string_view> optional;  // beginnings, with the prefix, of parts likewise
+  std::vector<std::string_view> buffers;   // endings of names that are no parameters
 
   struct Pair {
     std::string_view from, to;

@@ -53,8 +53,8 @@ Bert::Bert(const Config& config, int64_t vocab)
     : channels_(checked(config.model).channels),
       words_(embedding_param("bert.embeddings.word_embeddings.weight", vocab, channels_,
                              vocab_padding(vocab))),
-      positions_(embedding_param("bert.embeddings.position_embeddings.weight",
-                                 config.model.context, channels_, 0)),
+      positions_(embedding_param("bert.embeddings.position_embeddings.weight", config.model.context,
+                                 channels_, 0)),
       types_(embedding_param("bert.embeddings.token_type_embeddings.weight", 2, channels_, 0)),
       norm_("bert.embeddings.LayerNorm", channels_, kEps) {
   const ModelConfig& m = config.model;
@@ -70,16 +70,15 @@ Bert::Bert(const Config& config, int64_t vocab)
     const std::string name = fmt::format("bert.encoder.layer.{}", i);
     const Dropout probabilities{p_attention, site++}, attn_branch{p_residual, site++};
     const Dropout mlp_branch{p_residual, site++};
-    blocks_.push_back({SelfAttention(name + ".attention.self.c_attn",
-                                     name + ".attention.output.dense", channels_,
-                                     {m.heads, m.heads, algorithm, probabilities,
-                                      /*causal=*/false, config.attention.deterministic},
-                                     kInitStd),
-                       LayerNorm(name + ".attention.output.LayerNorm", channels_, kEps),
-                       Mlp(name + ".intermediate.dense", name + ".output.dense", channels_,
-                           feed_forward, kInitStd, Gelu::erf, m.recompute == "gelu"),
-                       LayerNorm(name + ".output.LayerNorm", channels_, kEps), attn_branch,
-                       mlp_branch});
+    blocks_.push_back(
+        {SelfAttention(name + ".attention.self.c_attn", name + ".attention.output.dense", channels_,
+                       {m.heads, m.heads, algorithm, probabilities,
+                        /*causal=*/false, config.attention.deterministic},
+                       kInitStd),
+         LayerNorm(name + ".attention.output.LayerNorm", channels_, kEps),
+         Mlp(name + ".intermediate.dense", name + ".output.dense", channels_, feed_forward,
+             kInitStd, Gelu::erf, m.recompute == "gelu"),
+         LayerNorm(name + ".output.LayerNorm", channels_, kEps), attn_branch, mlp_branch});
   }
   head_ = make_bert_head(config, vocab, words_, site);
 }

@@ -12,8 +12,7 @@ constexpr float kEps = 1e-12f;
 // tanh(x W + b), of the first row of a sequence.
 struct Pooler {
   Linear dense;
-  explicit Pooler(int64_t channels)
-      : dense("bert.pooler.dense", channels, channels, kInitStd) {}
+  explicit Pooler(int64_t channels) : dense("bert.pooler.dense", channels, channels, kInitStd) {}
   void forward(Context& ctx, Tensor y, Tensor x) const {
     dense.forward(ctx, y, x);
     ctx.ops.tanh_forward(y, y);
@@ -54,8 +53,8 @@ class MaskedLmHead final : public BertHead {
           x.dim(0), x.dim(1), words_.value.dim(0), ctx.dtype);
       const Tensor workspace = ctx.arena.allocate("head workspace", DType::u8, {bytes});
       ctx.ops.linear_cross_entropy(losses, dy, dx ? words_.grad : Tensor{},
-                                   dx ? bias_.grad : Tensor{}, out.y, words_.compute,
-                                   bias_.compute, batch.targets, op, workspace);
+                                   dx ? bias_.grad : Tensor{}, out.y, words_.compute, bias_.compute,
+                                   batch.targets, op, workspace);
     }
     if (!dx) return;
     const Tensor dpre = ctx.allocate("head gradient", {x.dim(0), x.dim(1)});
@@ -101,8 +100,7 @@ class PooledHead final : public BertHead {
  public:
   PooledHead(const Config& config, int64_t outputs, bool regression, uint32_t site)
       : regression_(regression),
-        dropout_{static_cast<float>(
-                     config.model.dropout_residual.value_or(config.model.dropout)),
+        dropout_{static_cast<float>(config.model.dropout_residual.value_or(config.model.dropout)),
                  site},
         loss_(checked_loss(config.loss)),
         pooler_(config.model.channels),

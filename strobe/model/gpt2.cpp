@@ -70,8 +70,7 @@ Gpt2::Gpt2(const Config& config, int64_t vocab)
                                       config.attention.deterministic},
                                      projection_std),
                        Mlp(name + ".mlp.c_fc", name + ".mlp.c_proj", channels_, feed_forward,
-                           projection_std, Gelu::tanh,
-                           m.recompute == "gelu" || recompute_norms_),
+                           projection_std, Gelu::tanh, m.recompute == "gelu" || recompute_norms_),
                        attn_branch, mlp_branch, recompute_norms_});
   }
 }

@@ -86,8 +86,7 @@ Tensor SelfAttention::key(Tensor qkv) const {
   return qkv.narrow(1, options.heads * head_dim, options.kv_heads * head_dim).split(1, head_dim);
 }
 Tensor SelfAttention::value(Tensor qkv) const {
-  return qkv
-      .narrow(1, (options.heads + options.kv_heads) * head_dim, options.kv_heads * head_dim)
+  return qkv.narrow(1, (options.heads + options.kv_heads) * head_dim, options.kv_heads * head_dim)
       .split(1, head_dim);
 }
 
@@ -172,8 +171,8 @@ void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cach
   c_proj.forward(ctx, y, o);
 }
 
-Mlp::Mlp(const std::string& c_fc, const std::string& c_proj, int64_t channels,
-         int64_t feed_forward, float projection_std, Gelu gelu, bool recompute_gelu)
+Mlp::Mlp(const std::string& c_fc, const std::string& c_proj, int64_t channels, int64_t feed_forward,
+         float projection_std, Gelu gelu, bool recompute_gelu)
     : c_fc(c_fc, channels, feed_forward, kInitStd),
       c_proj(c_proj, feed_forward, channels, projection_std),
       gelu(gelu),
@@ -185,8 +184,7 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
   saved.pre = ctx.allocate("mlp before gelu", {x.dim(0), width});
   const int64_t mark = ctx.arena.mark();
   const Tensor post = ctx.allocate("mlp after gelu", {x.dim(0), width});
-  ctx.ops.linear_gelu_forward(post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute,
-                              gelu);
+  ctx.ops.linear_gelu_forward(post, saved.pre, x, c_fc.weight.compute, c_fc.bias.compute, gelu);
   c_proj.forward(ctx, y, post);
   if (recompute_gelu && ctx.training)
     ctx.arena.rewind(mark);

@@ -330,9 +330,9 @@ double Engine::evaluate(const HostBatch& batch) {
   ops_->replay(fmt::format("evaluate {} {} {} {}", static_cast<int>(weights_), batch_.rows(),
                            batch_.scored_rows(), batch_.longest),
                [&] {
-    Context ctx{*ops_, arena_, dtype_, /*training=*/false};
-    model_->evaluate(ctx, losses_, batch_);
-  });
+                 Context ctx{*ops_, arena_, dtype_, /*training=*/false};
+                 model_->evaluate(ctx, losses_, batch_);
+               });
   std::vector<float> losses(static_cast<size_t>(losses_.numel()));
   ops_->download(losses.data(), losses_);
   return std::accumulate(losses.begin(), losses.end(), 0.0);

@@ -22,8 +22,8 @@ struct EngineShape {
   int64_t decode_capacity = 0;        // tokens; 0: no decoding
   int64_t micro_batches = 1;          // in one optimizer step
   int64_t most_sequences = 0;  // attended apart, when blocks are cut; 0: as many as `sequences`
-  int64_t scored_rows = 0;  // the most that a head which picks its rows reads; 0: all
-  bool predicts = false;    // predict() will be called
+  int64_t scored_rows = 0;     // the most that a head which picks its rows reads; 0: all
+  bool predicts = false;       // predict() will be called
 };
 
 /// Throws Error unless a training run of this shape can be: every size 1 or more, sequences within

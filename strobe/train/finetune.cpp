@@ -86,8 +86,7 @@ RunState finetune(const Config& config, const std::string& folder,
 Reader::Reader(const std::string& run, int64_t sequences)
     : tokenizer_(Tokenizer::load(run_tokenizer(run))), sequences_(sequences) {
   const Config config = run_config(run);
-  const int64_t length =
-      config.train.sequence > 0 ? config.train.sequence : config.model.context;
+  const int64_t length = config.train.sequence > 0 ? config.train.sequence : config.model.context;
   // Of a text every word may be in question; a sequence has one label.
   const bool all = config.model.head == "lm" || config.model.head == "none";
   if (all) sequences_ = 1;
@@ -119,9 +118,10 @@ std::vector<float> Reader::outputs(const EncodedExample& example,
 std::vector<float> Reader::read(const Example& example, bool pair) {
   const std::string& head = config().model.head;
   if (config().model.kind != "bert" || head == "lm")
-    fail("predict: {} of head '{}' continues or fills texts; classification, regression and none "
-         "have something to say of them",
-         config().model.kind, head);
+    fail(
+        "predict: {} of head '{}' continues or fills texts; classification, regression and none "
+        "have something to say of them",
+        config().model.kind, head);
   const EncodedExample ids = encode_example(tokenizer_, example, pair, config().train.sequence);
   if (head != "none") {
     std::vector<float> out = outputs(ids, {0});
@@ -171,14 +171,15 @@ std::vector<std::vector<Reader::Word>> Reader::fill(const std::string& text, int
     std::iota(order.begin(), order.end(), 0);
     std::partial_sort(order.begin(), order.begin() + static_cast<int64_t>(count), order.end(),
                       [&](int32_t a, int32_t b) {
-                        const float x = row[static_cast<size_t>(a)], y = row[static_cast<size_t>(b)];
+                        const float x = row[static_cast<size_t>(a)],
+                                    y = row[static_cast<size_t>(b)];
                         return x != y ? x > y : a < b;
                       });
     std::vector<Word>& words = out.emplace_back();
     for (size_t k = 0; k < count && static_cast<size_t>(order[k]) < vocab; ++k)
       if (order[k] < tokenizer_.vocab_size())
-        words.push_back({std::string(tokenizer_.token_bytes(order[k])),
-                         row[static_cast<size_t>(order[k])]});
+        words.push_back(
+            {std::string(tokenizer_.token_bytes(order[k])), row[static_cast<size_t>(order[k])]});
   }
   return out;
 }

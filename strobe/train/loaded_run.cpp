@@ -39,8 +39,8 @@ void init_from(const std::string& from, Engine& engine, const std::string& kind)
     const SafetensorsFile file = open_weights(best_checkpoint(from + "/checkpoints"));
     for (Param* param : engine.params()) {
       const Tensor target = param->stored(param->value);
-      const bool fits = file.has(param->name) &&
-                        to_string(file.tensor(param->name)) == to_string(target);
+      const bool fits =
+          file.has(param->name) && to_string(file.tensor(param->name)) == to_string(target);
       if (fits) {
         engine.ops().upload(target, file.tensor(param->name).data);
       } else if (!is_of_head(family, param->name) && !is_optional(family, param->name)) {
@@ -53,8 +53,7 @@ void init_from(const std::string& from, Engine& engine, const std::string& kind)
       const Tensor target = param->stored(param->value);
       const int64_t rows = target.rank == 1 ? 0 : target.dim(0);
       const int64_t columns = target.dim(target.rank - 1);
-      const bool optional =
-          is_of_head(family, param->name) || is_optional(family, param->name);
+      const bool optional = is_of_head(family, param->name) || is_optional(family, param->name);
       if (optional && !weights.fits(param->name, rows, columns)) continue;
       std::vector<std::string> used;
       const std::vector<float> values = weights.read(param->name, rows, columns, used);

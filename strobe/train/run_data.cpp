@@ -129,8 +129,8 @@ class LabelledRun final : public RunData {
     if (config.texts.valid.empty() || split != kValid)
       fail("eval: labelled texts have the split valid, where texts.valid names it, and not '{}'",
            split);
-    return encoded(config, read_texts(config.texts, kValid,
-                                      config.model.head == "regression").examples);
+    return encoded(config,
+                   read_texts(config.texts, kValid, config.model.head == "regression").examples);
   }
 
   Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
@@ -178,8 +178,9 @@ class LabelledRun final : public RunData {
 std::unique_ptr<RunData> open_run_data(const Config& config) {
   if (!config.texts.train.empty()) return std::make_unique<LabelledRun>(config);
   if (config.data.path.empty())
-    fail("train: neither data.path ('strobe data prepare' makes such a folder) nor texts.train "
-         "(labelled texts) is set");
+    fail(
+        "train: neither data.path ('strobe data prepare' makes such a folder) nor texts.train "
+        "(labelled texts) is set");
   if (config.model.kind == "bert" && config.model.head == "lm")
     return std::make_unique<MaskedRun>(config);
   return std::make_unique<DatasetRun>(config);
@@ -189,8 +190,8 @@ LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, boo
   LabelledTexts out;
   if (!texts.task.empty()) {
     // "valid" is the split of the task's that texts.valid names: "dev".
-    GlueSplit read = read_glue(texts.train, glue_task(texts.task),
-                               split == kValid ? texts.valid : split);
+    GlueSplit read =
+        read_glue(texts.train, glue_task(texts.task), split == kValid ? texts.valid : split);
     out.examples = std::move(read.examples), out.file = read.file, out.subset = read.subset;
     return out;
   }

@@ -59,9 +59,8 @@ Trainer::Trainer(Config config, std::function<bool()> stop)
           static_cast<double>(data_->train().tokens_per_epoch()),
           !RunSchedules::varies_batch(config_))),
       schedules_(config_, length_),
-      most_sequences_(
-          std::max(data_->train().most_sequences(schedules_.shortest()),
-                   data_->valid() ? data_->valid()->most_sequences() : int64_t{0})),
+      most_sequences_(std::max(data_->train().most_sequences(schedules_.shortest()),
+                               data_->valid() ? data_->valid()->most_sequences() : int64_t{0})),
       engine_(config_, config_.model.vocab, training_shape(config_, *data_, most_sequences_)) {
   device_ = engine_.ops().info();
   if (!config_.schedule.record.empty())
@@ -195,7 +194,8 @@ void Trainer::start_step() {
   const Progress before = issued();
   const RunSchedules::Values values = scheduled();
   std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
-  for (HostBatch& batch : batches) data_->train().fill(batch, state_.micro_batches++, values.longest);
+  for (HostBatch& batch : batches)
+    data_->train().fill(batch, state_.micro_batches++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
   input.step = state_.step + static_cast<int64_t>(under_way_.size());
@@ -297,7 +297,8 @@ void Trainer::save() {
 }
 
 void Trainer::initialise(const std::string& folder) {
-  if (!config_.init_from.empty()) check_tokenizer(config_.init_from, data_->tokenizer(), data_->place());
+  if (!config_.init_from.empty())
+    check_tokenizer(config_.init_from, data_->tokenizer(), data_->place());
   engine_.allocate();
   check_disk_room(folder, checkpoint_bytes(engine_.params()));
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
@@ -340,7 +341,8 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
                      data_->place()));
   const LastEvents last = folder.truncate_events(state_.step, note);
   last_evaluation_ = last.evaluation;
-  if (data_->valid() && finished && last.evaluated_step != state_.step) state_.evaluation_due = true;
+  if (data_->valid() && finished && last.evaluated_step != state_.step)
+    state_.evaluation_due = true;
   event = last.step;
   return true;
 }
@@ -432,8 +434,8 @@ void Trainer::write_sample(RunFolder& folder) {
   options.seed = static_cast<uint64_t>(config_.seed);
   engine_.use_weights(Engine::Weights::best);
   generate(
-      engine_, data_->tokenizer(), config_.sample.prompt,
-      config_.sample.tokens, options, [&](std::string_view part) { text += part; }, stop_);
+      engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
+      [&](std::string_view part) { text += part; }, stop_);
   engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");
 }

@@ -128,24 +128,22 @@ void add_elementwise(Rows& table) {
                    .run = [](Backend& ops, const Operands& t) { ops.tanh_forward(t["y"], t["x"]); },
                    .meaning =
                        [](Arrays& a, const StepState&) {
-                         by_element(a["y"], a["x"],
-                                    [](double x, int64_t) { return std::tanh(x); });
+                         by_element(a["y"], a["x"], [](double x, int64_t) { return std::tanh(x); });
                        },
                    .may_alias = {{"y", "x"}}});
   // y is any number here, and not a tanh.
-  table.push_back({.name = "tanh_backward",
-                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"dx", out, r, c}, {"dy", in, r, c}, {"y", in, r, c}};
-                   },
-                   .run = [](Backend& ops,
-                             const Operands& t) { ops.tanh_backward(t["dx"], t["dy"], t["y"]); },
-                   .meaning =
-                       [](Arrays& a, const StepState&) {
-                         by_element(a["dx"], a["y"], [&](double y, int64_t i) {
-                           return a["dy"][i] * (1 - y * y);
-                         });
-                       },
-                   .may_alias = {{"dx", "dy"}}});
+  table.push_back(
+      {.name = "tanh_backward",
+       .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
+         return {{"dx", out, r, c}, {"dy", in, r, c}, {"y", in, r, c}};
+       },
+       .run = [](Backend& ops, const Operands& t) { ops.tanh_backward(t["dx"], t["dy"], t["y"]); },
+       .meaning =
+           [](Arrays& a, const StepState&) {
+             by_element(a["dx"], a["y"],
+                        [&](double y, int64_t i) { return a["dy"][i] * (1 - y * y); });
+           },
+       .may_alias = {{"dx", "dy"}}});
 }
 
 void add_products(Rows& table) {

@@ -256,48 +256,48 @@ void add_ends(std::vector<OpRow>& table) {
                        },
                    .noise = 64});
   for (const bool biased : {false, true})
-  table.push_back({.name = biased ? "linear_cross_entropy_bias" : "linear_cross_entropy",
-                   .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"losses", out, 1, r, Type::f32},
-                             {"dx", out, r, 24},
-                             {"dw", in_out, c, 24, Type::f32},
-                             {"dbias", in_out, 1, c, Type::f32},
-                             {"workspace", scratch, r, c},
-                             {"x", in, r, 24},
-                             {"w", in, c, 24},
-                             {"bias", in, 1, c},
-                             {"targets", in, 1, r, Type::ids, real(c), true}};
-                   },
-                   .run =
-                       [=](Backend& ops, const Operands& t) {
-                         const Tensor workspace = t["workspace"];
-                         ops.linear_cross_entropy(
-                             t.flat("losses"), t["dx"], t["dw"],
-                             biased ? t.flat("dbias") : Tensor{}, t["x"], t["w"],
-                             biased ? t.flat("bias") : Tensor{}, t.flat("targets"),
-                             {.vocab = real(t["w"].dim(0))},
-                             Tensor(workspace.data, DType::u8, {workspace.bytes()}));
-                       },
-                   .meaning =
-                       [=](Arrays& a, const StepState& state) {
-                         Array logits(a["x"].rows, a["w"].rows), dlogits = logits;
-                         matmul(logits, a["x"], false, a["w"], true, false);
-                         if (biased)
-                           for (int64_t i = 0; i < logits.size(); ++i)
-                             logits[i] = a.round(a.round(logits[i]) + a["bias"][i % logits.columns]);
-                         cross_entropy(a["losses"], dlogits, logits, a["targets"],
-                                       real(a["w"].rows), state.loss_scale);
-                         for (double& x : dlogits.values) x = a.round(x);
-                         if (biased)
-                           for (int64_t i = 0; i < dlogits.size(); ++i)
-                             a["dbias"][i % dlogits.columns] += dlogits[i];
-                         matmul(a["dx"], dlogits, false, a["w"], false, false);
-                         matmul(a["dw"], dlogits, true, a["x"], false, true);
-                       },
-                   .noise = 256,
-                   .intermediates = true,
-                   // Logits of up to 32 that are rounded move probabilities by as much.
-                   .intermediate_noise = 16});
+    table.push_back(
+        {.name = biased ? "linear_cross_entropy_bias" : "linear_cross_entropy",
+         .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+           return {{"losses", out, 1, r, Type::f32},
+                   {"dx", out, r, 24},
+                   {"dw", in_out, c, 24, Type::f32},
+                   {"dbias", in_out, 1, c, Type::f32},
+                   {"workspace", scratch, r, c},
+                   {"x", in, r, 24},
+                   {"w", in, c, 24},
+                   {"bias", in, 1, c},
+                   {"targets", in, 1, r, Type::ids, real(c), true}};
+         },
+         .run =
+             [=](Backend& ops, const Operands& t) {
+               const Tensor workspace = t["workspace"];
+               ops.linear_cross_entropy(t.flat("losses"), t["dx"], t["dw"],
+                                        biased ? t.flat("dbias") : Tensor{}, t["x"], t["w"],
+                                        biased ? t.flat("bias") : Tensor{}, t.flat("targets"),
+                                        {.vocab = real(t["w"].dim(0))},
+                                        Tensor(workspace.data, DType::u8, {workspace.bytes()}));
+             },
+         .meaning =
+             [=](Arrays& a, const StepState& state) {
+               Array logits(a["x"].rows, a["w"].rows), dlogits = logits;
+               matmul(logits, a["x"], false, a["w"], true, false);
+               if (biased)
+                 for (int64_t i = 0; i < logits.size(); ++i)
+                   logits[i] = a.round(a.round(logits[i]) + a["bias"][i % logits.columns]);
+               cross_entropy(a["losses"], dlogits, logits, a["targets"], real(a["w"].rows),
+                             state.loss_scale);
+               for (double& x : dlogits.values) x = a.round(x);
+               if (biased)
+                 for (int64_t i = 0; i < dlogits.size(); ++i)
+                   a["dbias"][i % dlogits.columns] += dlogits[i];
+               matmul(a["dx"], dlogits, false, a["w"], false, false);
+               matmul(a["dw"], dlogits, true, a["x"], false, true);
+             },
+         .noise = 256,
+         .intermediates = true,
+         // Logits of up to 32 that are rounded move probabilities by as much.
+         .intermediate_noise = 16});
 }
 
 }  // namespace strobe::reference
