@@ -7,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
@@ -19,11 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
+using reference::slurp;
 
 void spill(const std::string& file, const std::string& bytes) {
   std::ofstream(file, std::ios::binary) << bytes;

@@ -24,11 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
+using reference::slurp;
 
 struct Result {
   int status = -1;  // 128 + signal when a signal ended it

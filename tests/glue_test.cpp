@@ -14,12 +14,14 @@
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/data/scores.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
+using reference::error_of;
 using Json = nlohmann::json;
 
 const std::string data = STROBE_SOURCE_DIR "/tests/data/";
@@ -29,15 +31,6 @@ const Json& cases() {
   static const Json json =
       Json::parse(read_file("test", data + "glue_cases.json", int64_t{1} << 30));
   return json;
-}
-
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(accepted)";
 }
 
 void write(const std::string& file, const std::string& text) {
@@ -174,13 +167,13 @@ TEST(TextTable, RefusesWhatIsMalformed) {
   const reference::TemporaryFolder folder;
   for (const Bad& row : table) {
     write(folder.file(row.name), row.text);
-    const std::string message = message_of([&] { TextTable::read(folder.file(row.name), {"b"}); });
+    const std::string message = error_of([&] { TextTable::read(folder.file(row.name), {"b"}); });
     EXPECT_NE(message.find(row.message), std::string::npos) << row.text << ": " << message;
     EXPECT_TRUE(message.starts_with("data: ")) << message;
   }
-  EXPECT_NE(message_of([&] { TextTable::read(folder.file("none.tsv"), {"b"}); }), "(accepted)");
+  EXPECT_NE(error_of([&] { TextTable::read(folder.file("none.tsv"), {"b"}); }), "no error");
   write(folder.file("t.tsv"), "sentence\tlabel\n1\t2\n");
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               TextTable::read(folder.file("t.tsv"), {"sentense"});
             }).find("(did you mean 'sentence'?); there are sentence, label"),
             std::string::npos);
@@ -213,13 +206,13 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
   EXPECT_EQ(examples.classes, (std::vector<std::string>{"neg", "pos"}));
   EXPECT_EQ(examples.rows[0].label, 1);
   EXPECT_FALSE(examples.pairs);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               read_examples(
                   folder.file("t.csv"),
                   {.texts = {"text"}, .label = "label", .regression = false, .classes = {"pos"}});
             }).find("line 3: the label 'neg' is none of pos"),
             std::string::npos);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               read_examples(folder.file("t.csv"),
                             {.texts = {"text"}, .label = "label", .regression = true});
             }).find("line 2: the label 'pos' is no number"),
@@ -240,7 +233,7 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
   std::string many = "text\tlabel\n";
   for (int i = 0; i < 1001; ++i) many += fmt::format("x\t{}\n", i);
   write(folder.file("v.tsv"), many);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               read_examples(folder.file("v.tsv"), {.texts = {"text"}, .label = "label"});
             }).find("more than 1000 different labels"),
             std::string::npos);
@@ -289,9 +282,9 @@ TEST(Glue, ReadsTheOfficialLayouts) {
             "index\tprediction\n0\t1\n1\t0\n");
   EXPECT_THROW(glue_upload(folder.path(), cola, "test", std::vector<float>{1}), Error);
   EXPECT_THROW(glue_upload(folder.path(), cola, "dev", std::vector<float>{1}), Error);
-  EXPECT_NE(message_of([&] { read_glue(folder.path(), cola, "dev"); }).find("has no dev.tsv"),
+  EXPECT_NE(error_of([&] { read_glue(folder.path(), cola, "dev"); }).find("has no dev.tsv"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { read_glue(folder.path(), cola, "devel"); }).find("no split 'devel'"),
+  EXPECT_NE(error_of([&] { read_glue(folder.path(), cola, "devel"); }).find("no split 'devel'"),
             std::string::npos);
 
   write(folder.file("MNLI/dev_matched.tsv"),
@@ -320,8 +313,8 @@ TEST(Glue, ReadsTheOfficialLayouts) {
   EXPECT_EQ(glue_upload(folder.path(), glue_task("ax"), "test", std::vector<float>{2}),
             "index\tprediction\n0\tcontradiction\n");
   EXPECT_THROW(read_glue(folder.path(), glue_task("ax"), "train"), Error);
-  EXPECT_NE(message_of([] { glue_task("sst-2"); }).find("did you mean 'sst2'?"), std::string::npos);
-  EXPECT_NE(message_of([] { read_glue("/no/such", glue_task("rte"), "dev"); }).find("/no/such"),
+  EXPECT_NE(error_of([] { glue_task("sst-2"); }).find("did you mean 'sst2'?"), std::string::npos);
+  EXPECT_NE(error_of([] { read_glue("/no/such", glue_task("rte"), "dev"); }).find("/no/such"),
             std::string::npos);
 }
 

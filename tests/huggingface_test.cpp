@@ -16,12 +16,14 @@
 #include "strobe/io/huggingface.h"
 #include "strobe/train/interchange.h"
 #include "strobe/train/loaded_run.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
+using reference::error_of;
 using Json = nlohmann::json;
 
 constexpr int64_t kVocab = 61, kSequences = 3, kLength = 11;
@@ -97,15 +99,6 @@ void write_rest(const std::string& folder, const Json& config = fixture_config()
 
 ImportResult import_to(const std::string& from, const std::string& out) {
   return import_huggingface({.from = from, .out = out, .tokenizer = ""}, [](const std::string&) {});
-}
-
-std::string message_of(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(accepted)";
 }
 
 std::map<std::string, std::vector<float>> weights_of(const std::string& run) {
@@ -267,20 +260,20 @@ TEST(ExportGpt2, RefusesWhatTransformersLacks) {
 TEST(Import, LeavesNothingBehindWhereItFails) {
   const reference::TemporaryFolder folder;
   write_rest(folder.file("hf"));
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               import_to(folder.file("hf"), folder.file("run"));
             }).find("has neither model.safetensors nor"),
             std::string::npos);
   RawTensors weights = fixture_weights();
   weights.erase("transformer.h.1.mlp.c_proj.bias");
   write_raw(folder.file("hf/model.safetensors"), weights);
-  EXPECT_NE(message_of([&] {
+  EXPECT_NE(error_of([&] {
               import_to(folder.file("hf"), folder.file("run"));
             }).find("no tensor \"transformer.h.1.mlp.c_proj.bias\""),
             std::string::npos);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
   fs::create_directory(folder.file("run"));
-  EXPECT_NE(message_of([&] { import_to(folder.file("hf"), folder.file("run")); }).find("exists"),
+  EXPECT_NE(error_of([&] { import_to(folder.file("hf"), folder.file("run")); }).find("exists"),
             std::string::npos);
   EXPECT_THROW(import_to(folder.file("none"), folder.file("new")), Error);
   EXPECT_THROW(
@@ -333,8 +326,7 @@ TEST(Import, RefusesWeightsThatDoNotFit) {
     RawTensors weights = fixture_weights();
     row.change(weights);
     write_raw(folder.file("hf/model.safetensors"), weights);
-    const std::string message =
-        message_of([&] { import_to(folder.file("hf"), folder.file("run")); });
+    const std::string message = error_of([&] { import_to(folder.file("hf"), folder.file("run")); });
     EXPECT_NE(message.find(row.message), std::string::npos) << row.name << ": " << message;
     EXPECT_TRUE(message.starts_with("import: ")) << row.name << ": " << message;
     EXPECT_FALSE(fs::exists(folder.file("run")));
@@ -362,8 +354,7 @@ TEST(Import, RefusesIndexesThatAreWrong) {
   write_sharded(folder.file("hf"), hub_weights());
   for (const auto& [text, expected] : table) {
     std::ofstream(folder.file("hf/model.safetensors.index.json")) << text;
-    const std::string message =
-        message_of([&] { import_to(folder.file("hf"), folder.file("run")); });
+    const std::string message = error_of([&] { import_to(folder.file("hf"), folder.file("run")); });
     EXPECT_NE(message.find(expected), std::string::npos) << text << ": " << message;
   }
 }
@@ -405,7 +396,7 @@ TEST(Import, RefusesConfigurationsThatStrobeComputesOtherwise) {
   write_raw(folder.file("hf/model.safetensors"), fixture_weights());
   const auto message = [&](const std::string& text) {
     std::ofstream(folder.file("hf/config.json"), std::ios::binary) << text;
-    return message_of([&] { import_to(folder.file("hf"), folder.file("run")); });
+    return error_of([&] { import_to(folder.file("hf"), folder.file("run")); });
   };
   for (const BadConfig& row : table) {
     Json config = fixture_config();

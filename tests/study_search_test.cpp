@@ -24,11 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
+using reference::slurp;
 
 // Trains by writing what it came to: the validation loss is 5 + |log10(lr / 3e-3)|, a little better
 // with seed 101. Crashes above @crash, diverges below @diverge. With @slow it evaluates every tenth

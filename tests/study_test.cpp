@@ -10,7 +10,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
@@ -25,11 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
+using reference::slurp;
 
 // Logs its arguments. Takes a tenth of a second for a step of 100 tokens. Trains by writing a
 // result: fails for seed 13 until the file "mended" is there, diverges for seed 14, and for seed 15

@@ -17,12 +17,18 @@
 #include "strobe/data/pretokenize.h"
 #include "strobe/data/unicode.h"
 #include "tests/reference/tiny_dataset.h"
+#include "tests/reference/token_ids.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+
+using reference::encode;
+using reference::hash_ids;
+using reference::message_of;
+using reference::repeat;
 
 const std::string data = STROBE_SOURCE_DIR "/tests/data/";
 const std::string gpt2_folder = STROBE_SOURCE_DIR "/../shared/data/gpt2-bpe";
@@ -34,12 +40,6 @@ const Json& cases() {
   return json;
 }
 
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-  std::vector<int32_t> ids;
-  EXPECT_EQ(tokenizer.encode(text, ids), 0);
-  return ids;
-}
-
 Tokenizer train(const std::vector<std::string>& documents, int64_t vocab) {
   size_t i = 0;
   return Tokenizer::train(
@@ -49,22 +49,6 @@ Tokenizer train(const std::vector<std::string>& documents, int64_t vocab) {
         return true;
       },
       vocab);
-}
-
-// The same as hash_ids in tools/make_tokenizer_fixtures.py.
-std::string hash_ids(const std::vector<int32_t>& ids) {
-  uint64_t hash = 0, power = 1;
-  for (const int32_t id : ids) {
-    power *= 0x9E3779B97F4A7C15u;
-    hash += (static_cast<uint64_t>(id) + 1) * power;
-  }
-  return fmt::format("{:016x}", hash);
-}
-
-std::string repeat(const std::string& unit, int64_t times) {
-  std::string text;
-  for (int64_t i = 0; i < times; ++i) text += unit;
-  return text;
 }
 
 // A code point alone, doubled, and next to letters, digits, punctuation and spaces.
@@ -241,15 +225,6 @@ struct BadFile {
 };
 
 Json good() { return Json::parse(read(data + "tokenizer_hf.json")); }
-
-std::string message_of(const std::string& spec) {
-  try {
-    Tokenizer::load(spec);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(accepted)";
-}
 
 // A file of the running test's own: tests run beside each other.
 std::string test_file(const std::string& contents) {

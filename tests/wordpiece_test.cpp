@@ -16,12 +16,19 @@
 #include "strobe/data/tokenizer.h"
 #include "strobe/data/unicode.h"
 #include "tests/reference/tiny_dataset.h"
+#include "tests/reference/token_ids.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+
+using reference::encode;
+using reference::hash_ids;
+using reference::IdHash;
+using reference::message_of;
+using reference::repeat;
 
 const std::string data = STROBE_SOURCE_DIR "/tests/data/";
 const std::string bert_folder = STROBE_SOURCE_DIR "/../shared/data/bert-vocab";
@@ -31,37 +38,6 @@ std::string read(const std::string& file) { return read_file("test", file, int64
 const Json& cases() {
   static const Json json = Json::parse(read(data + "wordpiece_cases.json"));
   return json;
-}
-
-std::vector<int32_t> encode(const Tokenizer& tokenizer, std::string_view text) {
-  std::vector<int32_t> ids;
-  EXPECT_EQ(tokenizer.encode(text, ids), 0);
-  return ids;
-}
-
-std::string repeat(const std::string& unit, int64_t times) {
-  std::string text;
-  for (int64_t i = 0; i < times; ++i) text += unit;
-  return text;
-}
-
-// The same as hash_ids in tools/make_wordpiece_fixtures.py.
-class IdHash {
- public:
-  void add(uint64_t id) {
-    power_ *= 0x9E3779B97F4A7C15u;
-    hash_ += (id + 1) * power_;
-  }
-  std::string text() const { return fmt::format("{:016x}", hash_); }
-
- private:
-  uint64_t hash_ = 0, power_ = 1;
-};
-
-std::string hash_ids(const std::vector<int32_t>& ids) {
-  IdHash hash;
-  for (const int32_t id : ids) hash.add(static_cast<uint64_t>(id));
-  return hash.text();
 }
 
 void add_words(const BertNormalizer& normalizer, std::string_view text, IdHash& hash) {
@@ -249,15 +225,6 @@ TEST(WordPieceTrain, RefusesWhatItCannotLearn) {
 }
 
 Json good() { return Json::parse(read(data + "wordpiece_hf.json")); }
-
-std::string message_of(const std::string& spec) {
-  try {
-    Tokenizer::load(spec);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(accepted)";
-}
 
 TEST(WordPieceJson, RefusesBadFiles) {
   struct BadFile {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
@@ -18,11 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
+using reference::slurp;
 
 // Runs strobe, and kills it after `microseconds` unless that is 0. True if it ended by itself with
 // exit status 0.

@@ -1,4 +1,4 @@
-// A small dataset on disk, written by hand: what tests of training run on.
+// Files of tests, and a small dataset on disk, written by hand: what tests of training run on.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,9 @@ class TemporaryFolder {
  private:
   std::string path_;
 };
+
+/// The bytes of a file; "" if there is none.
+std::string slurp(const std::string& file);
 
 inline constexpr const char* kTinyText =
     "the river ran by the mill and the mill ran by the river where the rain went on";

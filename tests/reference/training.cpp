@@ -2,19 +2,12 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "strobe/core/error.h"
 
 namespace strobe::reference {
 
 namespace fs = std::filesystem;
-
-std::string slurp(const std::string& file) {
-  std::ostringstream out;
-  out << std::ifstream(file, std::ios::binary).rdbuf();
-  return out.str();
-}
 
 void TrainingRuns::SetUp() {
   STROBE_NEEDS_BACKEND(GetParam());

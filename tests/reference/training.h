@@ -11,9 +11,6 @@
 
 namespace strobe::reference {
 
-/// The bytes of a file; "" if there is none.
-std::string slurp(const std::string& file);
-
 /// Tests of training, by backend.
 class TrainingRuns : public testing::TestWithParam<std::string> {
  protected:
