@@ -1,12 +1,12 @@
 #include "apps/measure.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <vector>
 
+#include "strobe/core/clock.h"
 #include "strobe/core/rng.h"
 
 namespace strobe {
@@ -24,10 +24,6 @@ double waited() {
     if (std::ifstream(task.path() / "schedstat") >> ran >> wait) nanoseconds += wait;
   }
   return nanoseconds * 1e-9;
-}
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 constexpr double kDisturbed = 0.03;  // a run that waited more than this share of its time
@@ -61,11 +57,11 @@ Measured measure_on_device(Backend& backend, const std::function<void()>& body, 
 
 void Timings::begin() {
   waited_before_ = watch_threads_ ? waited() : 0;
-  begun_ = now();
+  begun_ = steady_seconds();
 }
 
 void Timings::end(int64_t repeats) {
-  const double took = now() - begun_;
+  const double took = steady_seconds() - begun_;
   record(took, (watch_threads_ ? waited() : 0) - waited_before_, repeats);
 }
 
@@ -92,9 +88,9 @@ Measured measure(Backend& backend, const std::function<void()>& body, double lea
   body();
   if (backend.info().asynchronous) return measure_on_device(backend, body, least);
   // Asking the kernel what was waited takes a tenth of a millisecond, so short runs share a timing.
-  const double begin = now();
+  const double begin = steady_seconds();
   body();
-  const int64_t repeats = repeats_of(now() - begin, 5e-3, 1e6);
+  const int64_t repeats = repeats_of(steady_seconds() - begin, 5e-3, 1e6);
   Timings timings;
   while ((timings.clean_seconds() < least || timings.clean_runs() < 3) &&
          (timings.seconds() < 4 * least || timings.runs() < 5))

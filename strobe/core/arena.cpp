@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "strobe/core/error.h"
+#include "strobe/core/round_up.h"
 
 namespace strobe {
 
@@ -10,10 +11,6 @@ namespace {
 
 // Addresses a measuring arena hands out begin here: never null, never read.
 char* const kMeasuringBase = reinterpret_cast<char*>(uintptr_t{1} << 46);
-
-constexpr int64_t round_up(int64_t n) {
-  return (n + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
-}
 
 }  // namespace
 
@@ -25,7 +22,7 @@ Arena::Arena(void* memory, int64_t capacity)
 Tensor Arena::allocate(std::string_view what, DType dtype, std::initializer_list<int64_t> shape) {
   char* base = measuring() ? kMeasuringBase : memory_;
   Tensor tensor(base + used_, dtype, shape);
-  const int64_t bytes = round_up(tensor.bytes());
+  const int64_t bytes = round_up(tensor.bytes(), kAlignment);
   if (bytes > capacity_ - used_)
     fail("memory: {} needs {}, but {} of {} are taken", what, format_bytes(bytes),
          format_bytes(used_), format_bytes(capacity_));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "strobe/core/error.h"
+#include "strobe/core/round_up.h"
 #include "strobe/core/threads.h"
 #include "strobe/cpu/isa/attention.h"
 #include "strobe/cpu/isa_select.h"
@@ -28,8 +29,6 @@ const AttentionKernels& kernels(DType dtype) {
   }();
   return dtype == DType::f32 ? *variants.f32 : *variants.bf16;
 }
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 /// How many ranges the keys of a head are cut into for the backward: enough for 16 tasks, at most
 /// 4, since each has a dQ of its own. A function of shape alone. flash1 does not cut the sequence.

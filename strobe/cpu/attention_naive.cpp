@@ -10,6 +10,7 @@
 #include <map>
 
 #include "strobe/core/error.h"
+#include "strobe/core/round_up.h"
 #include "strobe/core/threads.h"
 #include "strobe/cpu/gemm.h"
 #include "strobe/cpu/isa/attention_softmax.h"
@@ -19,8 +20,6 @@
 namespace strobe::cpu {
 
 namespace {
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 const SoftmaxKernels& kernels(DType dtype) {
   const SoftmaxVariants variants = pick(baseline::softmax_kernels, avx2::softmax_kernels,

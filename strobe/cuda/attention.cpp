@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "strobe/core/error.h"
+#include "strobe/core/round_up.h"
 #include "strobe/cuda/attention_flash.h"
 #include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_naive.h"
@@ -11,8 +12,6 @@
 namespace strobe::cuda {
 
 namespace {
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 void check_alignment(std::initializer_list<const Tensor*> operands) {
   for (const Tensor* x : operands)

@@ -9,22 +9,11 @@
 #include "strobe/cuda/attention_backward.cuh"
 #include "strobe/cuda/attention_flash.h"
 #include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/vector.cuh"
 
 namespace strobe::cuda {
 
 namespace {
-
-/// Sum over 8 products of bf16, in f32.
-__device__ inline float dot8(const uint4& a, const uint4& b) {
-  const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
-  float sum = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    sum = fmaf(__uint_as_float(x[i] << 16), __uint_as_float(y[i] << 16), sum);
-    sum = fmaf(__uint_as_float(x[i] & 0xffff0000u), __uint_as_float(y[i] & 0xffff0000u), sum);
-  }
-  return sum;
-}
 
 template <int D>
 __global__ void __launch_bounds__(128) prepare_kernel(const AttentionBackwardCall c) {

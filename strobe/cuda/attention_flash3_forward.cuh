@@ -2,6 +2,7 @@
 #pragma once
 
 #include "strobe/cuda/attention_flash3_pipeline.cuh"
+#include "strobe/cuda/attention_flash3_products.cuh"
 #include "strobe/cuda/attention_flash3_softmax.cuh"
 
 namespace strobe::cuda {
@@ -98,25 +99,11 @@ class Flash3Consumer {
 
   /// S = Q K^T, begun.
   __device__ void begin_scores() {
-    const uint64_t k = sm90::descriptor_k_major(x_.tiles.k(k_.stage()));
-    const uint64_t q = sm90::descriptor_k_major(x_.tiles.q(warpgroup_, q_.stage()));
-    sm90::wgmma_fence();
-#pragma unroll
-    for (int j = 0; j < D / 16; ++j)
-      sm90::wgmma_m64k16_bf16<kKeys, 0, 0>(s_, sm90::advance(q, j / 4 * 64 * 128 + j % 4 * 32),
-                                           sm90::advance(k, j / 4 * kKeys * 128 + j % 4 * 32),
-                                           j > 0);
-    sm90::wgmma_commit_group();
+    cuda::begin_scores<D, kKeys>(s_, x_.tiles.q(warpgroup_, q_.stage()), x_.tiles.k(k_.stage()));
   }
   /// O (+)= P V, begun.
   __device__ void begin_output() {
-    const uint64_t values = sm90::descriptor_mn_major(x_.tiles.v(v().stage()), kKeys * 128);
-    sm90::wgmma_fence();
-#pragma unroll
-    for (int j = 0; j < kKeys / 16; ++j)
-      sm90::wgmma_m64k16_bf16<D, 1>(rows_.o, p_[j], sm90::advance(values, j * 2048),
-                                    j > 0 || accumulate_);
-    sm90::wgmma_commit_group();
+    cuda::begin_output<D, kKeys>(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
     accumulate_ = 1;
   }
 

@@ -109,26 +109,12 @@ class Flash3Unspecialised {
   }
 
   __device__ void begin_scores(int i) {
-    const uint64_t k = sm90::descriptor_k_major(tiles_.k(i % kStages));
-    const uint64_t q = sm90::descriptor_k_major(tiles_.q(warpgroup_, 0));
     wait(shared_.k_full[i % kStages], i / kStages & 1);
-    sm90::wgmma_fence();
-#pragma unroll
-    for (int j = 0; j < D / 16; ++j)
-      sm90::wgmma_m64k16_bf16<kKeys, 0, 0>(s_, sm90::advance(q, j / 4 * 64 * 128 + j % 4 * 32),
-                                           sm90::advance(k, j / 4 * kKeys * 128 + j % 4 * 32),
-                                           j > 0);
-    sm90::wgmma_commit_group();
+    cuda::begin_scores<D, kKeys>(s_, tiles_.q(warpgroup_, 0), tiles_.k(i % kStages));
   }
   __device__ void begin_output(int i) {
-    const uint64_t v = sm90::descriptor_mn_major(tiles_.v(i % kStages), kKeys * 128);
     wait(shared_.v_full[i % kStages], i / kStages & 1);
-    sm90::wgmma_fence();
-#pragma unroll
-    for (int j = 0; j < kKeys / 16; ++j)
-      sm90::wgmma_m64k16_bf16<D, 1>(rows_.o, p_[j], sm90::advance(v, j * 2048),
-                                    j > 0 || accumulate_);
-    sm90::wgmma_commit_group();
+    cuda::begin_output<D, kKeys>(rows_.o, p_, tiles_.v(i % kStages), accumulate_);
     accumulate_ = 1;
   }
   __device__ bool softmax(int key, float (&factor)[2]) {

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <utility>
 
+#include "strobe/core/round_up.h"
 #include "strobe/cuda/attention_call.h"
 #include "strobe/cuda/attention_layout.h"
 #include "strobe/cuda/attention_naive.h"
@@ -25,8 +26,6 @@ namespace {
 
 constexpr int kThreads = 128, kRows = 4;
 constexpr int64_t kAlign = 256;
-
-int64_t round_up(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
 
 /// The shape as the products see it: all sizes multiples of 8, which the library prefers.
 AttentionShape padded(AttentionShape shape) {

@@ -6,20 +6,21 @@
 //   A = X X^T;  P = a I + b A;  P += c A A;  X = P X
 // X lies in the products' type, twice, since a product may not write what it reads.
 // Traffic: x three times and X four times an iteration.
+#include "strobe/core/arena.h"
+#include "strobe/core/round_up.h"
 #include "strobe/cuda/gemm.h"
 #include "strobe/cuda/sum_tiles.cuh"
 #include "strobe/cuda/update.h"
 #include "strobe/cuda/vector.cuh"
+#include "strobe/ops/newton_schulz.h"
 
 namespace strobe::cuda {
 
 namespace {
 
-constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-constexpr int kIterations = 5;
-constexpr float kNormEps = 1e-7f;
+using namespace newton_schulz;
+
 constexpr int kThreads = kSumThreads;
-constexpr int64_t kAlignment = 256;
 
 __global__ void __launch_bounds__(kThreads)
     square_tiles_of_each(double* partial, const float* x, int64_t size) {
@@ -58,7 +59,7 @@ __global__ void __launch_bounds__(kThreads)
     y[i] = factor * to_float(x[i]);
 }
 
-int64_t padded(int64_t bytes) { return ceil_div(bytes, kAlignment) * kAlignment; }
+int64_t padded(int64_t bytes) { return round_up(bytes, Arena::kAlignment); }
 
 }  // namespace
 

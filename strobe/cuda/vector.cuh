@@ -58,6 +58,18 @@ __device__ inline Floats unpack(const Packed<bf16>& x) {
           low_half(w.z), high_half(w.z), low_half(w.w), high_half(w.w)};
 }
 
+/// Sum over 8 products of bf16, in f32.
+__device__ inline float dot8(const uint4& a, const uint4& b) {
+  const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum = fmaf(low_half(x[i]), low_half(y[i]), sum);
+    sum = fmaf(high_half(x[i]), high_half(y[i]), sum);
+  }
+  return sum;
+}
+
 /// Two floats rounded to bf16, the first in the lower half.
 __device__ inline uint32_t pack_pair(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);

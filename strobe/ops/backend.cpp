@@ -5,7 +5,10 @@
 #include <chrono>
 #include <limits>
 
+#include "strobe/core/arena.h"
 #include "strobe/core/error.h"
+#include "strobe/core/round_up.h"
+#include "strobe/ops/newton_schulz.h"
 
 namespace strobe {
 
@@ -104,10 +107,7 @@ void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor d
 
 namespace {
 
-// Jordan et al. 2024: the odd quintic whose iterates bring singular values near 1 soonest.
-constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-constexpr int kIterations = 5;
-constexpr float kNormEps = 1e-7f;
+using namespace newton_schulz;
 
 // Copies that products read and may not overwrite, over a workspace.
 struct NewtonSchulz {
@@ -117,9 +117,8 @@ struct NewtonSchulz {
   NewtonSchulz(char* memory, int64_t rows, int64_t columns, DType dtype) {
     const int64_t side = std::min(rows, columns);
     const auto take = [&](DType type, int64_t m, int64_t n) {
-      constexpr int64_t kAlignment = 256;
       const Tensor out(memory ? memory + bytes : nullptr, type, {m, n});
-      bytes += (out.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+      bytes += round_up(out.bytes(), Arena::kAlignment);
       return out;
     };
     a = take(DType::f32, side, side), b = take(DType::f32, side, side);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "strobe/core/error.h"
+#include "strobe/core/html_text.h"
 #include "strobe/optim/schedule.h"
 
 namespace strobe {
@@ -23,20 +24,13 @@ Schedule drawn(const CurveConfig& config, double warmup = 100) {
       config, {warmup, kRun, 0.3 * kRun, 0.25 * kRun, timescale, {0.5 * kRun, 0.75 * kRun}});
 }
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text)
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : std::string(1, c);
-  return out;
-}
-
 // Curves over the run, in a frame from 0 to 1.
 std::string svg(const std::vector<Line>& lines, const std::string& title) {
   constexpr double kWidth = 300, kHeight = 150, kLeft = 28, kBottom = 18, kTop = 6, kRight = 6;
   const auto x = [&](double t) { return kLeft + (kWidth - kLeft - kRight) * t / kRun; };
   const auto y = [&](double f) { return kTop + (kHeight - kTop - kBottom) * (1 - f); };
   std::string out = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n",
-                                kWidth, kHeight, escaped(title));
+                                kWidth, kHeight, escape_html(title));
   for (const double f : {0.0, 0.5, 1.0})
     out += fmt::format(
         "<path class=\"grid\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>"
@@ -56,13 +50,13 @@ std::string svg(const std::vector<Line>& lines, const std::string& title) {
                           y(std::min(1.0, schedule.factor(t))));
     }
     out += fmt::format("<path class=\"line c{}\" d=\"{}\"><title>{}</title></path>\n", i, path,
-                       escaped(lines[i].name));
+                       escape_html(lines[i].name));
   }
   out += "</svg>\n";
   if (lines.size() < 2) return out;
   out += "<p class=\"key\">";
   for (size_t i = 0; i < lines.size(); ++i)
-    out += fmt::format("<span class=\"c{}\">&#9644; {}</span> ", i, escaped(lines[i].name));
+    out += fmt::format("<span class=\"c{}\">&#9644; {}</span> ", i, escape_html(lines[i].name));
   return out + "</p>\n";
 }
 
@@ -110,7 +104,7 @@ std::vector<Line> lines_of(const ScheduleEntry& entry) {
 std::string figure(const std::string& name, const std::string& text,
                    const std::vector<Line>& lines) {
   return fmt::format("<figure>\n<h2>{}</h2>\n{}<figcaption>{}</figcaption>\n</figure>\n",
-                     escaped(name), svg(lines, name), text);
+                     escape_html(name), svg(lines, name), text);
 }
 
 }  // namespace
@@ -118,9 +112,9 @@ std::string figure(const std::string& name, const std::string& text,
 std::string schedule_page() {
   std::string body;
   for (const ScheduleEntry& entry : schedules()) {
-    std::string text = fmt::format("<code>{}</code>", escaped(entry.formula));
-    if (!entry.options.empty()) text += "<br>options: " + escaped(entry.options);
-    if (!entry.source.empty()) text += "<br>" + escaped(entry.source);
+    std::string text = fmt::format("<code>{}</code>", escape_html(entry.formula));
+    if (!entry.options.empty()) text += "<br>options: " + escape_html(entry.options);
+    if (!entry.source.empty()) text += "<br>" + escape_html(entry.source);
     body += figure(entry.name, text, lines_of(entry));
   }
   std::vector<Line> warmups;

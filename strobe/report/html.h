@@ -6,11 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace strobe {
+#include "strobe/core/html_text.h"
 
-/// `text` as HTML, in elements and in quoted attributes: & < > " ' become entities, what is not
-/// UTF-8 and control characters (other than tab and newline) become U+FFFD.
-std::string escape_html(std::string_view text);
+namespace strobe {
 
 /// JSON as the content of a <script>: without < > & and the line separators that end it or that
 /// older parsers trip over.

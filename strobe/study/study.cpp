@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -12,6 +11,7 @@
 #include <optional>
 
 #include "strobe/config/load.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/files.h"
@@ -46,10 +46,6 @@ Words operator+(Words a, const Words& b) {
   return a;
 }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 template <class... Args>
 void say(fmt::format_string<Args...> format, Args&&... args) {
   fmt::print(format, std::forward<Args>(args)...);
@@ -74,8 +70,9 @@ class Runner {
   bool work_on(const Worker& worker);
   void announce(const Trial& trial, const std::vector<Trial>& trials);
   std::vector<const StudyArm*> arms_at_equal_tokens(size_t factor) const;
-  void compare_at_equal_tokens();
-  void describe() const;
+  Json compare_at_equal_tokens() const;
+  Json description() const;
+  void write_description(const Json& description) const;
   StudyOutcome count() const;
 
   std::string recipe() const { return folder_ + "/base.toml"; }
@@ -87,20 +84,20 @@ class Runner {
   SetUp set_up_;
   TrialStore store_;
   StudyPlan plan_;
-  Json equal_tokens_;
   std::map<std::string, double> flops_per_token_;  // by name of a point
   double wall_seconds_ = 0, planned_seconds_ = 0;  // of the runs of this process
 };
 
 // Held by one process at a time, while it sets the study up.
 std::unique_ptr<FileLock> Runner::set_up_lock() const {
-  const double begin = now();
+  const double begin = steady_seconds();
   for (bool said = false;;) {
     try {
       return std::make_unique<FileLock>(folder_ + "/lock", "the study in " + folder_);
     } catch (const Error&) {
-      if (stopped() || now() - begin > kSetUpSeconds || !fs::exists(folder_ + "/lock")) throw;
-      if (!said && now() - begin > 2)
+      if (stopped() || steady_seconds() - begin > kSetUpSeconds || !fs::exists(folder_ + "/lock"))
+        throw;
+      if (!said && steady_seconds() - begin > 2)
         say("another process sets the study up; waiting for it\n"), said = true;
       ::poll(nullptr, 0, kWaitMilliseconds);
     }
@@ -194,11 +191,11 @@ bool Runner::work_on(const Worker& worker) {
     }
     const std::vector<Trial>& trials = named.journal().trials();
     announce(trials[static_cast<size_t>(job.trial)], trials);
-    const double begin = now();
+    const double begin = steady_seconds();
     runner.run(job.trial);
     const Trial& trial = trials[static_cast<size_t>(job.trial)];
     if (trial.state == TrialState::complete)
-      wall_seconds_ += now() - begin, planned_seconds_ += plan_.seconds;
+      wall_seconds_ += steady_seconds() - begin, planned_seconds_ += plan_.seconds;
     size_t failed = 0;
     for (const Trial& t : trials) failed += t.state == TrialState::failed;
     if (study_.searches() && failed >= kFailuresToStop && failed == trials.size())
@@ -222,9 +219,9 @@ std::vector<const StudyArm*> Runner::arms_at_equal_tokens(size_t factor) const {
   return arms;
 }
 
-// At equal steps, levels that only change how a result is computed must reach the same loss.
-void Runner::compare_at_equal_tokens() {
-  if (study_.equal_tokens_factor.empty()) return;
+// At equal steps, levels that only change how a result is computed must reach the same loss. What
+// study.json says of them; null if stopped.
+Json Runner::compare_at_equal_tokens() const {
   const auto found = std::find_if(study_.factors.begin(), study_.factors.end(), [&](const auto& f) {
     return f.name == study_.equal_tokens_factor;
   });
@@ -239,7 +236,7 @@ void Runner::compare_at_equal_tokens() {
   const int64_t whole = std::max<int64_t>(2, std::llround(steps));
   Json runs = Json::object();
   for (const StudyArm* arm : arms) {
-    if (stopped()) return;
+    if (stopped()) return nullptr;
     const std::string& level = arm->levels[factor];
     const std::string run = folder_ + "/equal-tokens/" + level;
     if (run_state(run) != "finished") {
@@ -253,11 +250,11 @@ void Runner::compare_at_equal_tokens() {
     }
     runs[level] = "equal-tokens/" + level;
   }
-  equal_tokens_ = {{"factor", study_.equal_tokens_factor}, {"steps", whole}, {"runs", runs}};
+  return {{"factor", study_.equal_tokens_factor}, {"steps", whole}, {"runs", runs}};
 }
 
-// study.json: what the report needs beside the runs.
-void Runner::describe() const {
+// Of study.json: what the report needs beside the runs, known before them.
+Json Runner::description() const {
   Json json = {{"name", study_.name},      {"question", study_.question}, {"seeds", study_.seeds},
                {"seconds", plan_.seconds}, {"factors", Json::object()},   {"arms", Json::array()}};
   json["outcome"] = study_.outcome;
@@ -297,8 +294,11 @@ void Runner::describe() const {
                     {"unigram_bits_per_byte", text.unigram_bits_per_byte},
                     {"bigram_bits_per_byte", text.bigram_bits_per_byte}};
   }
-  if (!equal_tokens_.is_null()) json["equal_tokens"] = equal_tokens_;
-  write_file("study", folder_ + "/study.json", json.dump(2) + "\n");
+  return json;
+}
+
+void Runner::write_description(const Json& description) const {
+  write_file("study", folder_ + "/study.json", description.dump(2) + "\n");
 }
 
 StudyOutcome Runner::count() const {
@@ -312,6 +312,7 @@ StudyOutcome Runner::count() const {
 }
 
 StudyOutcome Runner::run() {
+  Json described;
   std::error_code error;
   fs::create_directories(fs::path(folder_).parent_path(), error);
   if (!fs::exists(folder_)) fs::create_directory(folder_, error);
@@ -324,7 +325,8 @@ StudyOutcome Runner::run() {
     set_up_.check();
     if (stopped()) return {.stopped = true};
     plan_ = set_up_.plan();
-    describe();
+    described = description();
+    write_description(described);
     if (options_.plan_only) return {};
     create_study();
   }
@@ -335,9 +337,9 @@ StudyOutcome Runner::run() {
   }
   if (!study_.equal_tokens_factor.empty()) {
     const std::unique_ptr<FileLock> lock = set_up_lock();
-    compare_at_equal_tokens();
+    described["equal_tokens"] = compare_at_equal_tokens();
     if (stopped()) return {.stopped = true};
-    describe();
+    write_description(described);
   }
   store_.refresh();
   return count();

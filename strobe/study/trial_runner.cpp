@@ -3,13 +3,13 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "strobe/config/load.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/files.h"
@@ -31,20 +31,16 @@ constexpr double kLookSeconds = 0.2;
 // An evaluation counts for a rung if it is at most so much before it, in percent of the run.
 constexpr double kNear = 0.75;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // A study that was killed asked its run to stop: that may still be saving.
 void wait_for_earlier_process(const std::string& run, const std::function<bool()>& stop) {
   if (!fs::exists(run + "/lock")) return;
-  const double begin = now();
+  const double begin = steady_seconds();
   for (;;) {
     try {
       const FileLock free(run + "/lock", run);
       return;
     } catch (const Error&) {
-      if ((stop && stop()) || now() - begin > kPatienceSeconds) throw;
+      if ((stop && stop()) || steady_seconds() - begin > kPatienceSeconds) throw;
       ::poll(nullptr, 0, /*milliseconds=*/100);
     }
   }
@@ -126,7 +122,8 @@ void TrialRunner::fail_trial(int64_t number, const std::string& reason,
     if (t.ended()) return;
     const RunFigures figures = run_figures(attempt.run, study.outcome);
     lines.set_attr(t, "reason", reason);
-    lines.set_attr(t, "wall", at_least_zero(t.number_attr("wall")) + now() - attempt.began);
+    lines.set_attr(t, "wall",
+                   at_least_zero(t.number_attr("wall")) + steady_seconds() - attempt.began);
     lines.set_attr(t, "tokens",
                    at_least_zero(t.number_attr("tokens")) + at_least_zero(figures.tokens));
     lines.end(t, TrialState::failed, NAN);
@@ -138,7 +135,7 @@ bool TrialRunner::train(Attempt& attempt) const {
   const bool rung_run = attempt.percent < 100;
   const bool mid_run = !rung_run && !study.pruner.complete && !study.pruner.rungs.empty() &&
                        trial(attempt.number).attr("phase") == "search";
-  double looked = now();
+  double looked = steady_seconds();
   // Reports rungs as they are reached.
   const auto look = [&] {
     for (const Progressed& p : evaluations_of(attempt.run, attempt.length, study.outcome))
@@ -157,7 +154,8 @@ bool TrialRunner::train(Attempt& attempt) const {
   };
   const auto stop_or_pruned = [&] {
     if (stop && stop()) return true;
-    if (mid_run && !attempt.pruned && now() - looked > kLookSeconds) look(), looked = now();
+    if (mid_run && !attempt.pruned && steady_seconds() - looked > kLookSeconds)
+      look(), looked = steady_seconds();
     return attempt.pruned;
   };
   std::string state = run_state(attempt.run);
@@ -193,7 +191,7 @@ void TrialRunner::finish_rung(const Attempt& attempt) const {
     };
     const double share =
         attempt.pruned ? attempt.share : static_cast<double>(attempt.percent) / 100;
-    add("wall", now() - attempt.began);
+    add("wall", steady_seconds() - attempt.began);
     add("share", share), add("seconds", figures.seconds);
     add("tokens", figures.tokens), add("flops", figures.flops);
     if (attempt.pruned) return lines.end(t, TrialState::pruned, attempt.value);
@@ -246,7 +244,7 @@ void TrialRunner::run(int64_t number) const {
         attempt.overrides.push_back(off);
     else if (search && !study.pruner.complete && !study.pruner.rungs.empty())
       attempt.overrides.push_back(fmt::format("eval.every={} %", rung_percents(study)[0]));
-    attempt.began = now();
+    attempt.began = steady_seconds();
     if (train(attempt)) finish_rung(attempt);
   }
 }

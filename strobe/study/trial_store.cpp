@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 
 namespace strobe {
@@ -26,10 +27,6 @@ constexpr int kPollMilliseconds = 5;
 // After so long a link that Optuna left is taken for that of a process that was killed, as Optuna
 // itself does.
 constexpr double kGraceSeconds = 30;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string timestamp() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -74,7 +71,7 @@ class JournalLock {
     if (descriptor_ < 0) fail("study: cannot open {}: {}", file, std::strerror(errno));
     while (::flock(descriptor_, LOCK_EX) != 0)
       if (errno != EINTR) fail("study: cannot lock {}: {}", file, std::strerror(errno));
-    const double begin = now();
+    const double begin = steady_seconds();
     while (::symlink(target_.c_str(), link_.c_str()) != 0) {
       if (errno != EEXIST) {
         const int error = errno;
@@ -84,7 +81,7 @@ class JournalLock {
       // No other strobe process is here, so a link that strobe made belongs to one that was killed.
       std::error_code error;
       const bool ours = fs::read_symlink(link_, error) == target_ && !error;
-      if (ours || now() - begin > kGraceSeconds) ::unlink(link_.c_str());
+      if (ours || steady_seconds() - begin > kGraceSeconds) ::unlink(link_.c_str());
       ::poll(nullptr, 0, kPollMilliseconds);
     }
   }

@@ -3,20 +3,16 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 
 #include "strobe/core/arena.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 
 namespace strobe {
 
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 size_t terminal_width() {
   winsize size{};
@@ -41,8 +37,8 @@ ProgressLine::ProgressLine(std::string prefix, int64_t bytes)
 void ProgressLine::show(const StepEvent& e, double validation_loss, double done,
                         double seconds_left, bool plain_due) {
   if (!terminal_ && !plain_due) return;
-  if (terminal_ && done < 1 && now() - last_shown_ < kRefreshSeconds) return;
-  last_shown_ = now();
+  if (terminal_ && done < 1 && steady_seconds() - last_shown_ < kRefreshSeconds) return;
+  last_shown_ = steady_seconds();
   std::string line = fmt::format("{}step {:>6} {:>3.0f} %  loss {:.3f}", prefix_, e.step,
                                  std::min(done, 1.0) * 100, e.loss);
   if (!std::isnan(validation_loss)) line += fmt::format("  val {:.3f}", validation_loss);

@@ -1,10 +1,10 @@
 #include "strobe/train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
@@ -16,10 +16,6 @@
 namespace strobe {
 
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // The process's peak resident memory, in bytes; 0 where the system does not tell.
 int64_t peak_resident_bytes() {
@@ -202,7 +198,7 @@ void Trainer::start_step() {
   input.lr = values.lr, input.decay_scale = values.decay_scale;
   input.momentum_scale = values.momentum_scale;
   input.average = average_share(values.lr);
-  const double begin = now();
+  const double begin = steady_seconds();
   engine_.start_step(input, batches, values.dropout_scale);
   const double tokens = static_cast<double>(values.micro_batches) *
                         static_cast<double>(config_.train.micro_batch * sequence_);
@@ -217,7 +213,7 @@ StepEvent Trainer::finish_step() {
   const UnderWay step = under_way_.front();
   under_way_.pop_front();
   // From one completion to the next while steps follow each other without a pause.
-  const double end = now(), seconds = end - std::max(step.begin, last_finish_);
+  const double end = steady_seconds(), seconds = end - std::max(step.begin, last_finish_);
   last_finish_ = end;
 
   if (result.state.halt || !std::isfinite(result.loss))
@@ -253,7 +249,7 @@ double Trainer::seconds_left(const Progress& progress) const {
 
 bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   if (!data_->valid()) return true;
-  const double begin = now();
+  const double begin = steady_seconds();
   const auto with = [&](Engine::Weights weights) {
     engine_.use_weights(weights, state_.snapshots);
     const Evaluation out = data_->evaluate(engine_, "valid", *data_->valid(), stop_);
@@ -269,7 +265,7 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   };
   if (state_.ema_steps > 0) beside("ema", Engine::Weights::ema);
   if (state_.snapshots > 0) beside("lawa", Engine::Weights::lawa);
-  evaluation_seconds_ += now() - begin, ++evaluations_;
+  evaluation_seconds_ += steady_seconds() - begin, ++evaluations_;
   state_.evaluation_due = evaluation.stopped;
   if (evaluation.stopped) return false;
   last_evaluation_ = evaluation;
@@ -289,11 +285,11 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
 }
 
 void Trainer::save() {
-  const double begin = now();
+  const double begin = steady_seconds();
   state_.gemm_plans = engine_.ops().gemm_plans();
   engine_.refresh_used();
   checkpoints_->save(engine_.ops(), engine_.params(), state_);
-  checkpoint_seconds_ += now() - begin, ++saves_;
+  checkpoint_seconds_ += steady_seconds() - begin, ++saves_;
 }
 
 void Trainer::initialise(const std::string& folder) {
