@@ -1,6 +1,7 @@
 """Holds the includes to the order of the layers: a folder may include folders to its left, except
 that cpu and cuda see only core and ops, report sees core and config, and only ops/make_backend.cpp
-names a backend. Files of cpu/isa include nothing but each other (see CMakeLists.txt)."""
+names a backend. Files of cpu/isa include nothing but each other (see CMakeLists.txt). No two files
+define a type of one name in one named namespace: a program that links both keeps either (ODR)."""
 import pathlib, re, sys
 
 LAYERS = "core config data ops cpu cuda model optim dist io train report study".split()
@@ -10,9 +11,34 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LONGEST = 500  # lines of a file that people write
 
 
+def sources(*folders):
+    return [p for d in folders for p in sorted((ROOT / d).rglob("*")) if p.suffix in {".h", ".cpp", ".cu", ".cuh"}]
+
+
+def types(path):
+    """The qualified names of the types a file defines in named namespaces."""
+    inside = []
+    for line in path.read_text().split("\n"):
+        if opened := re.match(r"namespace ?([\w:]*) \{$", line):
+            inside.append(opened[1])
+        elif line.startswith("}  // namespace"):
+            inside.pop()
+        elif (found := re.match(r"(?:struct|class|enum|enum class) (\w+)(?: final)?(?: :[^:].*)? \{", line)) and "" not in inside:
+            yield "::".join([*inside, found[1]])
+
+
+def twice_defined():
+    first = {}
+    for path in sources("strobe", "apps", "tests"):
+        name = path.relative_to(ROOT).as_posix()
+        for type_ in types(path):
+            if first.setdefault(type_, name) != name:
+                yield f"{name}: {type_} is defined in {first[type_]} too"
+
+
 def problems():
-    files = [p for d in ("strobe", "apps") for p in sorted((ROOT / d).rglob("*")) if p.suffix in {".h", ".cpp", ".cu", ".cuh"}]
-    for path in files:
+    yield from twice_defined()
+    for path in sources("strobe", "apps"):
         name = path.relative_to(ROOT).as_posix()
         lines = path.read_text().split("\n")
         if len(lines) > LONGEST and not lines[0].startswith("// Made by "):

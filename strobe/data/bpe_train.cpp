@@ -35,7 +35,7 @@ std::unique_ptr<const TokenModel> BpeTrainer::finish(int64_t entries) {
     for (const char byte : piece) word.push_back(byte_ids[static_cast<uint8_t>(byte)]);
     merger.add(word, count);
   }
-  Candidate top;
+  PairMerger::Candidate top;
   std::vector<Pair> merges;
   while (static_cast<int64_t>(vocabulary.tokens.size()) + 1 < entries && merger.next(top)) {
     const auto [left, right] = top.pair;

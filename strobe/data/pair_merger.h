@@ -14,21 +14,21 @@ namespace strobe {
 
 using Pair = std::array<int32_t, 2>;
 
-/// A pair that may be merged next. `words` are those where it arose since it was last proposed;
-/// `count` is what it was then, and is looked up again when the pair comes to the top.
-struct Candidate {
-  int64_t count;
-  Pair pair;
-  std::vector<int32_t> words;
-
-  bool operator<(const Candidate& other) const {
-    return count != other.count ? count < other.count : pair > other.pair;
-  }
-};
-
 /// The distinct words as ids, and how often each pair stands in the text.
 class PairMerger {
  public:
+  /// A pair that may be merged next. `words` are those where it arose since it was last proposed;
+  /// `count` is what it was then, and is looked up again when the pair comes to the top.
+  struct Candidate {
+    int64_t count;
+    Pair pair;
+    std::vector<int32_t> words;
+
+    bool operator<(const Candidate& other) const {
+      return count != other.count ? count < other.count : pair > other.pair;
+    }
+  };
+
   /// A word of the text, and how often it occurs; before the first next().
   void add(std::span<const int32_t> ids, int64_t count);
 

@@ -105,7 +105,7 @@ std::unique_ptr<const TokenModel> WordPieceTrainer::finish(int64_t entries) {
       if (alphabet.contains(word[i])) ids.push_back(i == 0 ? first[word[i]] : inside[word[i]]);
     merger.add(ids, count);
   }
-  Candidate top;
+  PairMerger::Candidate top;
   while (static_cast<int64_t>(vocabulary.tokens.size()) < entries && merger.next(top) &&
          top.count >= least_count) {
     const auto [left, right] = top.pair;
