@@ -150,7 +150,7 @@ int run_bench(const BenchOptions& options) {
   }
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
-  const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
+  const double step = measured.median;
   const double idle = overlap ? idle_share(engine, config, batches) : NAN;
   const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
                                             config.train.grad_accum);

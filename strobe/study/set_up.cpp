@@ -200,13 +200,14 @@ void SetUp::check() const {
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
   ChildResult timed;
   Json json;
-  for (int attempt = 0; attempt < kBusyAttempts; ++attempt) {
+  bool busy = true;
+  for (int attempt = 0; attempt < kBusyAttempts && busy; ++attempt) {
     timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
                           Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
                       /*capture=*/true, options_.stop);
     if (stopped()) fail("study: stopped while timing; nothing was started");
     json = Json::parse(timed.output, nullptr, false);
-    if (!json.is_object() || !json.contains("busy") || json["busy"] != true) break;
+    busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
   const auto positive = [&](const char* key) {
     const double value = json.is_object() && json.contains(key) && json[key].is_number()
@@ -218,6 +219,11 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
     return value;
   };
   const double rate = positive("tokens_per_second");
+  if (busy)
+    say("the machine is busy with something else: the arm '{}' was timed under that load, at "
+        "{:.0f} "
+        "tokens/s\n",
+        arm.name, rate);
   return {0, rate, rate * positive("step_ms") / 1e3};
 }
 
