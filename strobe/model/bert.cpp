@@ -41,11 +41,11 @@ void BertBlock::backward(Context& ctx, Tensor dy, Tensor dsum, Tensor dbranch, c
                          Saved& saved) {
   mlp_norm.add_backward(ctx, dsum, dbranch, mlp.c_proj, dy, saved.out, mlp_dropout,
                         /*stream_ends=*/true);
-  mlp.backward(ctx, dy, dbranch, saved.mlp);
+  mlp.backward(ctx, dy, dbranch, saved.mlp, [] {});
   ctx.ops.add_dropout(dy, dy, dsum, {});
   attn_norm.add_backward(ctx, dsum, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
                          /*stream_ends=*/true);
-  attn.backward(ctx, dy, dbranch, batch, saved.attn);
+  attn.backward(ctx, dy, dbranch, batch, saved.attn, [] {});
   ctx.ops.add_dropout(dy, dy, dsum, {});
 }
 

@@ -31,7 +31,7 @@ void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
 
 void Backend::linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w) {
   if (dbias) bias_backward(dbias, dy);
-  matmul(dw, x.transposed(), dy, /*accumulate=*/true);
+  if (dw) matmul(dw, x.transposed(), dy, /*accumulate=*/true);
   if (dx) matmul(dx, dy, w.transposed());
 }
 
@@ -59,8 +59,9 @@ void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rs
 
 void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                                      Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
-                                     Tensor weight, Tensor mean, Tensor rstd, Dropout drop) {
-  layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum);
+                                     Tensor weight, Tensor mean, Tensor rstd, Dropout drop,
+                                     const NormAgain& again) {
+  layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum, again);
   if (drop.p > 0)
     dropout(dbranch, dresidual, drop);
   else if (dbranch.data != dresidual.data)
