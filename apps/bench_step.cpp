@@ -1,4 +1,4 @@
-// strobe bench step: the time of a training step, on synthetic tokens.
+// strobe bench step: the time of a training step, on synthetic tokens or on a recipe's own texts.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -15,6 +15,8 @@
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
 #include "strobe/train/engine.h"
+#include "strobe/train/run_config.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -52,6 +54,7 @@ int64_t status_kilobytes(const std::string& key) {
   return 0;
 }
 
+// Of a model with masked words, as many of them as the recipe masks.
 HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
   HostBatch batch;
   batch.sequences = config.train.micro_batch, batch.length = config.train.sequence;
@@ -59,11 +62,61 @@ HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
   RandomSequence random(static_cast<uint64_t>(config.seed), RandomUse::sample, stream);
   for (size_t i = 0; i < rows; ++i) {
     batch.tokens.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
+    const double chosen = config.model.kind == "bert" ? config.mask.rate : 1;
+    const auto upto = [&](size_t n) { return std::floor(static_cast<double>(n) * chosen); };
+    if (upto(i + 1) == upto(i)) continue;
     batch.targets.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
+    if (config.model.kind == "bert") batch.picks.push_back(static_cast<int32_t>(i));
   }
-  batch.scored = static_cast<int64_t>(rows);
+  batch.scored = static_cast<int64_t>(batch.targets.size());
   return batch;
 }
+
+// What a step is timed on: the batches of a recipe's labelled texts, whose lengths differ, or else
+// the same random ones each time.
+class Batches {
+ public:
+  explicit Batches(Config& config, int64_t vocab) : count_(config.train.grad_accum) {
+    if (!config.texts.train.empty()) {
+      data_ = open_run_data(config);
+      config = resolve(std::move(config), *data_);
+      data_->begin(config);
+      return;
+    }
+    if (config.model.kind == "bert" && config.model.head != "lm")
+      fail("bench step: a {} is timed on its texts; texts.train names none", config.model.head);
+    for (int64_t i = 0; i < count_; ++i)
+      batches_.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
+  }
+
+  EngineShape shape(const Config& config) const {
+    if (data_)
+      return training_shape(config, *data_, data_->train().most_sequences(config.train.sequence));
+    return {.training = true,
+            .sequences = config.train.micro_batch,
+            .length = config.train.sequence,
+            .micro_batches = count_,
+            .scored_rows = static_cast<int64_t>(batches_[0].picks.size())};
+  }
+  const std::vector<HostBatch>& of_step(int64_t step) {
+    if (!data_) return batches_;
+    batches_.resize(static_cast<size_t>(count_));
+    for (int64_t i = 0; i < count_; ++i)
+      data_->train().fill(batches_[static_cast<size_t>(i)], step * count_ + i, 0);
+    return batches_;
+  }
+  // Tokens and sequences of the batches at hand.
+  double tokens() const {
+    double sum = 0;
+    for (const HostBatch& batch : batches_) sum += static_cast<double>(batch.tokens.size());
+    return sum;
+  }
+
+ private:
+  int64_t count_;
+  std::unique_ptr<RunData> data_;
+  std::vector<HostBatch> batches_;
+};
 
 // What the device can do at most: operations and bytes a second; 0 where it is not known.
 struct Roof {
@@ -111,23 +164,18 @@ double idle_share(Engine& engine, const Config& config, std::span<const HostBatc
 int run_bench(const BenchOptions& options) {
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
-  const auto [vocab, vocab_origin] = vocabulary_of(options, config);
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
+  auto [vocab, vocab_origin] = vocabulary_of(options, config);
+  Batches batches(config, vocab);
+  if (!config.texts.train.empty())
+    vocab = config.model.vocab, vocab_origin = "of " + config.init_from;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
   ProfilingBackend* const profile = profiling.get();
-  Engine engine(config, vocab,
-                {.training = true,
-                 .sequences = config.train.micro_batch,
-                 .length = config.train.sequence,
-                 .micro_batches = config.train.grad_accum},
-                std::move(profiling));
+  Engine engine(config, vocab, batches.shape(config), std::move(profiling));
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
-  std::vector<HostBatch> batches;
-  for (int64_t i = 0; i < config.train.grad_accum; ++i)
-    batches.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
 
   // As in training: where ops run after they return, a step is under way while the results of the
   // one before it are read. The time of a step is from one completion to the next.
@@ -138,11 +186,13 @@ int run_bench(const BenchOptions& options) {
     const auto runs = static_cast<int64_t>(timings.runs());
     return static_cast<int64_t>(timings.clean_runs()) < options.steps && runs < 4 * options.steps;
   };
+  double rows = 0, steps = 0;
   for (int64_t i = 0; i < warmup + overlap || missing(); ++i) {
     StepInput input;
     input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
     if (i == warmup && profile) profile->reset();
-    engine.start_step(input, batches);
+    engine.start_step(input, batches.of_step(i));
+    if (i >= warmup) rows += batches.tokens(), ++steps;
     if (overlap && i == 0) continue;
     engine.finish_step();
     if (i >= warmup + overlap) timings.end();
@@ -151,9 +201,9 @@ int run_bench(const BenchOptions& options) {
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
   const double step = measured.median;
-  const double idle = overlap ? idle_share(engine, config, batches) : NAN;
-  const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
-                                            config.train.grad_accum);
+  const double idle = overlap ? idle_share(engine, config, batches.of_step(0)) : NAN;
+  const double tokens = rows / steps;
+  const auto sequences = static_cast<double>(config.train.micro_batch * config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
   const DeviceInfo device = engine.ops().info();
   const bool own_memory = device.memory_bytes > 0;
@@ -176,7 +226,10 @@ int run_bench(const BenchOptions& options) {
     } else {
       line("step", fmt::format("{:.2f} ms (median of {})", step * 1e3, timings.clean_runs()));
       line("tokens/s", fmt::format("{:.0f}", tokens / step));
-      line("GFLOP/s", fmt::format("{:.1f}  (6 N + 6 L C T a token)", flops / step / 1e9));
+      line("sequences/s",
+           fmt::format("{:.1f}  (of {:.1f} tokens)", sequences / step, tokens / sequences));
+      line("GFLOP/s", fmt::format("{:.1f}  (as the model counts them: products and attention)",
+                                  flops / step / 1e9));
     }
     if (!std::isnan(idle))
       line("idle", fmt::format("{:.2f} %  (of the step, the device runs nothing)", 100 * idle));

@@ -8,12 +8,12 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
-#include "strobe/data/dataset.h"
 #include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
 #include "strobe/study/sobol.h"
 #include "strobe/train/progress_line.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -149,9 +149,15 @@ void SetUp::check_labels(const StudyArm& arm) const {
 void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
                           const std::string& what) const {
   const Config config = load_config(recipe_, overrides).config;
-  if (study_.outcome.starts_with("val/") && !Dataset::open(config.data.path).has_split("valid"))
-    fail("study: the outcome is '{}', and {} has no split 'valid'; nothing was started",
-         study_.outcome, config.data.path);
+  const bool labelled = !config.texts.train.empty();
+  const std::string& data = labelled ? config.texts.train : config.data.path;
+  if (study_.outcome.starts_with("val/") && !data_facts(config).has_valid)
+    fail("study: the outcome is '{}', and {} has {}; nothing was started", study_.outcome, data,
+         labelled ? "neither texts.valid nor texts.hold_out" : "no split 'valid'");
+  const bool of_text = study_.outcome.ends_with("_perplexity") || study_.outcome.ends_with("_byte");
+  if (labelled ? of_text : study_.outcome == "val/error")
+    fail("study: the outcome is '{}', which runs on {} do not have; nothing was started",
+         study_.outcome, labelled ? "labelled texts" : "a dataset");
   for (const auto& [outcome, key, off] :
        {std::tuple("val/loss_ema", "average.ema", config.average.ema == 0),
         {"val/loss_lawa", "average.lawa", config.average.lawa == 0}}) {
@@ -228,8 +234,7 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
 }
 
 std::string SetUp::vocab() const {
-  const Config config = load_config(recipe_, study_.arms[0].overrides).config;
-  return fmt::format("{}", Dataset::open(config.data.path).vocab());
+  return fmt::format("{}", data_facts(load_config(recipe_, study_.arms[0].overrides).config).vocab);
 }
 
 // What the seeds can resolve, from the spread that the study file states.

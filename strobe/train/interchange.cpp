@@ -102,7 +102,7 @@ ImportResult import_huggingface(const ImportOptions& options,
          options.from, config.model.vocab);
 
   const HuggingFaceWeights weights = HuggingFaceWeights::open(options.from, family);
-  read_huggingface_head(weights, config.model);
+  read_huggingface_head(weights, config);
   // Made on the host, whatever the run will use later.
   Config host = config;
   host.backend = "cpu", host.precision = "f32";

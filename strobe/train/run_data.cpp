@@ -186,6 +186,14 @@ std::unique_ptr<RunData> open_run_data(const Config& config) {
   return std::make_unique<DatasetRun>(config);
 }
 
+DataFacts data_facts(const Config& config) {
+  if (!config.texts.train.empty())
+    return {Tokenizer::load(config.init_from).vocab_size(),
+            !config.texts.valid.empty() || config.texts.hold_out > 0};
+  const Dataset dataset = Dataset::open(config.data.path);
+  return {dataset.vocab(), dataset.has_split(kValid)};
+}
+
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression) {
   LabelledTexts out;
   if (!texts.task.empty()) {
