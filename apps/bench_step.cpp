@@ -85,6 +85,11 @@ class Batches {
     }
     if (config.model.kind == "bert" && config.model.head != "lm")
       fail("bench step: a {} is timed on its texts; texts.train names none", config.model.head);
+    check_shape({.training = true,
+                 .sequences = config.train.micro_batch,
+                 .length = config.train.sequence,
+                 .micro_batches = count_},
+                config.model.context);
     for (int64_t i = 0; i < count_; ++i)
       batches_.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
   }

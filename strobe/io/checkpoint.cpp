@@ -364,7 +364,7 @@ std::string best_checkpoint(const std::string& folder) {
     const std::string text = read_file("checkpoint", file, kLargestText);
     const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) {
-      const std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
+      std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
       if (fs::exists(path + "/state.json")) return path;
     }
   }

@@ -104,7 +104,7 @@ Words SetUp::one_that_runs(const StudyArm& arm, const std::string& what) const {
   for (uint64_t attempt = 0; attempt < kPointsTried; ++attempt) {
     if (attempt > 0) sobol_point(attempt - 1, 0, unit);
     const Point point = point_at(space, unit);
-    const Words overrides = arm.overrides + overrides_of(space, point);
+    Words overrides = arm.overrides + overrides_of(space, point);
     const ChildResult tried = dry_run(options_, recipe_, overrides);
     if (tried.status == 0 || stopped()) return overrides;
     if (space.empty()) fail("study: {} cannot run: {}; nothing was started", what, tried.reason());

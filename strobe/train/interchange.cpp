@@ -131,7 +131,7 @@ std::string export_huggingface(const ExportOptions& options) {
   NewFolder folder("export", options.out);
   const Tokenizer tokenizer = Tokenizer::load(run_tokenizer(options.run));
   const std::string description = huggingface_config(config, tokenizer.end_of_text());
-  const std::string checkpoint = best_checkpoint(options.run + "/checkpoints");
+  std::string checkpoint = best_checkpoint(options.run + "/checkpoints");
   const SafetensorsFile file = open_weights(checkpoint);
   std::map<std::string, Tensor> params;
   for (const auto& [name, entry] : file.header().tensors) params.emplace(name, file.tensor(name));

@@ -115,7 +115,8 @@ class LabelledRun final : public RunData {
       valid = read_texts(texts, kValid, regression_).examples;
     } else if (texts.hold_out > 0) {
       if (texts.hold_out >= 1) fail("texts.hold_out: {} is not a share below 1", texts.hold_out);
-      std::tie(train, valid) = hold_out(std::move(train), texts.hold_out, seed);
+      auto parts = hold_out(std::move(train), texts.hold_out, seed);
+      train = std::move(parts.first), valid = std::move(parts.second);
     }
     const TrainConfig& t = config.train;
     hash_ = hash_of(train);
