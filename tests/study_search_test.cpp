@@ -57,7 +57,7 @@ finish() {
 read -r loss crash diverge <<< $(awk -v lr=${lr:-1e-2} -v seed=$seed -v c=@crash -v d=@diverge 'BEGIN {
   x = log(lr / 3e-3) / log(10); if (x < 0) x = -x
   print 5 + x - (seed == 101) * 0.01, (lr > c), (lr < d) }')
-if [ $crash = 1 ]; then echo "warming up" >&2; echo "strobe: train: out of memory" >&2; exit 3; fi
+if [ $crash = 1 ]; then echo "warming up" >&2; echo "strobe: @said" >&2; exit 3; fi
 [ $diverge = 1 ] && finish diverged null 1
 if [ -n "@slow" ]; then
   trap 'finish stopped null 130' TERM
@@ -79,11 +79,9 @@ class StudySearch : public testing::Test {
     write_program();
   }
   void write_program(const std::map<std::string, std::string>& words = {}) {
-    std::map<std::string, std::string> all = {{"log", folder_.file("log")},
-                                              {"crash", "1"},
-                                              {"diverge", "0"},
-                                              {"slow", ""},
-                                              {"metric", "val/loss"}};
+    std::map<std::string, std::string> all = {
+        {"log", folder_.file("log")},     {"crash", "1"},        {"diverge", "0"}, {"slow", ""},
+        {"said", "train: out of memory"}, {"metric", "val/loss"}};
     for (const auto& [word, value] : words) all[word] = value;
     std::string text = kProgram;
     for (const auto& [word, value] : all)
@@ -227,6 +225,20 @@ TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   const StudyOutcome outcome = run(read(kSearch));
   EXPECT_EQ(count(TrialState::complete, "search"), 3u) << "what failed counts";
   EXPECT_EQ(outcome.failed, 5);
+}
+
+TEST_F(StudySearch, AFullDiskFailsNoTrial) {
+  for (const char* said : {"checkpoint: runs/x needs 2.8 MiB, the disk has 288.0 KiB left",
+                           "cannot write runs/x/events.jsonl: No space left on device"}) {
+    fs::remove_all(out_);
+    write_program({{"crash", "1e-9"}, {"said", said}});
+    expect_fails([&] { run(read(kSearch)); }, "once there is room");
+    EXPECT_EQ(trials().size(), 1u);
+    write_program();
+    const StudyOutcome outcome = run(read(kSearch));
+    EXPECT_EQ(outcome.failed, 0);
+    EXPECT_EQ(count(TrialState::complete, "search"), 8u) << "the first among them";
+  }
 }
 
 TEST_F(StudySearch, AnOutcomeThatNeverAppearsIsSaidAtOnce) {
@@ -396,6 +408,14 @@ TEST_F(StudySearch, RungsOnTheWayStopWhatIsWorse) {
   }
 }
 
+TEST_F(StudySearch, RungsOnTheWayAreAtEvaluations) {
+  run(read(
+      "seeds = [1]\n[budget]\ntokens = 900\ntrials = 1\n[space]\n\"optimizer.lr\" = { log = "
+      "[1e-4, 1e-1] }\n[pruner]\nname = \"median\"\nrungs = [0.2, 0.5]\nrung = \"mid-run\"\n"));
+  EXPECT_NE(slurp(folder_.file("log")).find("eval.every=10 %"), std::string::npos)
+      << "at 20 % and at 50 %";
+}
+
 TEST_F(StudySearch, ABudgetOfOperationsBecomesTokens) {
   run(
       read("seeds = [1]\n[budget]\nflops = 2e7\ntrials = 2\n[space]\n\"optimizer.lr\" = { log = "
@@ -451,6 +471,10 @@ TEST_F(StudySearch, RefusesImpossibleSpaces) {
   expect_refused(space("\"optimizer.lr\" = { float = [0, 1], log = [1, 2] }"), "two ranges");
   expect_refused(space("\"optimizer.lrr\" = { float = [0, 1] }"), "did you mean 'optimizer.lr'");
   expect_refused(space("\"model.layers\" = { integer = [1.5, 4] }"), "whole numbers");
+  for (const char* key : {"model.layers", "train.steps", "schedule.warmup", "train.log_every"})
+    for (const char* range : {"float = [2, 8]", "log = [2, 64]", "float = [2, 8], step = 1.5"})
+      expect_refused(space(fmt::format("\"{}\" = {{ {} }}", key, range)),
+                     "it takes whole numbers, integer or log_integer");
   expect_refused(space("\"schedule.name\" = { choice = [] }"), "between nothing");
   expect_refused(space("\"schedule.name\" = { choice = [\"wsd\", \"wsd\"] }"), "'wsd' twice");
   expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"x = y\" }"),
@@ -470,6 +494,9 @@ TEST_F(StudySearch, RefusesImpossibleSpaces) {
                  "none, median, halving, asha");
   expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[pruner]\nrungs = [0.5, 0.2]"),
                  "ascending");
+  expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[pruner]\nname = \"median\"\n"
+                       "rung = \"mid-run\"\nrungs = [0.13, 0.5]"),
+                 "an evaluation every 1 %");
   expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[confirm]\nseeds = [1, 2]"),
                  "confirms on a seed it searches with");
   expect_refused("outcome = \"val/los\"\n" + lr + "[budget]\ntrials = 2\n", "has the outcome");

@@ -179,6 +179,10 @@ StudyRecord read_study_record(const std::string& path) {
     for (const int64_t seed : out.seeds)
       arm.runs.push_back(
           run_if_there(inside(path, fmt::format("runs/{}-s{}", arm.folder, seed), file)));
+  if (const auto compare = study.find("compare"); compare != study.end() && compare->is_array())
+    for (const Json& pair : *compare)
+      if (pair.is_object())
+        out.compare.emplace_back(text_at(pair, "arm"), text_at(pair, "reference"));
   if (const auto text = study.find("text"); text != study.end() && text->is_object())
     out.text = {number_at(*text, "unigram_bits_per_byte"), number_at(*text, "bigram_bits_per_byte"),
                 number_at(*text, "unigram_nats"), number_at(*text, "bigram_nats")};
