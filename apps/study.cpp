@@ -180,9 +180,11 @@ int best(const std::string& folder, const std::string& wanted) {
   if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
     config.threads = load_config(folder + "/base.toml", {}).config.threads;
   fmt::print(
-      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} runs each{}."
+      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} run{} "
+      "each{}."
       "\n{}",
       best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
+      best->loss.n == 1 ? "" : "s",
       !result.search             ? ""
       : result.search->confirmed ? ", on seeds that did not choose it"
                                  : "; not confirmed on fresh seeds",

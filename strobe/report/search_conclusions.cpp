@@ -76,7 +76,16 @@ void conclude_search(StudyResult& result) {
       if (arm.name == name) return &arm;
     return nullptr;
   };
-  if (!search.confirmed) {
+  if (!search.confirmed && search.bands.size() > 1) {
+    std::vector<std::string> widths;
+    for (const BandResult& b : search.bands)
+      widths.push_back(fmt::format("{} from {:.3g} to {:.3g}, a factor of {}{:.1f}",
+                                   b.arm.empty() ? b.parameter : b.arm, b.band.low, b.band.high,
+                                   b.band.low_is_edge || b.band.high_is_edge ? "at least " : "",
+                                   b.band.ratio()));
+    result.headline = fmt::format("Within {:.3g}{} of its best {}: {}.", search.bands[0].tolerance,
+                                  after_space(result.unit), result.noun, fmt::join(widths, "; "));
+  } else if (!search.confirmed) {
     result.headline = fmt::format(
         "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
         "and the best of many looks better than it is.",

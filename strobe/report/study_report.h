@@ -13,8 +13,9 @@
 // "seconds" are those of training planned for a run. "text" and "equal_tokens" may be absent, and
 // so may runs: what is missing is said in the notes. Runs of "equal_tokens" had the same seed and
 // the same number of steps. "outcome" is what is compared ("val/loss"), "targets" and
-// "compare" ([{"arm", "reference"}], absent: every arm to the first) and "stopping_rule" were stated before the first run. A search also has "space", "sampler", "pruner",
-// "rungs", "confirm_seeds", and its trials in journal.log (strobe/report/journal.h).
+// "compare" ([{"arm", "reference"}], absent: every arm to the first) and "stopping_rule" were
+// stated before the first run. A search also has "space", "sampler", "pruner", "rungs",
+// "confirm_seeds", and its trials in journal.log (strobe/report/journal.h).
 #pragma once
 
 #include <array>

@@ -131,6 +131,7 @@ TomlEntry entry_of(const std::string& override) {
   if (entries.size() != 1 || entries[0].path != "x")
     fail("study: '{}' takes one value: a number, a text or a list", override);
   entries[0].path = override.substr(0, equals), entries[0].line = 0;
+  std::erase(entries[0].path, '"');  // space."optimizer.lr".log=[1e-3, 1e-2]
   return entries[0];
 }
 
