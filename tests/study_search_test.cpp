@@ -125,6 +125,23 @@ TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   EXPECT_EQ(outcome.failed, 5);
 }
 
+TEST_F(StudySearch, TrialsThatOptunaAddedAreNotOurs) {
+  std::string body = kSearch;
+  body.erase(body.find("[confirm]"), std::string("[confirm]\nseeds = [101, 102]\n").size());
+  run(read(body));
+  std::ofstream(out_ + "/journal.log", std::ios::app)
+      << R"({"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-01-01T00:00:00"})"
+      << "\n"
+      << R"({"op_code": 6, "worker_id": "w", "trial_id": 8, "state": 1, "values": [1.5], )"
+      << R"("datetime_complete": "2026-01-01T00:00:01"})"
+      << "\n";
+  run(read(body));
+  const StudyResult result = analyse_study(out_);
+  ASSERT_EQ(result.search->trials.size(), 9u);
+  for (const ArmResult& arm : result.arms) EXPECT_GT(arm.loss.estimate, 4) << arm.name;
+  EXPECT_TRUE(result.notes.empty()) << result.notes[0];
+}
+
 TEST_F(StudySearch, AFullDiskFailsNoTrial) {
   for (const char* said : {"checkpoint: runs/x needs 2.8 MiB, the disk has 288.0 KiB left",
                            "cannot write runs/x/events.jsonl: No space left on device"}) {

@@ -97,7 +97,8 @@ void take_arms_of_search(StudyRecord& study, const std::vector<int64_t>& confirm
   } else {
     std::vector<const Trial*> order;
     for (const Trial& trial : search.trials)
-      if (trial.state == TrialState::complete) order.push_back(&trial);
+      if (trial.state == TrialState::complete && trial.attr("phase") == "search")
+        order.push_back(&trial);  // others may be in the journal, of Optuna's
     std::stable_sort(order.begin(), order.end(),
                      [](const Trial* a, const Trial* b) { return a->value < b->value; });
     for (const Trial* trial : order)

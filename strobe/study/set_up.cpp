@@ -14,7 +14,6 @@
 #include "strobe/study/child.h"
 #include "strobe/study/sobol.h"
 #include "strobe/train/progress_line.h"
-#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -150,15 +149,7 @@ void SetUp::check_labels(const StudyArm& arm) const {
 void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
                           const std::string& what) const {
   const Config config = load_config(recipe_, overrides).config;
-  const bool texts = config.data.path.empty();
-  if (study_.outcome.starts_with("val/") && texts && config.texts.valid.empty() &&
-      config.texts.hold_out == 0)
-    fail(
-        "study: the outcome is '{}', and nothing is kept to evaluate on: texts.valid and "
-        "texts.hold_out are not set; nothing was started",
-        study_.outcome);
-  if (study_.outcome.starts_with("val/") && !texts &&
-      !Dataset::open(config.data.path).has_split("valid"))
+  if (study_.outcome.starts_with("val/") && !Dataset::open(config.data.path).has_split("valid"))
     fail("study: the outcome is '{}', and {} has no split 'valid'; nothing was started",
          study_.outcome, config.data.path);
   for (const auto& [outcome, key, off] :
@@ -218,8 +209,6 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
-  if (timed.status == 0 && json.is_object() && json.contains("busy") && json["busy"] == true)
-    fail("study: the machine is too busy to time the arm '{}'", arm.name);
   const auto positive = [&](const char* key) {
     const double value = json.is_object() && json.contains(key) && json[key].is_number()
                              ? json[key].get<double>()
@@ -240,9 +229,7 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
 
 std::string SetUp::vocab() const {
   const Config config = load_config(recipe_, study_.arms[0].overrides).config;
-  const int64_t vocab = config.data.path.empty() ? open_run_data(config)->tokenizer().vocab_size()
-                                                 : Dataset::open(config.data.path).vocab();
-  return fmt::format("{}", vocab);
+  return fmt::format("{}", Dataset::open(config.data.path).vocab());
 }
 
 // What the seeds can resolve, from the spread that the study file states.

@@ -296,8 +296,10 @@ Json Runner::description() const {
 // Of the validation text. To count a large one takes a while, so what another process, or this
 // study at another time, found is taken from study.json.
 Json Runner::text_entropy() const {
-  const std::string path = load_config(recipe(), study_.arms[0].overrides).config.data.path;
-  if (path.empty()) return nullptr;  // labelled texts
+  const Config first = load_config(recipe(), study_.arms[0].overrides).config;
+  // What n-grams make of a text says something of models that continue it.
+  if (first.data.path.empty() || first.model.kind != "gpt2") return nullptr;
+  const std::string& path = first.data.path;
   const Dataset dataset = Dataset::open(path);
   if (!dataset.has_split("valid")) return nullptr;
   const std::string hash = fmt::format("{:016x}", dataset.hash());
