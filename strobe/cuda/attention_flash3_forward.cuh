@@ -1,8 +1,8 @@
 // The flash3 forward's consumers and kernel; attention_flash3_forward_sm90.cu says how it works.
 #pragma once
 
+#include "strobe/cuda/attention_flash3_operands.cuh"
 #include "strobe/cuda/attention_flash3_pipeline.cuh"
-#include "strobe/cuda/attention_flash3_products.cuh"
 #include "strobe/cuda/attention_flash3_softmax.cuh"
 
 namespace strobe::cuda {
@@ -15,6 +15,7 @@ class Flash3Consumer {
   static constexpr Flash3Masks kMasks = Sizes::kMasks;
   using Item = Flash3Item<Sizes>;
   using Shared = Flash3Shared<Sizes>;
+  using Operands = typename Sizes::Operands;
 
   __device__ explicit Flash3Consumer(const Flash3Context<Sizes>& x)
       : x_(x), warpgroup_(threadIdx.x / 128), warp_(threadIdx.x / 32 % 4) {}
@@ -99,11 +100,11 @@ class Flash3Consumer {
 
   /// S = Q K^T, begun.
   __device__ void begin_scores() {
-    cuda::begin_scores<D, kKeys>(s_, x_.tiles.q(warpgroup_, q_.stage()), x_.tiles.k(k_.stage()));
+    Operands::begin_scores(s_, x_.tiles.q(warpgroup_, q_.stage()), x_.tiles.k(k_.stage()));
   }
   /// O (+)= P V, begun.
   __device__ void begin_output() {
-    cuda::begin_output<D, kKeys>(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
+    Operands::begin_output(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
     accumulate_ = 1;
   }
 
@@ -124,13 +125,14 @@ class Flash3Consumer {
         __syncwarp();
       }
     };
+    typename Operands::Scale scale{x_.c.scale};
     const auto softmax = [&](int key) {
       return online_softmax<kKeys>(
-          s_, rows_.softmax, factor, x_.c.scale, key + kKeys > keys_seen(0),
+          s_, rows_.softmax, factor, scale, key + kKeys > keys_seen(0),
           [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; });
     };
     const auto to_p = [&] {
-      to_fragments<kKeys>(p_, s_);
+      Operands::to_fragments(p_, s_);
       // P takes half of the registers of S: all of it before the masks come.
       if constexpr (Sizes::kDrop) sm90::wgmma_fence_operand(p_);
       if constexpr (kMasks == Flash3Masks::own) {
@@ -153,6 +155,7 @@ class Flash3Consumer {
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
         wait(x_.shared.k_full[k_.stage()], k_.phase());
+        scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
         // Of the tile before, perhaps of the item before. If there is none the result is not used.
@@ -181,6 +184,7 @@ class Flash3Consumer {
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
         wait(x_.shared.k_full[k_.stage()], k_.phase());
+        scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
         give_turn();
@@ -210,7 +214,7 @@ class Flash3Consumer {
     if (lane_.id == 0)
       output(begun_) = {x_.c.o.at(item.first_q + row, item.head),
                         x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row,
-                        item.queries - row};
+                        item.queries - row, x_.operands.item_scale(x_.c.scale, item, row)};
     __syncwarp();
   }
   /// The log-sum-exp, and the inverse of l: the item's softmax is done, its O may not be.
@@ -269,7 +273,7 @@ class Flash3Consumer {
   Ring<Sizes::kStages> k_, v_;
   float s_[kKeys / 2];
   Flash3Rows<D> rows_;
-  uint32_t p_[kKeys / 16][4];
+  uint32_t p_[Operands::kFragments][4];
   int accumulate_ = 0;
   bool pending_ = false;  // P is of a tile whose product with V is not begun
   int skipped_ = 0;
@@ -278,10 +282,9 @@ class Flash3Consumer {
 
 template <class Sizes>
 __global__ void __launch_bounds__(Sizes::kThreads, 1)
-    flash3_forward_kernel(const AttentionCall c, const __grid_constant__ CUtensorMap map_q,
-                          const __grid_constant__ CUtensorMap map_k,
-                          const __grid_constant__ CUtensorMap map_v, int items, int chunk,
-                          unsigned* ticket) {
+    flash3_forward_kernel(const AttentionCall c,
+                          const __grid_constant__ typename Sizes::Operands operands, int items,
+                          int chunk, unsigned* ticket) {
   extern __shared__ __align__(1024) char dynamic[];
   __shared__ Flash3Shared<Sizes> shared;
   const int warpgroup = threadIdx.x / 128;
@@ -289,9 +292,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
   if (Sizes::kDrop) shared.dropout.make(c.state, c.site);
   __syncthreads();
   const Flash3Context<Sizes> x{c,
-                               map_q,
-                               map_k,
-                               map_v,
+                               operands,
                                shared,
                                {ptx::held(ptx::shared_address(dynamic))},
                                ptx::held(ptx::shared_address(&shared)),
@@ -302,7 +303,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
     const int thread = threadIdx.x % 128;
     if (thread == 0)
       produce<Sizes>(x);
-    else if (thread / 32 == 1)
+    else if (Sizes::Operands::kCopiesTails && thread / 32 == 1)
       copy_tail<Sizes>(x, thread % 32);
     else if (thread == 64)
       schedule<Sizes>(x, ticket);
