@@ -130,6 +130,15 @@ TEST_F(CudaAttention, QueriesWithoutKeys) {
   }
 }
 
+TEST_F(CudaAttention, KeysWithoutQueries) {
+  AttentionTrial trial({.queries = {0, 0}, .keys = {10, 70}, .dtype = DType::bf16});
+  for (AttentionAlgorithm algorithm : that_run(kAll)) {
+    const AttentionResult r = trial(*backend_, algorithm);
+    for (float y : r.dk) EXPECT_EQ(y, 0);
+    for (float y : r.dv) EXPECT_EQ(y, 0);
+  }
+}
+
 TEST_F(CudaAttention, LargeScoresDoNotOverflow) {
   AttentionTrial trial({.queries = {130}, .dtype = DType::bf16});
   for (double& y : trial.values.q) y *= 256;
