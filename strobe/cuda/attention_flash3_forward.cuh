@@ -25,8 +25,8 @@ class Flash3Consumer {
     for (Item item; items.template next<true>(item, lane_.id);) {
       const int row = item.block_row + 64 * warpgroup_;
       const int tiles = item.tiles_of(x_.c.causal, warpgroup_);
-      // A product that is behind holds a stage of V.
-      if (item.tiles - tiles > Sizes::kStages - 2) drain();
+      // A product that is behind holds a stage of V, which tiles that are skipped may need.
+      if (item.tiles > tiles) drain();
       for (int tile = item.tiles; tile > tiles; --tile) skip();
       if (tiles > 0)
         attend(item, row + 16 * warp_, tiles);
@@ -58,24 +58,18 @@ class Flash3Consumer {
   }
   __device__ void release_v() { release(x_.shared.v_empty[v().stage()]), v().next(); }
   __device__ void wait_v() { wait(x_.shared.v_full[v().stage()], v().phase()); }
-  /// A tile that none of these queries sees.
+  /// A tile that none of these queries sees; no product is behind.
   __device__ void skip() {
     wait(x_.shared.k_full[k_.stage()], k_.phase());
     release_k();
-    ++skipped_;
-    if (!Sizes::kOverlap || !pending_) skip_values();
-    take_turn(), give_turn();
-  }
-  __device__ void skip_values() {
-    for (; skipped_ > 0; --skipped_) {
-      if constexpr (kMasks == Flash3Masks::warpgroup) {
-        const Ring<Sizes::kMaskStages> masks{v().passed};
-        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
-        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
-      }
-      wait_v();
-      release_v();
+    if constexpr (kMasks == Flash3Masks::warpgroup) {
+      const Ring<Sizes::kMaskStages> masks{v().passed};
+      wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
+      release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
     }
+    wait_v();
+    release_v();
+    take_turn(), give_turn();
   }
   /// Ends an item whose last product is not begun.
   __device__ void drain() {
@@ -170,7 +164,6 @@ class Flash3Consumer {
         if (pending_) release_v();
         if (tile == tiles - 1) {
           if (pending_) store_output(begun_ - 1);
-          skip_values();
           accumulate_ = 0;
         } else if (grown) {
           rows_.rescale(factor);
@@ -276,8 +269,7 @@ class Flash3Consumer {
   uint32_t p_[Operands::kFragments][4];
   int accumulate_ = 0;
   bool pending_ = false;  // P is of a tile whose product with V is not begun
-  int skipped_ = 0;
-  int begun_ = 0;  // items; without overlap each is stored before the next
+  int begun_ = 0;         // items; without overlap each is stored before the next
 };
 
 template <class Sizes>
