@@ -22,6 +22,7 @@ struct Flash3Fp8Scale {
   __device__ void of_tile(float item_scale, uint32_t tile_scales) {
     const float4 y = sm90::ld_shared_v4(tile_scales);  // k_scale, log2(v_scale)
     scale2 = item_scale * y.x, bias = y.y;
+    __syncwarp();  // all lanes have read before one gives the stage back
   }
   __device__ float weight() const { return ptx::ex2_approx_ftz(-bias); }
   __device__ int bound(const Flash3Softmax& x, int half) const {
