@@ -277,7 +277,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
       int seen = begun ? ptx::ld_acquire_gpu(turn) : 0;
       const auto await_turn = [&] {
         while (seen < turns) seen = ptx::ld_acquire_gpu(turn);
-        sm90::fence_proxy_async();
+        sm90::fence_proxy_async_global();
       };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
       bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;

@@ -85,8 +85,11 @@ __device__ inline void setmaxnreg_dec() {
 __device__ inline void fence_proxy_async_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
-/// The same for all memory.
-__device__ inline void fence_proxy_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+/// Ordinary accesses to global memory before, bulk copies' after. (Without a state space the fence
+/// also waits until all the thread's writes have reached L2.)
+__device__ inline void fence_proxy_async_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
 __device__ inline void red_relaxed_gpu_add(int* p, int x) {
   asm volatile("red.relaxed.gpu.global.add.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
 }
