@@ -12,7 +12,6 @@ template <class Sizes>
 class Flash3Consumer {
  public:
   static constexpr int D = Sizes::kHeadDim, kKeys = Sizes::kKeys;
-  static constexpr Flash3Masks kMasks = Sizes::kMasks;
   using Item = Flash3Item<Sizes>;
   using Shared = Flash3Shared<Sizes>;
   using Operands = typename Sizes::Operands;
@@ -62,11 +61,6 @@ class Flash3Consumer {
   __device__ void skip() {
     wait(x_.shared.k_full[k_.stage()], k_.phase());
     release_k();
-    if constexpr (kMasks == Flash3Masks::warpgroup) {
-      const Ring<Sizes::kMaskStages> masks{v().passed};
-      wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
-      release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
-    }
     wait_v();
     release_v();
     take_turn(), give_turn();
@@ -114,8 +108,8 @@ class Flash3Consumer {
 
     // Half of the masks of a tile, between a product's issue and its end.
     const auto draw = [&](int half, int key) {
-      if constexpr (kMasks == Flash3Masks::own) {
-        if (key >= 0) dropout.draw(own_masks(), half, key);
+      if constexpr (Sizes::kDrop) {
+        if (key >= 0) dropout.draw(output_tile(), half, key);
         __syncwarp();
       }
     };
@@ -127,18 +121,11 @@ class Flash3Consumer {
     };
     const auto to_p = [&] {
       Operands::to_fragments(p_, s_);
-      // P takes half of the registers of S: all of it before the masks come.
-      if constexpr (Sizes::kDrop) sm90::wgmma_fence_operand(p_);
-      if constexpr (kMasks == Flash3Masks::own) {
-        dropout.apply(own_masks(), p_);
+      if constexpr (Sizes::kDrop) {
+        // P takes half of the registers of S: all of it before the masks come.
+        sm90::wgmma_fence_operand(p_);
+        dropout.apply(output_tile(), p_);
         __syncwarp();
-      }
-      if constexpr (kMasks == Flash3Masks::warpgroup) {
-        const Ring<Sizes::kMaskStages> masks{v().passed};
-        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
-        dropout.apply(x_.tiles.masks(warpgroup_, masks.stage(), warp_), p_);
-        __syncwarp();
-        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
       }
     };
 
@@ -198,7 +185,6 @@ class Flash3Consumer {
     }
   }
   __device__ uint32_t output_tile() const { return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2; }
-  __device__ uint32_t own_masks() const { return output_tile(); }
   __device__ typename Shared::Output& output(int item) const {
     return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];
   }
@@ -299,9 +285,6 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
       copy_tail<Sizes>(x, thread % 32);
     else if (thread == 64)
       schedule<Sizes>(x, ticket);
-  } else if (Sizes::kMaskWarpgroups && warpgroup > Sizes::kWarpgroups) {
-    sm90::setmaxnreg_dec<Sizes::kMaskRegisters>();
-    draw_masks<Sizes>(x);
   } else {
     sm90::setmaxnreg_inc<Sizes::kConsumerRegisters>();
     if (Sizes::kTurns == Flash3Turns::ping_pong && warpgroup == Sizes::kWarpgroups - 1)

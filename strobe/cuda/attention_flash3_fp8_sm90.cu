@@ -52,8 +52,8 @@ typename Sizes::Operands quantize(const Device& device, const AttentionCall& c, 
   return {q, k, v, q_scales, reinterpret_cast<float4*>(kv_scales), q_tiles, kv_tiles};
 }
 
-using Sizes = Flash3Sizes<kFp8HeadDim, 3, 128, 4, false, Flash3Turns::free, Flash3Masks::none,
-                          Flash3Fp8Operands>;
+using Sizes =
+    Flash3Sizes<kFp8HeadDim, 3, 128, 4, false, Flash3Turns::free, false, Flash3Fp8Operands>;
 
 }  // namespace
 

@@ -18,10 +18,10 @@ template <int HeadDim, int TileKeys>
 struct Flash3Operands;  // of bf16: attention_flash3_operands.cuh
 
 /// Sizes. A consumer warpgroup owns 64 queries; TileStages is a power of two. Overlap: a
-/// warpgroup's next product runs under its softmax (Algorithm 2). OperandsOf: where Q, K and V come
-/// from and what multiplies them.
+/// warpgroup's next product runs under its softmax (Algorithm 2). Drop: with dropout. OperandsOf:
+/// where Q, K and V come from and what multiplies them.
 template <int HeadDim, int Warpgroups, int TileKeys, int TileStages, bool Overlap,
-          Flash3Turns Turns = Flash3Turns::free, Flash3Masks Masks = Flash3Masks::none,
+          Flash3Turns Turns = Flash3Turns::free, bool Drop = false,
           template <int, int> class OperandsOf = Flash3Operands>
 struct Flash3Sizes {
   using Operands = OperandsOf<HeadDim, TileKeys>;
@@ -29,28 +29,21 @@ struct Flash3Sizes {
   static constexpr int kStages = TileStages, kQueryStages = 2;
   static constexpr bool kOverlap = Overlap;
   static constexpr Flash3Turns kTurns = Turns;
-  static constexpr Flash3Masks kMasks = Masks;
-  static constexpr bool kDrop = Masks != Flash3Masks::none;
-  static constexpr int kMaskWarpgroups = Masks == Flash3Masks::warpgroup;
+  static constexpr bool kDrop = Drop;
   static constexpr int kQueries = 64 * Warpgroups;
-  static constexpr int kThreads = 128 * (Warpgroups + 1 + kMaskWarpgroups);
+  static constexpr int kThreads = 128 * (Warpgroups + 1);
   // The registers that the launch gives the block, handed out anew.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static constexpr int kProducerRegisters = Warpgroups == 2 && !kMaskWarpgroups ? 40 : 32;
-  static constexpr int kMaskRegisters = 40;
+  static constexpr int kProducerRegisters = Warpgroups == 2 ? 40 : 32;
   static constexpr int kConsumerRegisters =
-      (kLaunchRegisters * kThreads / 128 - kProducerRegisters - kMaskRegisters * kMaskWarpgroups) /
-      Warpgroups / 8 * 8;
+      (kLaunchRegisters * (Warpgroups + 1) - kProducerRegisters) / Warpgroups / 8 * 8;
   static constexpr int kOutputBytes = 64 * HeadDim * 2;  // of a warpgroup
-  // Dropout's bits of a warp's 16 queries. A warp that draws its own keeps them where its O will
-  // be, which is not there before the item's last product.
-  static constexpr int kMaskBytes = 16 * TileKeys / 8, kMaskStages = 2;
-  static_assert(Masks != Flash3Masks::own || (!Overlap && 4 * kMaskBytes <= kOutputBytes));
-  static constexpr int kTilesBytes =
+  // A warp keeps dropout's bytes of its 16 queries where its O will be, which is not there before
+  // the item's last product.
+  static_assert(!Drop || (!Overlap && 64 * TileKeys <= kOutputBytes));
+  static constexpr int kSharedBytes =
       Warpgroups * (kOutputBytes + kQueryStages * Operands::kQueryBytes) +
       TileStages * (Operands::kKeyBytes + Operands::kValueBytes);
-  static constexpr int kSharedBytes =
-      kTilesBytes + kMaskWarpgroups * kMaskStages * 4 * Warpgroups * kMaskBytes;
 };
 
 /// Where a producer or consumer is in a ring of stages, by how many it has passed.
@@ -96,9 +89,7 @@ struct Flash3Shared {
   uint64_t q_empty[Sizes::kWarpgroups][Sizes::kQueryStages];
   uint64_t k_full[Sizes::kStages], k_empty[Sizes::kStages];
   uint64_t v_full[Sizes::kStages], v_empty[Sizes::kStages];
-  uint64_t tail_empty[Sizes::kStages];                         // a stage of V is copy_tail's
-  uint64_t mask_full[Sizes::kWarpgroups][Sizes::kMaskStages];  // where a warpgroup draws
-  uint64_t mask_empty[Sizes::kWarpgroups][Sizes::kMaskStages];
+  uint64_t tail_empty[Sizes::kStages];  // a stage of V is copy_tail's
   uint64_t item_full, item_empty;
   typename Sizes::Operands::TileScales scales[Sizes::kStages];  // come and go with K
   Flash3Item<Sizes> item;
@@ -115,12 +106,7 @@ struct Flash3Shared {
   __device__ void init() {
     sm90::mbarrier_init(at(item_full), 1);
     // A lane of each reader.
-    constexpr int kReaders =
-        1 + Sizes::Operands::kCopiesTails + 4 * (Sizes::kWarpgroups + Sizes::kMaskWarpgroups);
-    sm90::mbarrier_init(at(item_empty), kReaders);
-    for (int w = 0; w < Sizes::kWarpgroups; ++w)
-      for (int i = 0; i < Sizes::kMaskStages; ++i)
-        sm90::mbarrier_init(at(mask_full[w][i]), 4), sm90::mbarrier_init(at(mask_empty[w][i]), 4);
+    sm90::mbarrier_init(at(item_empty), 1 + Sizes::Operands::kCopiesTails + 4 * Sizes::kWarpgroups);
     for (int w = 0; w < Sizes::kWarpgroups; ++w)
       for (int i = 0; i < Sizes::kQueryStages; ++i)
         sm90::mbarrier_init(at(q_full[w][i]), 1), sm90::mbarrier_init(at(q_empty[w][i]), 4);
@@ -148,10 +134,6 @@ struct Flash3Tiles {
     return q(0, Sizes::kQueryStages) + stage * (Operands::kKeyBytes + Operands::kValueBytes);
   }
   __device__ uint32_t v(int stage) const { return k(stage) + Operands::kKeyBytes; }
-  __device__ uint32_t masks(int warpgroup, int stage, int warp) const {
-    return base + Sizes::kTilesBytes +
-           ((warpgroup * Sizes::kMaskStages + stage) * 4 + warp) * Sizes::kMaskBytes;
-  }
 };
 
 /// What every role is given.
@@ -283,34 +265,6 @@ __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
       if (lane == 0) sm90::mbarrier_arrive(x.at(x.shared.v_full[ring.stage()]));
     }
   }
-}
-
-/// The warpgroup that draws dropout's masks, a tile or two ahead of the consumers: warp i those of
-/// every consumer warpgroup's warp i, in the order in which they take tiles. Tiles that a warpgroup
-/// skips have their turn too, so that both sides count alike.
-template <class Sizes>
-__device__ inline void draw_masks(const Flash3Context<Sizes>& x) {
-  const Lane lane;
-  const int warp = threadIdx.x / 32 % 4;
-  Ring<Sizes::kMaskStages> ring;
-  Flash3Items<Sizes> items(x);
-  for (Flash3Item<Sizes> item; items.template next<true>(item, lane.id);)
-#pragma unroll 1
-    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next())
-#pragma unroll 1
-      for (int w = 0; w < Sizes::kWarpgroups; ++w) {
-        const Flash3Dropout<Sizes::kKeys> dropout(x.shared.dropout,
-                                                  item.sequence * x.c.heads + item.head, x.c.keep,
-                                                  item.block_row + 64 * w + 16 * warp, lane);
-        sm90::mbarrier_wait(x.at(x.shared.mask_empty[w][ring.stage()]), ring.phase() ^ 1);
-        const uint32_t words = x.tiles.masks(w, ring.stage(), warp);
-        if (tile < item.tiles_of(x.c.causal, w))
-#pragma unroll 1
-          for (int half = 0; half < dropout.kHalves; ++half)
-            dropout.draw(words, half, tile * Sizes::kKeys);
-        __syncwarp();
-        if (lane.id == 0) sm90::mbarrier_arrive(x.at(x.shared.mask_full[w][ring.stage()]));
-      }
 }
 
 }  // namespace strobe::cuda
