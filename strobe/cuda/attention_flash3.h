@@ -20,7 +20,7 @@ int64_t flash3_fp8_workspace_bytes(const AttentionShape& shape);
 /// c.order is SumOrder::fixed or free. Any forward's lse will do.
 void flash3_backward(const Device& device, AttentionBackwardCall c, char* workspace);
 int64_t flash3_backward_workspace_bytes(const AttentionShape& shape);
-/// Before it: delta = rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket
+/// Before it: delta = -rowsum(dO * O), the log-sum-exp in log2 units, no turn taken, no ticket
 /// given.
 void flash3_prepare_backward(const Device& device, const AttentionBackwardCall& c);
 

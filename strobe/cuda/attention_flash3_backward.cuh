@@ -307,10 +307,20 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   }
 }
 
+/// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the dropped scores of its four keys.
+__device__ inline uint32_t dropped_pairs(const uint32_t (&w)[4], int keep) {
+  uint32_t x[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x[i] = gather_signs(DropoutKeys::dropped(w[i], keep) & 0x80808080u);
+#pragma unroll
+  for (int e = 0; e < 2; ++e) x[e] = (x[e] & 0xf0000000u) | (x[2 + e] >> 4 & 0x0fffffffu);
+  return ptx::prmt(x[0], x[1], 0x7373);
+}
+
 /// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
 template <int D>
 __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
-                                  char* tiles) {
+                                  uint32_t tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const Lane lane;
   const int warp = threadIdx.x / 32 % 4;
@@ -325,40 +335,21 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
     Visit at(w);
     for (int step = w.visits * c.group; step > 0; --step, at.next(w), ring.next()) {
       const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
-      uint32_t* const masks =
-          reinterpret_cast<uint32_t*>(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes);
+      const int query = at.i * Sizes::kQueries;
       wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
 #pragma unroll 1
-      for (int strip = 0; strip < 2; ++strip) {  // 16 keys
-        const int key = w.block * Sizes::kKeys + 16 * (2 * warp + strip);
-#pragma unroll 1
-        for (int word = 0; word < Sizes::kMaskWords; ++word) {
-          uint32_t patches = 0;  // the bits of two
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int query = at.i * Sizes::kQueries + 64 * word + 32 * half;
-            uint32_t x[4];
-            shared.keys.draw(x, stream, query / 4 + drawn_query(lane.id),
-                             key / 4 + drawn_key(lane.id));
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              // The highest bits of four bytes become neighbours.
-              const uint32_t high = DropoutKeys::dropped(x[i], c.keep) >> 7 & 0x01010101u;
-              patches |= (high * 0x01020408u >> 24 & 15u) << (patch_bit(i, 0) + 16 * half);
-            }
-          }
-          uint32_t bits = 0;
-#pragma unroll
-          for (int n = 0; n < 4; ++n)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              const uint32_t got =
-                  __shfl_sync(0xffffffffu, patches, drawing_lane(n, half, lane.g, lane.t));
-              bits |= (got >> patch_bit(2 * (lane.t & 1), lane.g & 3) & 0x01010101u)
-                      << dropout_bit(n, half, 0);
-            }
-          masks[(word * 8 + 2 * warp + strip) * 32 + lane.id] = bits;
-        }
+      for (int i = 0; i < 2 * Sizes::kMaskWords / 32; ++i) {  // words of two warps, 16 keys each
+        const int slot = 32 * i + lane.id, of = 2 * warp + slot / Sizes::kMaskWords;
+        const DropoutWord word = dropout_word(slot % Sizes::kMaskWords);
+        const int key = w.block * Sizes::kKeys + 16 * of;
+        uint32_t x[4];
+        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key);
+        const uint32_t first = dropped_pairs(x, c.keep);
+        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key + 2);
+        const uint32_t second = dropped_pairs(x, c.keep);
+        ptx::st_shared_u32(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes +
+                               4 * (2 * warp * Sizes::kMaskWords + slot),
+                           ptx::prmt(first, second, 0x5410));
       }
       arrive(shared.mask_full[ring.stage], lane);
     }

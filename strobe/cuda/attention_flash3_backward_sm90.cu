@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(Flash3BackwardSizes<D>::threads(Drop), 1)
     Consumer<D, Drop>(c, shared, tiles).run();
   } else if constexpr (Drop) {
     sm90::setmaxnreg_dec<Registers::kMasks>();
-    draw_masks<D>(c, shared, tiles);
+    draw_masks<D>(c, shared, ptx::shared_address(tiles));
   }
 }
 
