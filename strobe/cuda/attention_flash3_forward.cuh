@@ -24,8 +24,9 @@ class Flash3Consumer {
     for (Item item; items.template next<true>(item, lane_.id);) {
       const int row = item.block_row + 64 * warpgroup_;
       const int tiles = item.tiles_of(x_.c.causal, warpgroup_);
-      // A product that is behind holds a stage of V, which tiles that are skipped may need.
-      if (item.tiles > tiles) drain();
+      // A product that is behind holds a stage of V, which tiles that are skipped may need; and its
+      // O is stored under a second product of the next item.
+      if (item.tiles > tiles || tiles == 1) drain();
       for (int tile = item.tiles; tile > tiles; --tile) skip();
       if (tiles > 0)
         attend(item, row + 16 * warp_, tiles);
@@ -133,12 +134,15 @@ class Flash3Consumer {
     wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
     draw(1, (tiles - 1) * kKeys);
     if constexpr (Sizes::kOverlap) {
+      bool unstored = false;  // O of the item before is whole
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
         wait(x_.shared.k_full[k_.stage()], k_.phase());
         scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
+        if (unstored) store_output(begun_ - 1);
+        unstored = false;
         // Of the tile before, perhaps of the item before. If there is none the result is not used.
         wait_v();
         begin_output();
@@ -150,7 +154,7 @@ class Flash3Consumer {
         sm90::wgmma_wait_group<0>();
         if (pending_) release_v();
         if (tile == tiles - 1) {
-          if (pending_) store_output(begun_ - 1);
+          unstored = pending_;
           accumulate_ = 0;
         } else if (grown) {
           rows_.rescale(factor);
