@@ -152,8 +152,7 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
   StageRing<Sizes::kQueryStages> q;
-  StageRing<Sizes::kGradientStages> d_o;
-  uint32_t n = 0;
+  uint32_t tile = 0, n = 0;  // steps, of which dO has two stages; key blocks
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
   for (; w.block >= 0; ++n) {
@@ -184,15 +183,16 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
              w.first_k + w.block * Sizes::kKeys, w.kv_head, shared.v_full);
       }
       if (steps > 0) {
-        const uint64_t& full = shared.d_o_full[d_o.stage];
-        wait(shared.d_o_empty[d_o.stage], d_o.parity ^ 1);
+        const uint32_t stage = tile % 2;
+        const uint64_t& full = shared.d_o_full[stage];
+        wait(shared.d_o_empty[stage], (tile / 2 & 1) ^ 1);
         expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
-        load(tiles + Sizes::kGradientsAt + d_o.stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
+        load(tiles + Sizes::kGradientsAt + stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
              maps.d_o, row, head, full);
-        sm90::cp_async_bulk(tiles + Sizes::kDeltaAt + d_o.stage * Sizes::kStatisticBytes,
+        sm90::cp_async_bulk(tiles + Sizes::kDeltaAt + stage * Sizes::kStatisticBytes,
                             c.delta + block * Sizes::kQueries, Sizes::kStatisticBytes,
                             ptx::shared_address(&full));
-        d_o.next();
+        ++tile;
       }
     }
     w = take_key_block<D>(c, false);
@@ -242,7 +242,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
   const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
   const uint64_t& full = shared.sum_full[consumer];
-  uint32_t uses = 0;
+  uint32_t phases = 0;  // of k_full and sum_full, a bit each
   int* given = nullptr;
   // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
   // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
@@ -256,15 +256,16 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
     }
     given = nullptr;
   };
-  for (uint32_t n = 0;; ++n) {
+  while (true) {
     give_turn();
-    wait(shared.k_full, n & 1);
+    wait(shared.k_full, phases & 1);
+    phases ^= 1;
     KeyBlock& w = shared.summed[consumer];
     w = shared.work;
     sm90::mbarrier_arrive(ptx::shared_address(&shared.keys_empty));
     if (w.block < 0) return;
     Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, ++uses) {
+    for (int step = w.visits * c.group; step > 0; --step) {
       const BackwardOrder order = order_of<D>(c, w);
       const int rank = order.rank(at.i, w.block), last = order.contributions(at.i) - 1;
       const int head = w.kv_head * c.group + at.g;
@@ -295,7 +296,8 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
         give_turn();
         if (begun) await_turn();
       }
-      wait(full, uses & 1);
+      wait(full, phases >> 1);
+      phases ^= 2;
       if (rounds) continue;
       if (begun)
         sm90::cp_reduce_async_bulk_add_f32(sum, buffer, Sizes::kSumBytes);
