@@ -326,7 +326,7 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
   using Sizes = Flash3BackwardSizes<D>;
   const Lane lane;
   const int warp = threadIdx.x / 32 % 4;
-  StageRing<Sizes::kMaskStages> ring;
+  uint32_t tile = 0;  // steps
   for (uint32_t n = 0;; ++n) {
     wait(shared.k_full, n & 1);
     KeyBlock& w = shared.masked[warp];
@@ -334,11 +334,10 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
     if (lane.id == 0) w = shared.work;
     arrive(shared.keys_empty, lane);
     if (w.block < 0) return;
-    Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ring.next()) {
+    for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
       const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
       const int query = at.i * Sizes::kQueries;
-      wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
+      wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
 #pragma unroll 1
       for (int i = 0; i < 2 * Sizes::kMaskWords / 32; ++i) {  // words of two warps, 16 keys each
         const int slot = 32 * i + lane.id, of = 2 * warp + slot / Sizes::kMaskWords;
@@ -349,11 +348,11 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
         const uint32_t first = dropped_pairs(x, c.keep);
         shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key + 2);
         const uint32_t second = dropped_pairs(x, c.keep);
-        ptx::st_shared_u32(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes +
+        ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
                                4 * (2 * warp * Sizes::kMaskWords + slot),
                            ptx::prmt(first, second, 0x5410));
       }
-      arrive(shared.mask_full[ring.stage], lane);
+      arrive(shared.mask_full[tile % 2], lane);
     }
   }
 }
