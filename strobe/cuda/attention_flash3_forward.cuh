@@ -141,12 +141,12 @@ class Flash3Consumer {
         scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
-        if (unstored) store_output(begun_ - 1);
-        unstored = false;
+        if (unstored) give_turn(), store_output(begun_ - 1);
         // Of the tile before, perhaps of the item before. If there is none the result is not used.
         wait_v();
         begin_output();
-        give_turn();
+        if (!unstored) give_turn();
+        unstored = false;
         sm90::wgmma_wait_group<1>();
         release_k();
         if (tile == 0) release_q();
