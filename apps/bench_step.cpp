@@ -6,11 +6,11 @@
 #include <memory>
 
 #include "apps/measure.h"
+#include "apps/synthetic_batch.h"
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
-#include "strobe/core/rng.h"
 #include "strobe/data/tokenizer.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
@@ -24,6 +24,7 @@ struct BenchOptions {
   std::string recipe;
   std::vector<std::string> overrides;
   int64_t steps = 5, vocab = 0;
+  double mean_length = 25;
   bool json = false, profile = false;
 };
 
@@ -50,19 +51,6 @@ int64_t status_kilobytes(const std::string& key) {
   for (std::string line; std::getline(status, line);)
     if (line.starts_with(key)) return std::stoll(line.substr(key.size()));
   return 0;
-}
-
-HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
-  HostBatch batch;
-  batch.sequences = config.train.micro_batch, batch.length = config.train.sequence;
-  const auto rows = static_cast<size_t>(batch.sequences * batch.length);
-  RandomSequence random(static_cast<uint64_t>(config.seed), RandomUse::sample, stream);
-  for (size_t i = 0; i < rows; ++i) {
-    batch.tokens.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
-    batch.targets.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
-  }
-  batch.scored = static_cast<int64_t>(rows);
-  return batch;
 }
 
 // What the device can do at most: operations and bytes a second; 0 where it is not known.
@@ -94,8 +82,32 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                roof.bytes * 1e-9);
 }
 
+// What the steps take in turn. Batches whose shapes differ are many, as in a run.
+using StepBatches = std::vector<std::vector<HostBatch>>;
+
+StepBatches make_batches(const BenchOptions& options, const Config& config, int64_t vocab) {
+  constexpr size_t kSteps = 16;
+  StepBatches out(synthetic_lengths_vary(config) ? kSteps : 1);
+  uint32_t number = 0;
+  for (std::vector<HostBatch>& step : out)
+    for (int64_t i = 0; i < config.train.grad_accum; ++i)
+      step.push_back(synthetic_batch(config, vocab, options.mean_length, number++));
+  return out;
+}
+
+// Tokens of a step that are in a sequence of their own, in the mean.
+double tokens_of(const StepBatches& steps) {
+  double tokens = 0;
+  for (const std::vector<HostBatch>& step : steps)
+    for (const HostBatch& batch : step)
+      tokens += static_cast<double>(batch.starts.empty()
+                                        ? batch.sequences * batch.length
+                                        : batch.starts[static_cast<size_t>(batch.sequences)]);
+  return tokens / static_cast<double>(steps.size());
+}
+
 // The share of a step during which the device runs nothing; NaN where that cannot be told.
-double idle_share(Engine& engine, const Config& config, std::span<const HostBatch> batches) {
+double idle_share(Engine& engine, const Config& config, const std::vector<HostBatch>& batches) {
   int64_t step = 0;
   engine.start_step({.seed = static_cast<uint64_t>(config.seed)}, batches);
   const double busy = engine.ops().busy_share([&] {  // as in training: a step is under way
@@ -109,30 +121,37 @@ double idle_share(Engine& engine, const Config& config, std::span<const HostBatc
 }
 
 int run_bench(const BenchOptions& options) {
+  if (!(options.mean_length >= 1))
+    fail("bench step: --mean-length {} is not 1 or more", options.mean_length);
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
   const auto [vocab, vocab_origin] = vocabulary_of(options, config);
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
+  const StepBatches steps = make_batches(options, config, vocab);
+  const auto scored = static_cast<int64_t>(steps[0][0].targets.size());
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
   ProfilingBackend* const profile = profiling.get();
-  Engine engine(config, vocab,
-                {.training = true,
-                 .sequences = config.train.micro_batch,
-                 .length = config.train.sequence,
-                 .micro_batches = config.train.grad_accum},
-                std::move(profiling));
+  Engine engine(
+      config, vocab,
+      {.training = true,
+       .sequences = config.train.micro_batch,
+       .length = config.train.sequence,
+       .micro_batches = config.train.grad_accum,
+       .most_sequences = config.train.micro_batch + (synthetic_lengths_vary(config) ? 1 : 0),
+       .scored_rows = scored},
+      std::move(profiling));
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
-  std::vector<HostBatch> batches;
-  for (int64_t i = 0; i < config.train.grad_accum; ++i)
-    batches.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
 
   // As in training: where ops run after they return, a step is under way while the results of the
   // one before it are read. The time of a step is from one completion to the next.
   const bool overlap = !profile && engine.ops().info().asynchronous;
-  const int64_t warmup = overlap ? 4 : 2;  // a GPU records the step in the second
+  // A GPU records a step when it meets its shape again.
+  const int64_t rounds = overlap ? 4 : 2;
+  const auto warmup =
+      std::max(rounds, steps.size() > 1 ? 2 * static_cast<int64_t>(steps.size()) : 0);
   Timings timings(/*watch_threads=*/!overlap);
   const auto missing = [&] {
     const auto runs = static_cast<int64_t>(timings.runs());
@@ -142,7 +161,7 @@ int run_bench(const BenchOptions& options) {
     StepInput input;
     input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
     if (i == warmup && profile) profile->reset();
-    engine.start_step(input, batches);
+    engine.start_step(input, steps[static_cast<size_t>(i) % steps.size()]);
     if (overlap && i == 0) continue;
     engine.finish_step();
     if (i >= warmup + overlap) timings.end();
@@ -151,9 +170,9 @@ int run_bench(const BenchOptions& options) {
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
   const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
-  const double idle = overlap ? idle_share(engine, config, batches) : NAN;
-  const double tokens = static_cast<double>(config.train.micro_batch * config.train.sequence *
-                                            config.train.grad_accum);
+  const double idle = overlap ? idle_share(engine, config, steps[0]) : NAN;
+  const double tokens = tokens_of(steps);
+  const double sequences = static_cast<double>(config.train.micro_batch * config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
   const DeviceInfo device = engine.ops().info();
   const bool own_memory = device.memory_bytes > 0;
@@ -161,10 +180,11 @@ int run_bench(const BenchOptions& options) {
                                   : status_kilobytes("VmHWM:") * 1024 - resident_before;
   if (options.json) {
     fmt::print(
-        R"({{"step_ms": {}, "tokens_per_second": {}, "gflops": {}, "idle_share": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
+        R"({{"step_ms": {}, "tokens_per_second": {}, "sequences_per_second": {}, "gflops": {}, "idle_share": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
         "\n",
-        json_cell(step * 1e3), json_cell(tokens / step), json_cell(flops / step / 1e9),
-        json_cell(idle), measured.busy, vocab, engine.plan().parameters, engine.plan().bytes, peak);
+        json_cell(step * 1e3), json_cell(tokens / step), json_cell(sequences / step),
+        json_cell(flops / step / 1e9), json_cell(idle), measured.busy, vocab,
+        engine.plan().parameters, engine.plan().bytes, peak);
   } else {
     const auto line = [](const char* name, const std::string& value) {
       fmt::print("{:<12} {}\n", name, value);
@@ -176,7 +196,8 @@ int run_bench(const BenchOptions& options) {
     } else {
       line("step", fmt::format("{:.2f} ms (median of {})", step * 1e3, timings.clean_runs()));
       line("tokens/s", fmt::format("{:.0f}", tokens / step));
-      line("GFLOP/s", fmt::format("{:.1f}  (6 N + 6 L C T a token)", flops / step / 1e9));
+      line("sequences/s", fmt::format("{:.0f}", sequences / step));
+      line("GFLOP/s", fmt::format("{:.1f}  (of the model's own operations)", flops / step / 1e9));
     }
     if (!std::isnan(idle))
       line("idle", fmt::format("{:.2f} %  (of the step, the device runs nothing)", 100 * idle));
@@ -209,6 +230,8 @@ Verb verb_bench_step() {
             options.values(o->overrides, "overrides", "key=value");
             options.value(o->steps, "--steps", "steps to time, after two to warm up");
             options.value(o->vocab, "--vocab", "vocabulary; 0: the recipe's, else its dataset's");
+            options.value(o->mean_length, "--mean-length",
+                          "tokens of a text, for a model that classifies texts");
             options.flag(o->json, "--json", "print one JSON object");
             options.flag(o->profile, "--profile", "also the time of each op");
             return [o] { return run_bench(*o); };

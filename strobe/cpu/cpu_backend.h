@@ -51,7 +51,7 @@ class CpuBackend final : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout) override;
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
@@ -84,9 +84,9 @@ class CpuBackend final : public Backend {
 
  private:
   /// A norm's backward over rows, then per piece of rows `after(begin, end)` while it is in cache.
-  template <class After>
+  template <class Before, class After>
   void norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x, Tensor weight,
-                     Tensor mean, Tensor rstd, Tensor dresidual, After after);
+                     Tensor mean, Tensor rstd, Tensor dresidual, Before before, After after);
 
   /// `pieces` rows of `columns` zeros, one for each piece of work that sums columns.
   float* partial_sums(int64_t pieces, int64_t columns);

@@ -88,9 +88,9 @@ void CudaBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tenso
 void CudaBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                          Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                          Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                         Dropout dropout) {
+                                         Dropout dropout, NormPlace place) {
   cuda::add_layernorm_backward(device_, dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                               sum, weight, mean, rstd, dropout);
+                               sum, weight, mean, rstd, dropout, place);
 }
 
 void CudaBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {
@@ -140,9 +140,9 @@ void CudaBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targe
 void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x,
                                        Tensor w, Tensor bias, Tensor targets,
                                        const CrossEntropy& op, Tensor workspace) {
-  const bool plain = op.label_smoothing == 0 && op.z_loss == 0 && !bias;
-  if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
-                                            logit_rows()))
+  const bool plain = op.label_smoothing == 0 && op.z_loss == 0;
+  if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, dbias, x, w, bias, targets, op,
+                                            workspace, logit_rows()))
     Backend::linear_cross_entropy(losses, dx, dw, dbias, x, w, bias, targets, op, workspace);
 }
 

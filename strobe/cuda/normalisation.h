@@ -17,6 +17,7 @@ void add_layernorm_forward(const Device& device, Tensor sum, Tensor y, Tensor me
                            Dropout dropout);
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
                             Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
-                            Tensor weight, Tensor mean, Tensor rstd, Dropout dropout);
+                            Tensor weight, Tensor mean, Tensor rstd, Dropout dropout,
+                            NormPlace place);
 
 }  // namespace strobe::cuda

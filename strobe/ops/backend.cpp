@@ -59,7 +59,12 @@ void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rs
 
 void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                                      Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
-                                     Tensor weight, Tensor mean, Tensor rstd, Dropout drop) {
+                                     Tensor weight, Tensor mean, Tensor rstd, Dropout drop,
+                                     NormPlace place) {
+  if (place == NormPlace::post && dsum) {
+    add_dropout(dresidual, dy, dsum, {});
+    dy = dresidual, dsum = Tensor{};
+  }
   layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum);
   if (drop.p > 0)
     dropout(dbranch, dresidual, drop);

@@ -75,6 +75,10 @@ struct MomentScaling {
 
 enum class Gelu { tanh, erf };
 
+/// Pre-norm: a norm's output is read by a branch alone, and the stream goes on from its input.
+/// Post-norm: the stream goes on from the output.
+enum class NormPlace { pre, post };
+
 struct EmbeddingTable {
   Tensor table;  // (rows, C)
   Tensor ids;    // i32 (N)
@@ -196,7 +200,7 @@ class Backend {
   /// y = (x - mean) * rstd * weight + bias.  x, y (N, C); mean, rstd (N) f32; weight, bias (C).
   virtual void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight,
                                  Tensor bias, float eps) = 0;
-  /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx.
+  /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx; dx may be dy.
   virtual void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                   Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) = 0;
   /// sum = residual + dropout(branch);  y = layernorm(sum).  sum may be residual, y may be branch.
@@ -204,12 +208,13 @@ class Backend {
                                      Tensor residual, Tensor branch, Tensor weight, Tensor bias,
                                      float eps, Dropout dropout);
   /// The backward of add_layernorm_forward: dresidual = dsum + d(layernorm), dbranch = its dropout.
-  /// dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no dropout.
-  /// branch_bias (C), of the layer that made the branch, += sum dbranch; it may be empty.
+  /// With NormPlace::post dsum is a part of y's gradient instead: dresidual = d(layernorm) of
+  /// dy + dsum. dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no
+  /// dropout. branch_bias (C), of the layer that made the branch, += sum dbranch; it may be empty.
   virtual void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                       Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                       Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                      Dropout dropout);
+                                      Dropout dropout, NormPlace place = NormPlace::pre);
 
   // ---- embedding -----------------------------------------------------------------------------
   /// y (N, C) = sum over tables of table[ids], one to three of them.

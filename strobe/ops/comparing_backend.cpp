@@ -240,12 +240,12 @@ void ComparingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, 
 void ComparingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                               Tensor dbias, Tensor branch_bias, Tensor dy,
                                               Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                              Tensor rstd, Dropout dropout) {
+                                              Tensor rstd, Dropout dropout, NormPlace place) {
   both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias, branch_bias},
        [&](Backend& ops, const Place& at) {
          ops.add_layernorm_backward(at(dresidual), at(dbranch), at(dweight), at(dbias),
                                     at(branch_bias), at(dy), at(dsum), at(sum), at(weight),
-                                    at(mean), at(rstd), dropout);
+                                    at(mean), at(rstd), dropout, place);
        });
 }
 void ComparingBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {

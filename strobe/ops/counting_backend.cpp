@@ -145,14 +145,14 @@ void CountingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, T
 void CountingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                              Tensor dbias, Tensor branch_bias, Tensor dy,
                                              Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                             Tensor rstd, Dropout dropout) {
+                                             Tensor rstd, Dropout dropout, NormPlace place) {
   const Tensor branch = dbranch.data == dresidual.data ? Tensor{} : dbranch;
   count("add_layernorm_backward",
         moving({dresidual, branch, dweight, dweight, dbias, dbias, branch_bias, branch_bias, dy,
                 dsum, sum, weight, mean, rstd}),
         [&] {
           real_.add_layernorm_backward(dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                                       sum, weight, mean, rstd, dropout);
+                                       sum, weight, mean, rstd, dropout, place);
         });
 }
 

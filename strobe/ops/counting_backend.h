@@ -68,7 +68,7 @@ class CountingBackend : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout) override;
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place) override;
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
   std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,
