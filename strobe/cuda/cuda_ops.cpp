@@ -182,4 +182,18 @@ void CudaBackend::apply_update(const UpdateTarget& target, Tensor u) {
   cuda::apply_update(device_, target, u);
 }
 
+void CudaBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
+                          bool nesterov) {
+  cuda::momenta(device_, u, targets, beta, nesterov);
+}
+
+void CudaBackend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                        const MomentScaling& op) {
+  cuda::scale_each_by_moments(device_, u, targets, op);
+}
+
+void CudaBackend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  cuda::apply_updates(device_, targets, u);
+}
+
 }  // namespace strobe

@@ -112,6 +112,30 @@ void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor d
 
 namespace {
 
+Tensor matrix_of(Tensor all, size_t i) {
+  const auto at = static_cast<int64_t>(i);
+  return all.rows(at, at + 1).reshape({all.dim(1), all.dim(2)});
+}
+
+}  // namespace
+
+void Backend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) {
+  for (size_t i = 0; i < targets.size(); ++i)
+    momentum(matrix_of(u, i), targets[i].state0, targets[i].grad, beta, nesterov);
+}
+
+void Backend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                    const MomentScaling& op) {
+  for (size_t i = 0; i < targets.size(); ++i)
+    scale_by_moments(matrix_of(u, i), {}, targets[i].state1, matrix_of(u, i), op);
+}
+
+void Backend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  for (size_t i = 0; i < targets.size(); ++i) apply_update(targets[i], matrix_of(u, i));
+}
+
+namespace {
+
 using namespace newton_schulz;
 
 // Copies that products read and may not overwrite, over a workspace.

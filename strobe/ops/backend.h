@@ -71,6 +71,7 @@ struct MomentScaling {
   float most_rms = 0;      // above 0: the result is scaled down to this root mean square
   bool keep_norm = false;  // the result gets the norm of what it was made of
   bool gradient = false;   // what is scaled is a gradient: clipping comes first
+  float scale = 1;         // of the result
 };
 
 enum class Gelu { tanh, erf };
@@ -280,6 +281,7 @@ class Backend {
   virtual void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) = 0;
   /// m = beta m + g, u = nesterov ? g + beta m : m, where g = grad_scale * grad and beta is
   /// multiplied by momentum_scale. f32, for matrix optimizers; does nothing but u = 0 when halted.
+  /// Of matrices, rows may be apart.
   virtual void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) = 0;
   /// y = x / (||x||_F + eps), x f32, y f32 or bf16.
   virtual void normalize(Tensor y, Tensor x, float eps) = 0;
@@ -296,8 +298,17 @@ class Backend {
                                                 DType dtype) const;
   /// value -= lr (u + weight_decay value), where lr = StepState.lr * target.lr_scale, weight decay
   /// is scaled and may be cautious as in update(); refreshes the compute copy. u (f32 or bf16)
-  /// comes from a matrix optimizer. Does nothing when halted.
+  /// comes from a matrix optimizer. Does nothing when halted. Of matrices, rows may be apart.
   virtual void apply_update(const UpdateTarget& target, Tensor u) = 0;
+
+  // The same for n matrices of one shape (M, N) together, whose u is (n, M, N), f32. Of each target
+  // value, compute copy, gradient and state0 have their rows equally far apart.
+  /// Of each gradient into u; the momentum is state0.
+  virtual void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov);
+  /// Of each u in place, by columns alone; their moments are state1 (N).
+  virtual void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                     const MomentScaling& op);
+  virtual void apply_updates(std::span<const UpdateTarget> targets, Tensor u);
 };
 
 }  // namespace strobe

@@ -87,6 +87,10 @@ class ComparingBackend final : public Backend {
   int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
                                         DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
+  void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) override;
+  void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                             const MomentScaling& op) override;
+  void apply_updates(std::span<const UpdateTarget> targets, Tensor u) override;
   std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,
                                     DType dtype) const override;
   int64_t attention_saved_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
@@ -102,6 +106,7 @@ class ComparingBackend final : public Backend {
     Tensor operator()(Tensor x) const { return second ? owner->moved(x) : x; }
     AttentionOp operator()(AttentionOp op) const;
     UpdateTarget operator()(UpdateTarget target) const;
+    std::vector<UpdateTarget> operator()(std::span<const UpdateTarget> targets) const;
     std::vector<EmbeddingTable> operator()(std::span<const EmbeddingTable> tables) const;
   };
   template <class Op>

@@ -339,6 +339,7 @@ const std::vector<OpRow>& op_table() {
     add_normalisation(rows);
     add_ends(rows);
     add_updates(rows);
+    add_matrix_batches(rows);
     return rows;
   }();
   return table;
