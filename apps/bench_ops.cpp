@@ -78,7 +78,7 @@ int run(const Settings& s) {
     });
     row(n, c, [&](Backend& ops) {
       ops.add_layernorm_backward(y, z, dweight, dbias, bias_of_branch, x, y, sum, weight, mean,
-                                 rstd, drop, {});
+                                 rstd, drop, NormPlace::pre, {});
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});

@@ -6,17 +6,15 @@
 #include <memory>
 
 #include "apps/measure.h"
+#include "apps/step_batches.h"
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
-#include "strobe/core/rng.h"
 #include "strobe/data/tokenizer.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
 #include "strobe/train/engine.h"
-#include "strobe/train/run_config.h"
-#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -26,6 +24,7 @@ struct BenchOptions {
   std::string recipe;
   std::vector<std::string> overrides;
   int64_t steps = 5, vocab = 0;
+  double mean_length = 25;
   bool json = false, profile = false;
 };
 
@@ -53,75 +52,6 @@ int64_t status_kilobytes(const std::string& key) {
     if (line.starts_with(key)) return std::stoll(line.substr(key.size()));
   return 0;
 }
-
-// Of a model with masked words, as many of them as the recipe masks.
-HostBatch random_batch(const Config& config, int64_t vocab, uint32_t stream) {
-  HostBatch batch;
-  batch.sequences = config.train.micro_batch, batch.length = config.train.sequence;
-  const auto rows = static_cast<size_t>(batch.sequences * batch.length);
-  RandomSequence random(static_cast<uint64_t>(config.seed), RandomUse::sample, stream);
-  for (size_t i = 0; i < rows; ++i) {
-    batch.tokens.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
-    const double chosen = config.model.kind == "bert" ? config.mask.rate : 1;
-    const auto upto = [&](size_t n) { return std::floor(static_cast<double>(n) * chosen); };
-    if (upto(i + 1) == upto(i)) continue;
-    batch.targets.push_back(static_cast<int32_t>(random.below(static_cast<uint64_t>(vocab))));
-    if (config.model.kind == "bert") batch.picks.push_back(static_cast<int32_t>(i));
-  }
-  batch.scored = static_cast<int64_t>(batch.targets.size());
-  return batch;
-}
-
-// What a step is timed on: the batches of a recipe's labelled texts, whose lengths differ, or else
-// the same random ones each time.
-class Batches {
- public:
-  explicit Batches(Config& config, int64_t vocab) : count_(config.train.grad_accum) {
-    if (!config.texts.train.empty()) {
-      data_ = open_run_data(config);
-      config = resolve(std::move(config), *data_);
-      data_->begin(config);
-      return;
-    }
-    if (config.model.kind == "bert" && config.model.head != "lm")
-      fail("bench step: a {} is timed on its texts; texts.train names none", config.model.head);
-    check_shape({.training = true,
-                 .sequences = config.train.micro_batch,
-                 .length = config.train.sequence,
-                 .micro_batches = count_},
-                config.model.context);
-    for (int64_t i = 0; i < count_; ++i)
-      batches_.push_back(random_batch(config, vocab, static_cast<uint32_t>(i)));
-  }
-
-  EngineShape shape(const Config& config) const {
-    if (data_)
-      return training_shape(config, *data_, data_->train().most_sequences(config.train.sequence));
-    return {.training = true,
-            .sequences = config.train.micro_batch,
-            .length = config.train.sequence,
-            .micro_batches = count_,
-            .scored_rows = static_cast<int64_t>(batches_[0].picks.size())};
-  }
-  const std::vector<HostBatch>& of_step(int64_t step) {
-    if (!data_) return batches_;
-    batches_.resize(static_cast<size_t>(count_));
-    for (int64_t i = 0; i < count_; ++i)
-      data_->train().fill(batches_[static_cast<size_t>(i)], step * count_ + i, 0);
-    return batches_;
-  }
-  // Tokens and sequences of the batches at hand.
-  double tokens() const {
-    double sum = 0;
-    for (const HostBatch& batch : batches_) sum += static_cast<double>(batch.tokens.size());
-    return sum;
-  }
-
- private:
-  int64_t count_;
-  std::unique_ptr<RunData> data_;
-  std::vector<HostBatch> batches_;
-};
 
 // What the device can do at most: operations and bytes a second; 0 where it is not known.
 struct Roof {
@@ -153,7 +83,7 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
 }
 
 // The share of a step during which the device runs nothing; NaN where that cannot be told.
-double idle_share(Engine& engine, const Config& config, std::span<const HostBatch> batches) {
+double idle_share(Engine& engine, const Config& config, const std::vector<HostBatch>& batches) {
   int64_t step = 0;
   engine.start_step({.seed = static_cast<uint64_t>(config.seed)}, batches);
   const double busy = engine.ops().busy_share([&] {  // as in training: a step is under way
@@ -167,17 +97,19 @@ double idle_share(Engine& engine, const Config& config, std::span<const HostBatc
 }
 
 int run_bench(const BenchOptions& options) {
+  if (!(options.mean_length >= 1))
+    fail("bench step: --mean-length {} is not 1 or more", options.mean_length);
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
   auto [vocab, vocab_origin] = vocabulary_of(options, config);
-  Batches batches(config, vocab);
+  const StepBatches batches(config, vocab, options.mean_length);
   if (!config.texts.train.empty())
     vocab = config.model.vocab, vocab_origin = "of " + config.init_from;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
   ProfilingBackend* const profile = profiling.get();
-  Engine engine(config, vocab, batches.shape(config), std::move(profiling));
+  Engine engine(config, vocab, batches.shape(), std::move(profiling));
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
@@ -185,19 +117,18 @@ int run_bench(const BenchOptions& options) {
   // As in training: where ops run after they return, a step is under way while the results of the
   // one before it are read. The time of a step is from one completion to the next.
   const bool overlap = !profile && engine.ops().info().asynchronous;
-  const int64_t warmup = overlap ? 4 : 2;  // a GPU records the step in the second
+  // A GPU records a step when it meets its shape again.
+  const int64_t warmup = overlap ? std::max<int64_t>(4, 2 * batches.count()) : 2;
   Timings timings(/*watch_threads=*/!overlap);
   const auto missing = [&] {
     const auto runs = static_cast<int64_t>(timings.runs());
     return static_cast<int64_t>(timings.clean_runs()) < options.steps && runs < 4 * options.steps;
   };
-  double rows = 0, steps = 0;
   for (int64_t i = 0; i < warmup + overlap || missing(); ++i) {
     StepInput input;
     input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
     if (i == warmup && profile) profile->reset();
     engine.start_step(input, batches.of_step(i));
-    if (i >= warmup) rows += batches.tokens(), ++steps;
     if (overlap && i == 0) continue;
     engine.finish_step();
     if (i >= warmup + overlap) timings.end();
@@ -207,7 +138,7 @@ int run_bench(const BenchOptions& options) {
   const Measured measured = timings.result();
   const double step = measured.median;
   const double idle = overlap ? idle_share(engine, config, batches.of_step(0)) : NAN;
-  const double tokens = rows / steps;
+  const double tokens = batches.tokens();
   const auto sequences = static_cast<double>(config.train.micro_batch * config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
   const DeviceInfo device = engine.ops().info();
@@ -216,10 +147,11 @@ int run_bench(const BenchOptions& options) {
                                   : status_kilobytes("VmHWM:") * 1024 - resident_before;
   if (options.json) {
     fmt::print(
-        R"({{"step_ms": {}, "tokens_per_second": {}, "gflops": {}, "idle_share": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
+        R"({{"step_ms": {}, "tokens_per_second": {}, "sequences_per_second": {}, "gflops": {}, "idle_share": {}, "busy": {}, "vocab": {}, "parameters": {}, "planned_bytes": {}, "peak_bytes": {}}})"
         "\n",
-        json_cell(step * 1e3), json_cell(tokens / step), json_cell(flops / step / 1e9),
-        json_cell(idle), measured.busy, vocab, engine.plan().parameters, engine.plan().bytes, peak);
+        json_cell(step * 1e3), json_cell(tokens / step), json_cell(sequences / step),
+        json_cell(flops / step / 1e9), json_cell(idle), measured.busy, vocab,
+        engine.plan().parameters, engine.plan().bytes, peak);
   } else {
     const auto line = [](const char* name, const std::string& value) {
       fmt::print("{:<12} {}\n", name, value);
@@ -267,6 +199,8 @@ Verb verb_bench_step() {
             options.values(o->overrides, "overrides", "key=value");
             options.value(o->steps, "--steps", "steps to time, after two to warm up");
             options.value(o->vocab, "--vocab", "vocabulary; 0: the recipe's, else its dataset's");
+            options.value(o->mean_length, "--mean-length",
+                          "tokens of a text, for a model that classifies texts");
             options.flag(o->json, "--json", "print one JSON object");
             options.flag(o->profile, "--profile", "also the time of each op");
             return [o] { return run_bench(*o); };

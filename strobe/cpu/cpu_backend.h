@@ -52,7 +52,7 @@ class CpuBackend final : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout,
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place,
                               const NormAgain& again) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
@@ -86,10 +86,10 @@ class CpuBackend final : public Backend {
 
  private:
   /// A norm's backward over rows, then per piece of rows `after(begin, end)` while it is in cache.
-  template <class After>
+  template <class Before, class After>
   void norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x, Tensor weight,
                      Tensor mean, Tensor rstd, Tensor dresidual, const NormAgain& again,
-                     After after);
+                     Before before, After after);
 
   /// `pieces` rows of `columns` zeros, one for each piece of work that sums columns.
   float* partial_sums(int64_t pieces, int64_t columns);

@@ -43,10 +43,10 @@ void CpuBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor
   });
 }
 
-template <class After>
+template <class Before, class After>
 void CpuBackend::norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
-                               const NormAgain& again, After after) {
+                               const NormAgain& again, Before before, After after) {
   const int64_t rows = x.dim(0), columns = x.dim(1);
   const int64_t grain = column_sum_grain(rows), pieces = (rows + grain - 1) / grain;
   float* partial = partial_sums(pieces, 2 * columns);
@@ -57,6 +57,7 @@ void CpuBackend::norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor d
       float* sums = partial + begin / grain * 2 * columns;
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * columns;
+        before(storage, at);
         kernels.layernorm_backward(dx.as<T>() + at, sums, sums + columns, dy.as<T>() + at,
                                    x.as<T>() + at, weight.as<T>(), mean.as<float>()[i],
                                    rstd.as<float>()[i],
@@ -75,23 +76,32 @@ void CpuBackend::norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor d
 void CpuBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                     Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
                                     const NormAgain& again) {
-  norm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual, again,
-                [](auto, int64_t) {});
+  const auto nothing = [](auto, int64_t) {};
+  norm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual, again, nothing, nothing);
 }
 
 void CpuBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                         Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                         Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                        Dropout dropout, const NormAgain& again) {
+                                        Dropout dropout, NormPlace place, const NormAgain& again) {
   const int64_t columns = sum.dim(1);
-  const DropoutMask mask = dropout_mask(dropout, state_);
-  norm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum, again,
-                [&](auto storage, int64_t at) {
-                  using T = decltype(storage);
-                  add_dropout_piece(of<T>(cpu::elementwise()), dbranch.as<T>() + at,
-                                    static_cast<const T*>(nullptr), dresidual.as<T>() + at, at,
-                                    columns, mask);
-                });
+  const DropoutMask mask = dropout_mask(dropout, state_), none = dropout_mask({}, state_);
+  const bool joins = place == NormPlace::post && dsum;
+  norm_backward(
+      dresidual, dweight, dbias, joins ? dresidual : dy, sum, weight, mean, rstd,
+      joins ? Tensor{} : dsum, again,
+      [&](auto storage, int64_t at) {
+        using T = decltype(storage);
+        if (joins)
+          add_dropout_piece(of<T>(cpu::elementwise()), dresidual.as<T>() + at, dy.as<T>() + at,
+                            dsum.as<T>() + at, at, columns, none);
+      },
+      [&](auto storage, int64_t at) {
+        using T = decltype(storage);
+        add_dropout_piece(of<T>(cpu::elementwise()), dbranch.as<T>() + at,
+                          static_cast<const T*>(nullptr), dresidual.as<T>() + at, at, columns,
+                          mask);
+      });
   if (branch_bias) bias_backward(branch_bias, dbranch);
 }
 

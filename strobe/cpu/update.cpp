@@ -1,4 +1,6 @@
 // Sums, the gradient norm and parameter updates.
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "strobe/cpu/cpu_backend.h"
@@ -32,6 +34,25 @@ double sum_of(std::span<const Tensor> tensors, Sum sum) {
   double total = 0;
   for (const double x : sums) total += x;
   return total;
+}
+
+// Calls body(offsets in elements, count) for runs of elements that lie together in each of three
+// tensors of one shape: pieces of them all, or where a matrix's rows are apart, its rows.
+template <class Body>
+void for_runs(const std::array<Tensor, 3>& tensors, Body body) {
+  const bool whole = std::all_of(tensors.begin(), tensors.end(),
+                                 [](const Tensor& x) { return !x || x.contiguous(); });
+  if (whole)
+    return for_pieces(tensors[0].numel(), kGrain, [&](int64_t begin, int64_t end) {
+      body(std::array{begin, begin, begin}, end - begin);
+    });
+  const int64_t columns = tensors[0].dim(1);
+  for_pieces(tensors[0].dim(0), row_grain(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      body(std::array{i * tensors[0].strides[0], i * tensors[1].strides[0],
+                      i * tensors[2].strides[0]},
+           columns);
+  });
 }
 
 }  // namespace
@@ -78,10 +99,10 @@ void CpuBackend::update(const UpdateRule& rule, std::span<const UpdateTarget> ta
 void CpuBackend::momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) {
   if (state_.halt) return fill(u, 0);
   const float scheduled = scheduled_beta(beta, {1, state_.momentum_scale, 1});
-  for_pieces(u.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    cpu::elementwise().momentum(u.as<float>() + begin, m.as<float>() + begin,
-                                grad.as<float>() + begin, state_.grad_scale, scheduled, nesterov,
-                                end - begin);
+  for_runs({u, m, grad}, [&](std::array<int64_t, 3> at, int64_t count) {
+    cpu::elementwise().momentum(u.as<float>() + at[0], m.as<float>() + at[1],
+                                grad.as<float>() + at[2], state_.grad_scale, scheduled, nesterov,
+                                count);
   });
 }
 
@@ -170,6 +191,7 @@ void CpuBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor 
   if (op.most_rms > 0)
     factor = 1 / std::max(1.0, std::sqrt(u_square / static_cast<double>(m * n)) / op.most_rms);
   if (op.keep_norm) factor = std::sqrt(x_square) / (std::sqrt(u_square) + op.eps);
+  factor *= op.scale;
   if (factor == 1) return;
   for_pieces(m, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
@@ -184,11 +206,11 @@ void CpuBackend::apply_update(const UpdateTarget& target, Tensor u) {
   const float weight_decay = target.weight_decay * state_.decay_scale;
   with_storage(u.dtype, [&](auto storage) {
     using T = decltype(storage);
-    for_pieces(u.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    for_runs({target.value, u, target.compute}, [&](std::array<int64_t, 3> at, int64_t count) {
       of<T>(cpu::elementwise())
-          .apply_update(target.value.as<float>() + begin,
-                        copies ? target.compute.as<uint16_t>() + begin : nullptr, u.as<T>() + begin,
-                        lr, weight_decay, target.cautious, end - begin);
+          .apply_update(target.value.as<float>() + at[0],
+                        copies ? target.compute.as<uint16_t>() + at[2] : nullptr, u.as<T>() + at[1],
+                        lr, weight_decay, target.cautious, count);
     });
   });
 }

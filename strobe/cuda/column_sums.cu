@@ -16,10 +16,15 @@ namespace {
 
 constexpr int kWarps = 8;
 
+__device__ float factor_of(const RowFactors& f, int64_t row) {
+  if (f.ids) return f.ids[row] == f.id ? 1.0f : 0.0f;
+  return f.factors ? f.factors[row] : 1.0f;
+}
+
 template <class T>
 __global__ void __launch_bounds__(kWarps* kWarp)
-    sum_pieces(float* partial, const T* x, int64_t rows, int64_t columns, int64_t piece_rows,
-               bool whole) {
+    sum_pieces(float* partial, const T* x, RowFactors factors, int64_t rows, int64_t columns,
+               int64_t piece_rows, bool whole) {
   __shared__ float sums[kWarps][kColumnTile];
   const int64_t column = blockIdx.x * int64_t{kColumnTile} + lane_id() * kLanes;
   const int64_t begin = blockIdx.y * piece_rows;
@@ -29,8 +34,9 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 #pragma unroll 4
     for (int64_t row = begin + warp_id(); row < end; row += kWarps) {
       const Floats at = load_some(x + row * columns + column, columns - column, whole);
+      const float factor = factor_of(factors, row);
 #pragma unroll
-      for (int j = 0; j < kLanes; ++j) total[j] += at[j];
+      for (int j = 0; j < kLanes; ++j) total[j] = fmaf(factor, at[j], total[j]);
     }
   }
 #pragma unroll
@@ -78,21 +84,31 @@ void add_column_sums(const Device& device, const SumTargets& to, int rows, const
   check_launch("column sums");
 }
 
-void bias_backward(const Device& device, Tensor dbias, Tensor dy) {
-  const int64_t rows = dy.dim(0), columns = dy.dim(1);
-  check(dbias.numel() == columns && dbias.dtype == DType::f32, "bias_backward: wrong dbias");
-  if (dy.numel() == 0) return;
+int64_t column_sums_bytes(int64_t rows, int64_t columns) {
+  return column_sum_plan(rows, columns).pieces * columns * 4;
+}
+
+void column_sums(const Device& device, Tensor to, Tensor x, RowFactors factors, char* scratch) {
+  const int64_t rows = x.dim(0), columns = x.dim(1);
   const ColumnSumPlan plan = column_sum_plan(rows, columns);
-  float* partial = reinterpret_cast<float*>(device.scratch);
-  check(plan.pieces * columns * 4 <= device.scratch_bytes, "bias_backward: scratch is too small");
+  float* partial = reinterpret_cast<float*>(scratch);
   const dim3 grid(ceil_div(columns, kColumnTile), plan.pieces);
-  with_storage(dy.dtype, [&](auto storage) {
+  with_storage(x.dtype, [&](auto storage) {
     using T = decltype(storage);
     sum_pieces<T><<<grid, kWarps * kWarp, 0, device.stream>>>(
-        partial, dy.as<T>(), rows, columns, plan.rows, columns % kLanes == 0 && aligned(dy.data));
+        partial, x.as<T>(), factors, rows, columns, plan.rows,
+        columns % kLanes == 0 && aligned(x.data));
   });
-  check_launch("bias_backward");
-  add_column_sums(device, {{dbias.as<float>()}}, 1, partial, plan.pieces, columns);
+  check_launch("column sums");
+  add_column_sums(device, {{to.as<float>()}}, 1, partial, plan.pieces, columns);
+}
+
+void bias_backward(const Device& device, Tensor dbias, Tensor dy) {
+  check(dbias.numel() == dy.dim(1) && dbias.dtype == DType::f32, "bias_backward: wrong dbias");
+  if (dy.numel() == 0) return;
+  check(column_sums_bytes(dy.dim(0), dy.dim(1)) <= device.scratch_bytes,
+        "bias_backward: scratch is too small");
+  column_sums(device, dbias, dy, {}, device.scratch);
 }
 
 }  // namespace strobe::cuda

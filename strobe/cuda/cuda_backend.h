@@ -70,7 +70,7 @@ class CudaBackend final : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout,
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place,
                               const NormAgain& again) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
@@ -108,6 +108,10 @@ class CudaBackend final : public Backend {
   int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
                                         DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
+  void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) override;
+  void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                             const MomentScaling& op) override;
+  void apply_updates(std::span<const UpdateTarget> targets, Tensor u) override;
 
  private:
   std::string architectures_;

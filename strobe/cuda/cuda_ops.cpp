@@ -90,9 +90,9 @@ void CudaBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tenso
 void CudaBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                          Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                          Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                         Dropout dropout, const NormAgain& again) {
+                                         Dropout dropout, NormPlace place, const NormAgain& again) {
   cuda::add_layernorm_backward(device_, dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                               sum, weight, mean, rstd, dropout, again);
+                               sum, weight, mean, rstd, dropout, place, again);
 }
 
 void CudaBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {
@@ -142,9 +142,9 @@ void CudaBackend::squared_error(Tensor losses, Tensor dx, Tensor x, Tensor targe
 void CudaBackend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor dbias, Tensor x,
                                        Tensor w, Tensor bias, Tensor targets,
                                        const CrossEntropy& op, Tensor workspace) {
-  const bool plain = op.label_smoothing == 0 && op.z_loss == 0 && !bias;
-  if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, x, w, targets, op, workspace,
-                                            logit_rows()))
+  const bool plain = op.label_smoothing == 0 && op.z_loss == 0;
+  if (!plain || !cuda::linear_cross_entropy(device_, losses, dx, dw, dbias, x, w, bias, targets, op,
+                                            workspace, logit_rows()))
     Backend::linear_cross_entropy(losses, dx, dw, dbias, x, w, bias, targets, op, workspace);
 }
 
@@ -182,6 +182,20 @@ int64_t CudaBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows, int6
 
 void CudaBackend::apply_update(const UpdateTarget& target, Tensor u) {
   cuda::apply_update(device_, target, u);
+}
+
+void CudaBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
+                          bool nesterov) {
+  cuda::momenta(device_, u, targets, beta, nesterov);
+}
+
+void CudaBackend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                        const MomentScaling& op) {
+  cuda::scale_each_by_moments(device_, u, targets, op);
+}
+
+void CudaBackend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  cuda::apply_updates(device_, targets, u);
 }
 
 }  // namespace strobe

@@ -5,7 +5,9 @@
 // A block adds up the rows of each run of equal ids in its slice, in order, and adds the sum to the
 // table; a run that crosses slices leaves partial sums, which a second kernel adds in order. So a
 // frequent id costs no more time than many rare ones, and the sums depend on nothing but ids.
-// Traffic: dy once, each touched row of the table once each way, and partial sums in L2.
+// Tables of a row or two are summed by columns, a pass a row. Traffic: dy once, each touched row of
+// the table once each way, and partial sums in L2.
+#include "strobe/cuda/column_sums.h"
 #include "strobe/cuda/embedding_loss.h"
 #include "strobe/cuda/op_plans.h"
 #include "strobe/cuda/reduce.cuh"
@@ -225,6 +227,14 @@ void embedding_backward(const Device& device, Tensor dtable, Tensor dy, Tensor i
   check(dtable.dim(1) == columns && ids.numel() == n && dtable.dtype == DType::f32,
         "embedding_backward: shapes differ");
   if (dy.numel() == 0) return;
+  // A run of half of all rows, as types of tokens make, would be joined slice by slice.
+  constexpr int64_t kFewRows = 2;
+  if (rows <= kFewRows && column_sums_bytes(n, columns) <= device.scratch_bytes) {
+    for (int32_t id = 0; id < rows; ++id)
+      column_sums(device, dtable.rows(id, id + 1), dy, {.ids = ids.as<int32_t>(), .id = id},
+                  device.scratch);
+    return;
+  }
   const int64_t sorting = ceil_div(sort_ids_bytes(n, rows), 256) * 256;
   const int64_t slice = slice_entries(n, columns, device.scratch_bytes - sorting);
   const int64_t slices = ceil_div(n, slice);

@@ -80,7 +80,8 @@ cublasLtMatrixLayout_t layout(DType dtype, const ColumnMajor& x, int64_t batch, 
 // With c row-major: a column-major c would be c^T = b^T a^T of row-major ones.
 Product with_row_major_c(const Product& product) {
   if (product.c.strides[1] == 1) return product;
-  check(product.epilogue == Epilogue::none, "cuda: an epilogue takes a row-major output");
+  check(product.epilogue == Epilogue::none && !product.addend,
+        "cuda: an epilogue or addend takes a row-major output");
   Product out = product;
   out.c = product.c.transposed();
   out.a = product.b.transposed(), out.b = product.a.transposed();
@@ -142,7 +143,7 @@ Gemm::Key Gemm::key_of(const Product& p) const {
   return {static_cast<int64_t>(p.a.dtype),
           static_cast<int64_t>(p.c.dtype),
           static_cast<int64_t>(p.epilogue),
-          p.accumulate,
+          p.accumulate || p.addend,
           c.rows,
           c.columns,
           p.a.dim(1),
@@ -158,7 +159,7 @@ Gemm::Key Gemm::key_of(const Product& p) const {
           p.c_stride * (p.batch > 1),
           alignment_of(p.a.data),
           alignment_of(p.b.data),
-          std::min(alignment_of(p.c.data), others)};
+          std::min({alignment_of(p.c.data), p.addend ? alignment_of(p.addend.data) : 256, others})};
 }
 
 Gemm::Plan& Gemm::plan_for(const Device& device, const Product& p) {
@@ -232,9 +233,10 @@ Gemm::Plan& Gemm::plan_for(const Device& device, const Product& p) {
 void Gemm::launch(const Device& device, const Plan& plan, const Product& p, void* d) {
   if (p.bias) set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias.data);
   if (p.aux) set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux.data);
-  const float beta = p.accumulate ? 1.0f : 0.0f;
+  const float beta = p.accumulate || p.addend ? p.beta : 0.0f;
+  const void* const addend = p.addend ? p.addend.data : p.c.data;
   check_cublas(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.desc, &p.alpha, p.b.data,
-                              plan.a, p.a.data, plan.b, &beta, p.c.data, plan.c, d, plan.c,
+                              plan.a, p.a.data, plan.b, &beta, addend, plan.c, d, plan.c,
                               &plan.algorithm, workspace_, kWorkspaceBytes, device.stream),
                "matmul");
 }
@@ -283,6 +285,9 @@ bool Gemm::can(const Device& device, const Product& product) {
 void Gemm::run(const Device& device, const Product& product) {
   const Product p = with_row_major_c(product);
   check(p.a.dtype == p.b.dtype, "cuda: a product's operands are alike");
+  check(!p.addend || (p.addend.shape == p.c.shape && p.addend.strides == p.c.strides &&
+                      p.addend.dtype == p.c.dtype && !p.accumulate),
+        "cuda: a product's addend lies as its output does");
   check(p.a.dim(0) == p.c.dim(0) && p.b.dim(1) == p.c.dim(1) && p.a.dim(1) == p.b.dim(0),
         "cuda: shapes of a product");
   if (p.c.numel() == 0) return;

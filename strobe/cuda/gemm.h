@@ -24,12 +24,15 @@ enum class Epilogue {
   dgelu,      // c = (a b) * gelu'(aux)
 };
 
-/// c = a b, or c += a b.  c (M, N), a (M, K), b (K, N); each with one stride of 1. With batch > 1,
-/// the same product of matrices that lie `*_stride` elements apart.
+/// c = alpha a b, c += alpha a b, or c = alpha a b + beta addend, which lies as c does.  c (M, N),
+/// a (M, K), b (K, N); each with one stride of 1. With batch > 1, the same product of matrices that
+/// lie `*_stride` elements apart.
 struct Product {
   Tensor c = {}, a = {}, b = {};
   bool accumulate = false;
   float alpha = 1;
+  Tensor addend = {};
+  float beta = 1;
   Epilogue epilogue = Epilogue::none;
   Tensor bias = {}, aux = {};
   int64_t batch = 1, c_stride = 0, a_stride = 0, b_stride = 0;

@@ -4,15 +4,17 @@
 //   loss = log Z,   d(loss)/d(logits) = (e - Z onehot(target)) / Z,
 //
 // so one element of a row is corrected, and 1 / Z and the loss's scale go where they are cheap:
-// into the rows of x for dw, and into those of dx. Against a pass over the logits
-// (cross_entropy.cu) this saves reading and writing (N, V), and what is rounded to storage is a
-// probability, not a logit, whose rounding error would become a relative error as large as the
-// logit's size.
+// into the rows of x for dw, into those of dx, and into the sums over columns that dbias takes.
+// Against a pass over the logits (cross_entropy.cu) this saves reading and writing (N, V), and what
+// is rounded to storage is a probability, not a logit, whose rounding error would become a relative
+// error as large as the logit's size.
 //
 // An e beyond 2^115 is cut to that: it takes a loss above 79 nats.
-// Traffic besides the products' own: x twice, its scaled copy, dx twice, sums of tiles.
+// Traffic besides the products' own: x twice, its scaled copy, dx twice, sums of tiles; with a bias
+// e once more.
 #include "strobe/cuda/linear_cross_entropy.h"
 
+#include "strobe/cuda/column_sums.h"
 #include "strobe/cuda/op_plans.h"
 #include "strobe/cuda/products.h"
 #include "strobe/cuda/reduce.cuh"
@@ -25,11 +27,11 @@ namespace {
 
 constexpr int kWarps = 8;
 
-// shift = x . w[target], a warp a row. A row without a target gets +inf, so that its e are 0; one
-// with an unknown target NaN.
+// shift = x . w[target] + bias[target], a warp a row. A row without a target gets +inf, so that its
+// e are 0; one with an unknown target NaN.
 __global__ void __launch_bounds__(kWarps* kWarp)
-    target_logits(float* shift, const bf16* x, const bf16* w, const int32_t* targets, int64_t rows,
-                  int columns, int vocab) {
+    target_logits(float* shift, const bf16* x, const bf16* w, const bf16* bias,
+                  const int32_t* targets, int64_t rows, int columns, int vocab) {
   const int64_t row = blockIdx.x * int64_t{kWarps} + warp_id();
   if (row >= rows) return;
   const int target = targets[row];
@@ -41,7 +43,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) sum += p[j] * q[j];
     }
-    sum = warp_sum(sum);
+    sum = warp_sum(sum) + (bias ? to_float(bias[target]) : 0.0f);
   } else {
     sum = target < 0 ? INFINITY : __int_as_float(0x7fffffff);
   }
@@ -115,15 +117,19 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 
 }  // namespace
 
-bool linear_cross_entropy(const Device& device, Tensor losses, Tensor dx, Tensor dw, Tensor x,
-                          Tensor w, Tensor targets, const CrossEntropy& op, Tensor workspace,
-                          int64_t chunk) {
+bool linear_cross_entropy(const Device& device, Tensor losses, Tensor dx, Tensor dw, Tensor dbias,
+                          Tensor x, Tensor w, Tensor bias, Tensor targets, const CrossEntropy& op,
+                          Tensor workspace, int64_t chunk) {
   const int64_t rows = x.dim(0), channels = x.dim(1), width = w.dim(0);
-  check(losses.numel() == rows && targets.numel() == rows && op.vocab > 0 && op.vocab <= width,
+  check(losses.numel() == rows && targets.numel() == rows && op.vocab > 0 && op.vocab <= width &&
+            (!bias || bias.numel() == width) && (!dbias || dbias.numel() == width),
         "linear_cross_entropy: shapes differ");
   const int64_t most = std::min(rows, chunk), parts = exponential_sums(width);
   const auto rounded = [](int64_t bytes) { return ceil_div(bytes, int64_t{256}) * 256; };
   const int64_t scaled_bytes = rounded(most * channels * 2), row_bytes = rounded(most * 4);
+  const int64_t sum_bytes = rounded(parts * most * 4);
+  const int64_t column_bytes =
+      dbias ? std::max(column_sums_bytes(most, width), column_sums_bytes(rows % chunk, width)) : 0;
   TiledProduct logits = {.a = x.as<bf16>(),
                          .b = w.as<bf16>(),
                          .a_row = channels,
@@ -132,14 +138,15 @@ bool linear_cross_entropy(const Device& device, Tensor losses, Tensor dx, Tensor
                          .columns = width,
                          .depth = channels};
   if (x.dtype != DType::bf16 || rows == 0 || channels % kLanes != 0 || !x.contiguous() ||
-      !w.contiguous() || !aligned(x.data, dx.data, workspace.data) ||
-      scaled_bytes + 2 * row_bytes + parts * most * 4 > device.scratch_bytes ||
+      !w.contiguous() || !aligned(x.data, dx.data, bias.data, workspace.data) ||
+      scaled_bytes + 2 * row_bytes + sum_bytes + column_bytes > device.scratch_bytes ||
       !tiled_product_takes(device, logits))
     return false;
   bf16* const scaled = reinterpret_cast<bf16*>(device.scratch);
   float* const shift = reinterpret_cast<float*>(device.scratch + scaled_bytes);
   float* const factors = reinterpret_cast<float*>(device.scratch + scaled_bytes + row_bytes);
   float* const sums = reinterpret_cast<float*>(device.scratch + scaled_bytes + 2 * row_bytes);
+  char* const of_columns = device.scratch + scaled_bytes + 2 * row_bytes + sum_bytes;
   constexpr int kThreads = kWarps * kWarp;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t end = std::min(begin + chunk, rows), n = end - begin;
@@ -147,16 +154,17 @@ bool linear_cross_entropy(const Device& device, Tensor losses, Tensor dx, Tensor
     const int32_t* aims = targets.as<int32_t>() + begin;
     bf16* const e = dx ? workspace.as<bf16>() : nullptr;
     target_logits<<<ceil_div(n, kWarps), kThreads, 0, device.stream>>>(
-        shift, part.as<bf16>(), w.as<bf16>(), aims, n, static_cast<int>(channels),
+        shift, part.as<bf16>(), w.as<bf16>(), bias.as<bf16>(), aims, n, static_cast<int>(channels),
         static_cast<int>(op.vocab));
     logits.a = part.as<bf16>(), logits.rows = n;
-    product_exponentials(device, logits, e, sums, shift, op.vocab);
+    product_exponentials(device, logits, e, sums, shift, bias.as<bf16>(), op.vocab);
     finish_rows<<<ceil_div(n, kRows), kThreads, 0, device.stream>>>(
         {losses.as<float>() + begin, factors, sums, shift, aims, device.state, e, scaled,
          part.as<bf16>(), n, width, static_cast<int>(channels), static_cast<int>(parts)});
     check_launch("linear_cross_entropy");
     if (!dx) continue;
     const Tensor gradients(e, DType::bf16, {n, width});
+    if (dbias) column_sums(device, dbias, gradients, {.factors = factors}, of_columns);
     matmul(device, dw, gradients.transposed(), Tensor(scaled, DType::bf16, {n, channels}),
            /*accumulate=*/true);
     const Tensor to = dx.rows(begin, end);

@@ -19,6 +19,6 @@ void add_layernorm_forward(const Device& device, Tensor sum, Tensor y, Tensor me
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
                             Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                             Tensor weight, Tensor mean, Tensor rstd, Dropout dropout,
-                            const NormAgain& again);
+                            NormPlace place, const NormAgain& again);
 
 }  // namespace strobe::cuda

@@ -1,8 +1,9 @@
 // Layer norm backward. With xhat = (x - mean) rstd and g = dy weight, by row:
 //   dx = dresidual + rstd (g - mean(g) - xhat mean(g xhat)),
 //   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy,
-// and the sum over rows of dbranch, which is the gradient of the bias before it. Where asked, y
-// too, as the forward wrote it: one write instead of a pass that reads x again.
+// where dresidual may be a part of dy instead, and the sum over rows of dbranch, which is the
+// gradient of the bias before it. Where asked, y too, as the forward wrote it: one write instead of
+// a pass that reads x again.
 //
 // A thread owns eight columns of every row that its group takes, so these sums add up in
 // registers; a row's two means go through shuffles and shared memory. The loads of the next rows
@@ -34,6 +35,7 @@ struct Backward {
   const T *dy, *x, *weight;
   const float *mean, *rstd;
   const T* dresidual;  // may be null
+  bool joins;          // dresidual is a part of dy
   T* y;                // null unless it is written again
   const T* bias;       // for y
   int rows, columns;
@@ -107,6 +109,12 @@ __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
     if (here) {
       g = unpack(stage[0]), xhat = unpack(stage[kNormThreads]);
       if (op.dresidual) dresidual = stage[2 * kNormThreads];
+      if (op.joins) {
+        const Floats more = unpack(dresidual);
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j) g[j] += more[j];
+        dresidual = {};
+      }
       const Floats w = unpack(weight);
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) {
@@ -179,10 +187,13 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
     const int64_t begin = int64_t{row} * op.columns;
     const float mean = op.mean[row], rstd = op.rstd[row];
     const auto xhat_at = [&](int i) { return (to_float(op.x[begin + i]) - mean) * rstd; };
-    const auto g_at = [&](int i) { return to_float(op.dy[begin + i]) * to_float(op.weight[i]); };
+    const auto d_at = [&](int i) {
+      return to_float(op.dy[begin + i]) + (op.joins ? to_float(op.dresidual[begin + i]) : 0.0f);
+    };
+    const auto g_at = [&](int i) { return d_at(i) * to_float(op.weight[i]); };
     float sum_g = 0, sum_gx = 0;
     for (int i = threadIdx.x; i < op.columns; i += kWideThreads) {
-      const float d = to_float(op.dy[begin + i]);
+      const float d = d_at(i);
       dweight[i] += d * xhat_at(i), dbias[i] += d;
       sum_g += g_at(i), sum_gx += g_at(i) * xhat_at(i);
     }
@@ -192,7 +203,7 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
     __syncthreads();
     for (int i = threadIdx.x; i < op.columns; i += kWideThreads) {
       float dx = rstd * (g_at(i) - mean_g - xhat_at(i) * mean_gx);
-      if (op.dresidual) dx += to_float(op.dresidual[begin + i]);
+      if (op.dresidual && !op.joins) dx += to_float(op.dresidual[begin + i]);
       const T stored = round_to<T>(dx);
       op.dx[begin + i] = stored;
       T branch = stored;
@@ -245,7 +256,7 @@ void launch(const Device& device, Backward<T> op, const DropoutSite& dropout,
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
                             Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                             Tensor weight, Tensor mean, Tensor rstd, Dropout dropout,
-                            const NormAgain& again) {
+                            NormPlace place, const NormAgain& again) {
   const int64_t rows = dy.dim(0), columns = dy.dim(1);
   check(sum.numel() == dy.numel() && weight.numel() == columns && dweight.numel() == columns &&
             dbias.numel() == columns,
@@ -267,6 +278,7 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
                             mean.as<float>(),
                             rstd.as<float>(),
                             dsum.as<T>(),
+                            dsum && place == NormPlace::post,
                             again.y.as<T>(),
                             again.bias.as<T>(),
                             static_cast<int>(rows),
@@ -280,7 +292,7 @@ void layernorm_backward(const Device& device, Tensor dx, Tensor dweight, Tensor 
                         Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
                         const NormAgain& again) {
   add_layernorm_backward(device, dx, Tensor{}, dweight, dbias, Tensor{}, dy, dresidual, x, weight,
-                         mean, rstd, Dropout{}, again);
+                         mean, rstd, Dropout{}, NormPlace::pre, again);
 }
 
 }  // namespace strobe::cuda

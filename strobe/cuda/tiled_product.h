@@ -22,16 +22,17 @@ bool tiled_product_takes(const Device& device, const TiledProduct& p);
 void product_bias(const Device& device, const TiledProduct& p, bf16* c, const bf16* bias);
 /// pre = a b^T + bias;  post = gelu(pre), of pre as it is stored.
 void product_gelu(const Device& device, const TiledProduct& p, bf16* post, bf16* pre,
-                  const bf16* bias);
+                  const bf16* bias, Gelu kind);
 /// dpre = (a b^T, rounded) gelu'(pre);  post, which may be null, = gelu(pre). Where sums is not
 /// null: sums (sum_rows(rows), columns) are column sums of 64 rows of dpre each.
 void product_gelu_backward(const Device& device, const TiledProduct& p, bf16* dpre, bf16* post,
-                           const bf16* pre, float* sums);
+                           const bf16* pre, float* sums, Gelu kind);
 constexpr int64_t sum_rows(int64_t rows) { return (rows + 63) / 64; }
-/// c = exp(a b^T - shift), by rows, and 0 in columns from `used` on; c may be null.
+/// c = exp(a b^T + bias - shift), shift by rows, and 0 in columns from `used` on; c and bias may be
+/// null.
 /// sums (exponential_sums(columns), rows): of each row, sums of 192 columns each.
 void product_exponentials(const Device& device, const TiledProduct& p, bf16* c, float* sums,
-                          const float* shift, int64_t used);
+                          const float* shift, const bf16* bias, int64_t used);
 constexpr int64_t exponential_sums(int64_t columns) { return (columns + 191) / 192; }
 
 }  // namespace strobe::cuda

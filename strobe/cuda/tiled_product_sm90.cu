@@ -11,8 +11,6 @@
 // HBM     a and b about once, where L2 holds the tiles in work (TileOrder); what f reads and writes
 // Shared  5 (16 + 24) KiB, and 12 for column sums
 // Grid    as many thread blocks as multiprocessors, in pairs
-#include <type_traits>
-
 #include "strobe/cuda/gelu.cuh"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/reduce.cuh"
@@ -87,7 +85,10 @@ __device__ Floats pinned(Floats x) {
   return x;
 }
 
+constexpr int kSumFloats = 4 * Sizes::kColumns;  // of a warpgroup, twice: of columns
+
 struct Bias {
+  static constexpr bool kReadsPre = false;
   Packed<bf16> held[kGroups][2], bias[kGroups];
   __device__ explicit Bias(float*) {}
 
@@ -116,24 +117,26 @@ struct Bias {
   }
 };
 
+template <Gelu kKind>
 struct BiasGelu : Bias {
   using Bias::Bias;
 
   __device__ void finish(int group, int half, const Call& c, const Place& place) {
     Floats x = unpack(pinned(held[group][half]));
 #pragma unroll
-    for (int j = 0; j < kLanes; ++j) x[j] = gelu_value<Gelu::tanh>(x[j]);
+    for (int j = 0; j < kLanes; ++j) x[j] *= gelu_gate<kKind>(x[j]);
     if (!place.inside(c, group, half)) return;
     store(c.c + place.at(c, group, half), held[group][half]);
     store(c.post + place.at(c, group, half), pack<bf16>(x));
   }
 };
 
+template <Gelu kKind>
 struct GeluBackward {
-  static constexpr int kSumFloats = 4 * Sizes::kColumns;  // of a warpgroup, twice
-  Packed<bf16> held[kGroups][2], pre[2];                  // pre of the next two pieces
-  Floats total;                                           // of a group's columns
-  float* sums;                                            // this warpgroup's, in shared memory
+  static constexpr bool kReadsPre = true;
+  Packed<bf16> held[kGroups][2], pre[2];  // pre of the next two pieces
+  Floats total;                           // of a group's columns
+  float* sums;                            // this warpgroup's, in shared memory
   int turn = 0;
 
   __device__ explicit GeluBackward(float* shared)
@@ -157,8 +160,8 @@ struct GeluBackward {
     Floats x = unpack(pre[half]), d = unpack(pinned(held[group][half]));
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) {
-      const float gate = tanh_gate(x[j]), value = x[j] * gate;
-      d[j] *= tanh_gelu_slope(x[j], value, gate);
+      const float gate = gelu_gate<kKind>(x[j]), value = x[j] * gate;
+      d[j] *= gelu_slope_at<kKind>(x[j], value, gate);
       x[j] = value;
     }
     const Packed<bf16> dpre = pack<bf16>(d);
@@ -204,12 +207,20 @@ struct GeluBackward {
   }
 };
 
+template <bool kBiased>
 struct Exponentials {
+  static constexpr bool kReadsPre = false;
   Accumulators held;
   float shift[2], sum[2];
+  Packed<bf16> bias;  // of the next group
   __device__ explicit Exponentials(float*) {}
 
+  __device__ void fetch(int group, const Call& c, const Place& place) {
+    bias = {};
+    if (place.column(group) < c.columns) bias = load(c.bias + place.column(group));
+  }
   __device__ void ahead(const Call& c, const Place& place) {
+    if constexpr (kBiased) fetch(0, c, place);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = place.row + 8 * half;
@@ -225,6 +236,12 @@ struct Exponentials {
     constexpr float kMost = 115.0f;  // beyond 2^115 a sum over columns may overflow
     const int column = place.column(group);
     Floats x = pinned(values_of(held, group, half));
+    if constexpr (kBiased) {
+      const Floats b = unpack(pinned(bias));
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) x[j] += b[j];
+      if (half == 1 && group + 1 < kGroups) fetch(group + 1, c, place);
+    }
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) {
       const float power = fmaf(x[j], kLog2e, -shift[half]);
@@ -267,8 +284,7 @@ __global__ void __cluster_dims__(Sizes::kCluster, 1, 1) __launch_bounds__(kThrea
                          const __grid_constant__ CUtensorMap map_pre, const Call c) {
   extern __shared__ __align__(1024) char shared[];
   __shared__ __align__(8) uint64_t barriers[2][Sizes::kStages];
-  constexpr bool kReadsPre = std::is_same_v<Finish, GeluBackward>;
-  __shared__ float sums[kReadsPre ? 4 * GeluBackward::kSumFloats : 1];
+  __shared__ float sums[Finish::kReadsPre ? 4 * kSumFloats : 1];
   const uint32_t stages = ptx::shared_address(shared), full = ptx::shared_address(barriers);
   const uint32_t empty = full + 8 * Sizes::kStages;
   const int rank = static_cast<int>(sm90::cluster_ctarank());
@@ -300,7 +316,7 @@ __global__ void __cluster_dims__(Sizes::kCluster, 1, 1) __launch_bounds__(kThrea
         const TileOrder::Pair pair = order[i];
         const int row = (pair.row_pair * Sizes::kCluster + rank) * Sizes::kRows;
         const int group = (pair.column * Sizes::kColumns + rank * kShare) / Sizes::kGroup;
-        if constexpr (kReadsPre)  // f will read it from L2
+        if constexpr (Finish::kReadsPre)  // f will read it from L2
           for (int column = 0; column < Sizes::kColumns; column += 64)
             sm90::cp_async_bulk_prefetch_tensor_3d(&map_pre, pair.column * Sizes::kColumns + column,
                                                    row, 0);
@@ -418,21 +434,28 @@ void product_bias(const Device& device, const TiledProduct& p, bf16* c, const bf
 }
 
 void product_gelu(const Device& device, const TiledProduct& p, bf16* post, bf16* pre,
-                  const bf16* bias) {
-  launch<BiasGelu>(device, p, {.c = pre, .post = post, .bias = bias}, "product and GELU");
+                  const bf16* bias, Gelu kind) {
+  const Call call = {.c = pre, .post = post, .bias = bias};
+  constexpr const char* kWhat = "product and GELU";
+  kind == Gelu::tanh ? launch<BiasGelu<Gelu::tanh>>(device, p, call, kWhat)
+                     : launch<BiasGelu<Gelu::erf>>(device, p, call, kWhat);
 }
 
 void product_gelu_backward(const Device& device, const TiledProduct& p, bf16* dpre, bf16* post,
-                           const bf16* pre, float* sums) {
-  launch<GeluBackward>(device, p, {.c = dpre, .post = post, .pre = pre, .sums = sums},
-                       "product and GELU's backward");
+                           const bf16* pre, float* sums, Gelu kind) {
+  const Call call = {.c = dpre, .post = post, .pre = pre, .sums = sums};
+  constexpr const char* kWhat = "product and GELU's backward";
+  kind == Gelu::tanh ? launch<GeluBackward<Gelu::tanh>>(device, p, call, kWhat)
+                     : launch<GeluBackward<Gelu::erf>>(device, p, call, kWhat);
 }
 
 void product_exponentials(const Device& device, const TiledProduct& p, bf16* c, float* sums,
-                          const float* shift, int64_t used) {
-  launch<Exponentials>(device, p,
-                       {.c = c, .sums = sums, .shift = shift, .used = static_cast<int>(used)},
-                       "product and exponentials");
+                          const float* shift, const bf16* bias, int64_t used) {
+  const Call call = {
+      .c = c, .bias = bias, .sums = sums, .shift = shift, .used = static_cast<int>(used)};
+  constexpr const char* kWhat = "product and exponentials";
+  bias ? launch<Exponentials<true>>(device, p, call, kWhat)
+       : launch<Exponentials<false>>(device, p, call, kWhat);
 }
 
 }  // namespace strobe::cuda

@@ -11,15 +11,14 @@
 #include <variant>
 
 #include "strobe/cuda/op_plans.h"
-#include "strobe/cuda/vector.cuh"
+#include "strobe/cuda/update_quads.cuh"
 
 namespace strobe::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTile = 4096;  // elements of a block
-constexpr int kQuad = 4;     // elements of a thread at a time, of which each operand is f32
+constexpr int kThreads = kUpdateThreads;
+constexpr int kTile = kUpdateTile;
 
 struct Entry {
   float* value;
@@ -37,21 +36,6 @@ struct Targets {
   int32_t first_tile[kMost + 1];
   int count = 0;
 };
-
-struct Quad {
-  float at[kQuad];
-};
-__device__ Quad load_quad(const float* from) {
-  const float4 x = *reinterpret_cast<const float4*>(from);
-  return {x.x, x.y, x.z, x.w};
-}
-__device__ void store_quad(float* to, const Quad& x) {
-  *reinterpret_cast<float4*>(to) = make_float4(x.at[0], x.at[1], x.at[2], x.at[3]);
-}
-__device__ void store_quad(bf16* to, const Quad& x) {
-  *reinterpret_cast<uint2*>(to) =
-      make_uint2(pack_pair(x.at[0], x.at[1]), pack_pair(x.at[2], x.at[3]));
-}
 
 template <class Rule>
 __global__ void prepare(typename Rule::Prepared* prepared, const StepState* state, Rule rule) {
@@ -111,12 +95,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-bf16* compute_copy(const UpdateTarget& target) {
-  if (!target.compute || target.compute.data == target.value.data) return nullptr;
-  check(target.compute.dtype == DType::bf16, "update: a compute copy apart from the value is bf16");
-  return target.compute.as<bf16>();
-}
-
 template <class Rule>
 void launch(const Device& device, const Rule& rule, std::span<const UpdateTarget> all) {
   auto* prepared = reinterpret_cast<typename Rule::Prepared*>(device.scratch);
@@ -157,44 +135,6 @@ void launch(const Device& device, const Rule& rule, std::span<const UpdateTarget
   check_launch("update");
 }
 
-// ---- for matrix optimizers -----------------------------------------------------------------
-
-__global__ void __launch_bounds__(kThreads)
-    momentum_of(float* u, float* m, const float* grad, int64_t n, const StepState* state,
-                float beta, bool nesterov, bool is_aligned) {
-  const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
-  if (count <= 0) return;
-  const bool whole = is_aligned && count >= kLanes;
-  if (state->halt) return store_some(u + at, Floats{}, count, whole);
-  const float scale = state->grad_scale;
-  beta = scheduled_beta(beta, {1, state->momentum_scale, 1});
-  Floats next = load_some(m + at, count, whole), g = load_some(grad + at, count, whole), step;
-#pragma unroll
-  for (int j = 0; j < kLanes; ++j) {
-    g[j] *= scale;
-    next[j] = beta * next[j] + g[j];
-    step[j] = nesterov ? g[j] + beta * next[j] : next[j];
-  }
-  store_some(m + at, next, count, whole);
-  store_some(u + at, step, count, whole);
-}
-
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    apply(float* value, bf16* compute, const T* u, int64_t n, const StepState* state,
-          float lr_scale, float weight_decay, bool cautious, bool is_aligned) {
-  const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
-  if (count <= 0 || state->halt) return;
-  const bool whole = is_aligned && count >= kLanes;
-  const RuleElement element = {state->lr * lr_scale, weight_decay * state->decay_scale, cautious};
-  Floats w = load_some(value + at, count, whole);
-  const Floats step = load_some(u + at, count, whole);
-#pragma unroll
-  for (int j = 0; j < kLanes; ++j) descend(w[j], step[j], element);
-  store_some(value + at, w, count, whole);
-  if (compute) store_some(compute + at, w, count, whole);
-}
-
 __global__ void __launch_bounds__(kThreads)
     clamp_all(float* x, int64_t n, float limit, bool is_aligned) {
   const int64_t at = (blockIdx.x * int64_t{kThreads} + threadIdx.x) * kLanes, count = n - at;
@@ -210,30 +150,6 @@ __global__ void __launch_bounds__(kThreads)
 
 void update(const Device& device, const UpdateRule& rule, std::span<const UpdateTarget> targets) {
   std::visit([&](const auto& r) { launch(device, r, targets); }, rule);
-}
-
-void momentum(const Device& device, Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) {
-  const int64_t n = u.numel();
-  check(m.numel() == n && grad.numel() == n && u.dtype == DType::f32, "momentum: shapes differ");
-  if (n == 0) return;
-  momentum_of<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(
-      u.as<float>(), m.as<float>(), grad.as<float>(), n, device.state, beta, nesterov,
-      aligned(u.data, m.data, grad.data));
-  check_launch("momentum");
-}
-
-void apply_update(const Device& device, const UpdateTarget& target, Tensor u) {
-  const int64_t n = u.numel();
-  check(target.value.numel() == n, "apply_update: shapes differ");
-  if (n == 0) return;
-  bf16* compute = compute_copy(target);
-  with_storage(u.dtype, [&](auto storage) {
-    using T = decltype(storage);
-    apply<<<ceil_div(n, kThreads * kLanes), kThreads, 0, device.stream>>>(
-        target.value.as<float>(), compute, u.as<T>(), n, device.state, target.lr_scale,
-        target.weight_decay, target.cautious, aligned(target.value.data, compute, u.data));
-  });
-  check_launch("apply_update");
 }
 
 void clamp(const Device& device, Tensor x, float limit) {

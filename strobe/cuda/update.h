@@ -3,8 +3,8 @@
 // captured launch carries its own.
 //
 // Scratch: 8 bytes for each 16384 elements and each tensor (grad_norm, normalize), 16 bytes
-// (update), 8 bytes a row, a column for each 256 rows and 16 for each 4096 elements
-// (scale_by_moments).
+// (update); for each matrix that is scaled by its moments 8 bytes a row, a column for each 256 rows
+// and 16 for each 4096 elements: as many go together as there is room for.
 #pragma once
 
 #include <span>
@@ -23,5 +23,10 @@ void scale_by_moments(const Device& device, Tensor u, Tensor rows, Tensor column
 void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Tensor workspace);
 int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns, DType dtype);
 void apply_update(const Device& device, const UpdateTarget& target, Tensor u);
+void momenta(const Device& device, Tensor u, std::span<const UpdateTarget> targets, float beta,
+             bool nesterov);
+void scale_each_by_moments(const Device& device, Tensor u, std::span<const UpdateTarget> targets,
+                           const MomentScaling& op);
+void apply_updates(const Device& device, std::span<const UpdateTarget> targets, Tensor u);
 
 }  // namespace strobe::cuda

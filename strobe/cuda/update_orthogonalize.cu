@@ -2,8 +2,8 @@
 // kellerjordan.github.io/posts/muon), on batched products of the library.
 //
 // All matrices of one shape go together, so that products of a few hundred rows fill the GPU. With
-// P = a I + b A + c A^2 each iteration is three products and one pass over the small side:
-//   A = X X^T;  P = a I + b A;  P += c A A;  X = P X
+// P = a I + b A + c A^2 each iteration is three products and a touch of the diagonal:
+//   A = X X^T;  P = c A A + b A;  P += a I;  X = P X
 // X lies in the products' type, twice, since a product may not write what it reads.
 // Traffic: x three times and X four times an iteration.
 #include "strobe/core/arena.h"
@@ -42,13 +42,13 @@ __global__ void __launch_bounds__(kThreads)
     y[first + i] = round_to<T>(factor * x[first + i]);
 }
 
-// p = a I + b A of each
+// p += a I of each
 template <class T>
-__global__ void __launch_bounds__(kThreads) add_identity(T* p, const T* a, int64_t side) {
-  const int64_t size = side * side, first = blockIdx.y * size;
+__global__ void __launch_bounds__(kThreads) add_identity(T* p, int64_t side) {
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
-  if (i >= size) return;
-  p[first + i] = round_to<T>((i % (side + 1) == 0 ? kA : 0.0f) + kB * to_float(a[first + i]));
+  if (i >= side) return;
+  T& at = p[blockIdx.y * side * side + i * (side + 1)];
+  at = round_to<T>(kA + to_float(at));
 }
 
 template <class T>
@@ -93,12 +93,13 @@ void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Ten
     divide_by_norms<<<dim3(ceil_div(size, 8 * kThreads), n), kThreads, 0, device.stream>>>(
         from.as<T>(), x.as<float>(), size, partial, tiles);
   });
-  const auto product = [&](Tensor c, Tensor l, Tensor r, float alpha, bool accumulate) {
+  const auto product = [&](Tensor c, Tensor l, Tensor r, float alpha, Tensor addend) {
     device.gemm->run(device, {.c = c,
                               .a = l,
                               .b = r,
-                              .accumulate = accumulate,
                               .alpha = alpha,
+                              .addend = addend,
+                              .beta = kB,
                               .batch = n,
                               .c_stride = c.numel(),
                               .a_stride = l.numel(),
@@ -106,19 +107,19 @@ void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Ten
   };
   for (int i = 0; i < kIterations; ++i) {
     if (rows <= columns)
-      product(a, from, from.transposed(), 1, /*accumulate=*/false);
+      product(a, from, from.transposed(), 1, {});
     else
-      product(a, from.transposed(), from, 1, /*accumulate=*/false);
+      product(a, from.transposed(), from, 1, {});
+    product(p, a, a, kC, /*addend=*/a);
     with_storage(dtype, [&](auto storage) {
       using T = decltype(storage);
-      add_identity<<<dim3(ceil_div(side * side, kThreads), n), kThreads, 0, device.stream>>>(
-          p.as<T>(), a.as<T>(), side);
+      add_identity<<<dim3(ceil_div(side, kThreads), n), kThreads, 0, device.stream>>>(p.as<T>(),
+                                                                                      side);
     });
-    product(p, a, a, kC, /*accumulate=*/true);
     if (rows <= columns)
-      product(to, p, from, 1, /*accumulate=*/false);
+      product(to, p, from, 1, {});
     else
-      product(to, from, p, 1, /*accumulate=*/false);
+      product(to, from, p, 1, {});
     std::swap(from, to);
   }
   with_storage(dtype, [&](auto storage) {

@@ -25,6 +25,10 @@ struct HostBatch {
   int64_t longest = 0;  // no sequence is longer; 0: `length`
 };
 
+/// Adds rows that nothing is made of, a sequence of their own, up to a multiple of `unit` or to
+/// `most` rows: a device records a step once for each number of rows. Returns how many.
+int64_t fill_up(HostBatch& batch, int64_t unit, int64_t most);
+
 /// What a run trains on: micro-batches, each a pure function of its number.
 class BatchSource {
  public:

@@ -1,6 +1,7 @@
 #include "strobe/data/labelled_batches.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "strobe/core/error.h"
 
@@ -33,19 +34,15 @@ void EncodedExamples::fill(HostBatch& out, const std::vector<int64_t>& which) co
     longest = std::max(longest, static_cast<int64_t>(row.ids.size()));
   }
   out.scored = out.sequences;
-  // A device records a step once for every shape: rows that nothing is made of, a sequence of their
-  // own, and a longest sequence that is rounded up, make them few.
-  constexpr int64_t kRows = 64, kLongest = 32;
-  const auto up = [](int64_t n, int64_t to) { return (n + to - 1) / to * to; };
-  const int64_t room = out.sequences * longest_;
-  const auto rows = static_cast<int64_t>(out.tokens.size());
-  const int64_t filled = std::min(up(rows, std::min(kRows, longest_)), room);
-  out.longest = std::min(std::max(up(longest, kLongest), filled - rows), longest_);
-  if (filled > rows && filled - rows <= out.longest) {
-    out.tokens.resize(static_cast<size_t>(filled), 0);
-    out.types.resize(static_cast<size_t>(filled), 0);
-    out.starts.push_back(static_cast<int32_t>(filled));
-  }
+  make_shapes_few(out, longest);
+}
+
+void make_shapes_few(HostBatch& batch, int64_t longest) {
+  constexpr int64_t kRows = 64;
+  const int64_t filler =
+      fill_up(batch, std::min(kRows, batch.length), batch.sequences * batch.length);
+  const auto up = std::bit_ceil(static_cast<uint64_t>(std::max(longest, filler)));
+  batch.longest = std::min(static_cast<int64_t>(up), batch.length);
 }
 
 LabelledTrainBatches::LabelledTrainBatches(EncodedExamples examples, uint64_t seed,

@@ -28,6 +28,10 @@ class EncodedExamples {
   std::vector<float> labels_;
 };
 
+/// Rounds the rows of a batch up, and its longest sequence to a power of two, at most its length: a
+/// device records a step once for each shape.
+void make_shapes_few(HostBatch& batch, int64_t longest);
+
 /// Every epoch visits every example once, in an order of its own; a batch may hold the end of one
 /// and the beginning of the next. Tokens are counted as if all examples were the longest.
 class LabelledTrainBatches final : public BatchSource {

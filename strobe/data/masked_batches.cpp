@@ -13,6 +13,15 @@ namespace {
 
 constexpr int64_t kFrame = 2;  // [CLS] and [SEP]
 
+// A device records a step once for each shape: as many rows for the head in every batch, and nearly
+// always as many rows.
+void fill_up_rows(HostBatch& batch, int64_t scored) {
+  constexpr int64_t kRows = 64;
+  batch.picks.resize(static_cast<size_t>(scored), 0);
+  batch.targets.resize(static_cast<size_t>(scored), -1);
+  fill_up(batch, std::min(kRows, batch.longest), batch.sequences * batch.length);
+}
+
 // The seed of evaluations: the words that a split is judged by are always the same.
 constexpr uint64_t kEvaluation = 0x6d61736b6564;  // "masked"
 
@@ -140,9 +149,7 @@ void MaskedTrainBatches::fill(HostBatch& out, int64_t index, int64_t longest) co
   text_.fill(text, index, longest > 0 ? MaskedWords::text_length(longest) : 0);
   words_.fill(out, text, text.scored, length_, static_cast<uint64_t>(index));
   if (longest > 0) out.longest = std::min(longest, length_);
-  // As many rows for the head in every step: a device records a step once.
-  const auto scored = static_cast<size_t>(scored_rows());
-  out.picks.resize(scored, 0), out.targets.resize(scored, -1);
+  fill_up_rows(out, words_.scored_rows(sequences_, length_));
 }
 
 int64_t MaskedTrainBatches::tokens_per_epoch() const {
@@ -150,7 +157,7 @@ int64_t MaskedTrainBatches::tokens_per_epoch() const {
 }
 
 int64_t MaskedTrainBatches::most_sequences(int64_t shortest) const {
-  return text_.most_sequences(MaskedWords::text_length(shortest));
+  return text_.most_sequences(MaskedWords::text_length(shortest)) + 1;  // and what fills up
 }
 
 MaskedEvalBatches::MaskedEvalBatches(const Dataset& dataset, const Tokenizer& tokenizer,
@@ -166,6 +173,7 @@ void MaskedEvalBatches::fill(HostBatch& out, int64_t index) const {
   HostBatch text;
   text_.fill(text, index);
   words_.fill(out, text, text.scored, length_, static_cast<uint64_t>(index));
+  fill_up_rows(out, words_.scored_rows(out.sequences, length_));
 }
 
 }  // namespace strobe

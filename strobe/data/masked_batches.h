@@ -64,7 +64,7 @@ class MaskedEvalBatches final : public EvalSource {
                     bool mask_documents);
   int64_t count() const override { return text_.count(); }
   void fill(HostBatch& out, int64_t index) const override;
-  int64_t most_sequences() const override { return text_.most_sequences(); }
+  int64_t most_sequences() const override { return text_.most_sequences() + 1; }
 
  private:
   int64_t length_;

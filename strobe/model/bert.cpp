@@ -36,15 +36,13 @@ void BertBlock::forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved
 }
 
 void BertBlock::backward(Context& ctx, Tensor dy, Tensor dsum, Tensor dbranch, const Batch& batch,
-                         Saved& saved) {
-  mlp_norm.add_backward(ctx, dsum, dbranch, mlp.c_proj, dy, saved.out, mlp_dropout,
-                        /*stream_ends=*/true);
+                         Saved& saved, bool stream_ends) {
+  mlp_norm.add_backward(ctx, dsum, dbranch, mlp.c_proj, dy, saved.out, mlp_dropout, stream_ends,
+                        NormPlace::post);
   mlp.backward(ctx, dy, dbranch, saved.mlp, [] {});
-  ctx.ops.add_dropout(dy, dy, dsum, {});
   attn_norm.add_backward(ctx, dsum, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
-                         /*stream_ends=*/true);
+                         /*stream_ends=*/false, NormPlace::post);
   attn.backward(ctx, dy, dbranch, batch, saved.attn, [] {});
-  ctx.ops.add_dropout(dy, dy, dsum, {});
 }
 
 Bert::Bert(const Config& config, int64_t vocab)
@@ -163,8 +161,10 @@ void Bert::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
       block = {};
       blocks_[i].forward(ctx, saved.inputs[i], batch, block, y);
     }
-    blocks_[i].backward(ctx, dy, dsum, dbranch, batch, block);
+    blocks_[i].backward(ctx, dy, dsum, dbranch, batch, block,
+                        /*stream_ends=*/i + 1 == blocks_.size());
   }
+  ctx.ops.add_dropout(dy, dy, dsum, {});
   if (dropout.p > 0) ctx.ops.dropout(dy, dy, dropout);
   norm_.backward(ctx, dsum, dy, saved.embedding, {});
   ctx.ops.embedding_backward(words_.grad, dsum, batch.tokens);

@@ -29,10 +29,10 @@ struct BertBlock {
 
   /// From x to saved.out.y, which is `y` where that is given.
   void forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved, Tensor y = {}) const;
-  /// dy is the gradient of the block's output on entry, that of its input on exit; dsum and dbranch
-  /// are overwritten, and are one tensor where nothing is dropped.
+  /// dy + dsum is the gradient of the block's output on entry (dy alone where the stream ends),
+  /// that of its input on exit. dbranch is overwritten, and is dsum where nothing is dropped.
   void backward(Context& ctx, Tensor dy, Tensor dsum, Tensor dbranch, const Batch& batch,
-                Saved& saved);
+                Saved& saved, bool stream_ends);
 
   void for_each_param(const ParamVisitor& visit);
 };

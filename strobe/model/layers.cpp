@@ -72,10 +72,10 @@ void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
 }
 
 void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
-                             const Stream& in, Dropout dropout, bool stream_ends) {
+                             const Stream& in, Dropout dropout, bool stream_ends, NormPlace place) {
   ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, branch.bias.grad, dy,
                                  stream_ends ? Tensor{} : dx, in.x, weight.compute, in.mean,
-                                 in.rstd, ctx.now(dropout), again(in));
+                                 in.rstd, ctx.now(dropout), place, again(in));
 }
 
 NormAgain LayerNorm::again(const Stream& in) const {

@@ -56,9 +56,10 @@ struct LayerNorm {
   void add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch, Dropout dropout) const;
   /// dx += the norm's gradient, or = it where the stream ends here; dbranch = dropout(dx). The two
   /// may be one tensor when there is no dropout. `branch` is the layer that made the branch: its
-  /// bias gets its gradient here.
+  /// bias gets its gradient here. NormPlace::post: dx = the norm's gradient of dy + dx.
   void add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& branch, Tensor dy,
-                    const Stream& in, Dropout dropout, bool stream_ends);
+                    const Stream& in, Dropout dropout, bool stream_ends,
+                    NormPlace place = NormPlace::pre);
 
   void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
 

@@ -60,7 +60,11 @@ void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rs
 void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                                      Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                                      Tensor weight, Tensor mean, Tensor rstd, Dropout drop,
-                                     const NormAgain& again) {
+                                     NormPlace place, const NormAgain& again) {
+  if (place == NormPlace::post && dsum) {
+    add_dropout(dresidual, dy, dsum, {});
+    dy = dresidual, dsum = Tensor{};
+  }
   layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum, again);
   if (drop.p > 0)
     dropout(dbranch, dresidual, drop);
@@ -105,6 +109,30 @@ void Backend::linear_cross_entropy(Tensor losses, Tensor dx, Tensor dw, Tensor d
     matmul(dw, logits.transposed(), x.rows(begin, end), /*accumulate=*/true);
     matmul(dx.rows(begin, end), logits, w);
   }
+}
+
+namespace {
+
+Tensor matrix_of(Tensor all, size_t i) {
+  const auto at = static_cast<int64_t>(i);
+  return all.rows(at, at + 1).reshape({all.dim(1), all.dim(2)});
+}
+
+}  // namespace
+
+void Backend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) {
+  for (size_t i = 0; i < targets.size(); ++i)
+    momentum(matrix_of(u, i), targets[i].state0, targets[i].grad, beta, nesterov);
+}
+
+void Backend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                    const MomentScaling& op) {
+  for (size_t i = 0; i < targets.size(); ++i)
+    scale_by_moments(matrix_of(u, i), {}, targets[i].state1, matrix_of(u, i), op);
+}
+
+void Backend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  for (size_t i = 0; i < targets.size(); ++i) apply_update(targets[i], matrix_of(u, i));
 }
 
 namespace {

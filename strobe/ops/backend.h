@@ -71,9 +71,14 @@ struct MomentScaling {
   float most_rms = 0;      // above 0: the result is scaled down to this root mean square
   bool keep_norm = false;  // the result gets the norm of what it was made of
   bool gradient = false;   // what is scaled is a gradient: clipping comes first
+  float scale = 1;         // of the result
 };
 
 enum class Gelu { tanh, erf };
+
+/// Pre-norm: a norm's output is read by a branch alone, and the stream goes on from its input.
+/// Post-norm: the stream goes on from the output.
+enum class NormPlace { pre, post };
 
 /// What a norm's backward writes beside gradients: the norm's output, as the forward wrote it, for
 /// whoever did not keep it.
@@ -204,7 +209,7 @@ class Backend {
   /// y = (x - mean) * rstd * weight + bias.  x, y (N, C); mean, rstd (N) f32; weight, bias (C).
   virtual void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight,
                                  Tensor bias, float eps) = 0;
-  /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx.
+  /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx; dx may be dy.
   virtual void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                   Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
                                   const NormAgain& again) = 0;
@@ -213,12 +218,13 @@ class Backend {
                                      Tensor residual, Tensor branch, Tensor weight, Tensor bias,
                                      float eps, Dropout dropout);
   /// The backward of add_layernorm_forward: dresidual = dsum + d(layernorm), dbranch = its dropout.
-  /// dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no dropout.
-  /// branch_bias (C), of the layer that made the branch, += sum dbranch; it may be empty.
+  /// With NormPlace::post dsum is a part of y's gradient instead: dresidual = d(layernorm) of
+  /// dy + dsum. dsum may be empty, and may be dresidual; dbranch may be dresidual when there is no
+  /// dropout. branch_bias (C), of the layer that made the branch, += sum dbranch; it may be empty.
   virtual void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                       Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                       Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                      Dropout dropout, const NormAgain& again);
+                                      Dropout dropout, NormPlace place, const NormAgain& again);
 
   // ---- embedding -----------------------------------------------------------------------------
   /// y (N, C) = sum over tables of table[ids], one to three of them.
@@ -284,6 +290,7 @@ class Backend {
   virtual void update(const UpdateRule& rule, std::span<const UpdateTarget> targets) = 0;
   /// m = beta m + g, u = nesterov ? g + beta m : m, where g = grad_scale * grad and beta is
   /// multiplied by momentum_scale. f32, for matrix optimizers; does nothing but u = 0 when halted.
+  /// Of matrices, rows may be apart.
   virtual void momentum(Tensor u, Tensor m, Tensor grad, float beta, bool nesterov) = 0;
   /// y = x / (||x||_F + eps), x f32, y f32 or bf16.
   virtual void normalize(Tensor y, Tensor x, float eps) = 0;
@@ -300,8 +307,17 @@ class Backend {
                                                 DType dtype) const;
   /// value -= lr (u + weight_decay value), where lr = StepState.lr * target.lr_scale, weight decay
   /// is scaled and may be cautious as in update(); refreshes the compute copy. u (f32 or bf16)
-  /// comes from a matrix optimizer. Does nothing when halted.
+  /// comes from a matrix optimizer. Does nothing when halted. Of matrices, rows may be apart.
   virtual void apply_update(const UpdateTarget& target, Tensor u) = 0;
+
+  // The same for n matrices of one shape (M, N) together, whose u is (n, M, N), f32. Of each target
+  // value, compute copy, gradient and state0 have their rows equally far apart.
+  /// Of each gradient into u; the momentum is state0.
+  virtual void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov);
+  /// Of each u in place, by columns alone; their moments are state1 (N).
+  virtual void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                     const MomentScaling& op);
+  virtual void apply_updates(std::span<const UpdateTarget> targets, Tensor u);
 };
 
 }  // namespace strobe

@@ -75,6 +75,13 @@ UpdateTarget ComparingBackend::Place::operator()(UpdateTarget target) const {
   return target;
 }
 
+std::vector<UpdateTarget> ComparingBackend::Place::operator()(
+    std::span<const UpdateTarget> targets) const {
+  std::vector<UpdateTarget> out;
+  for (const UpdateTarget& target : targets) out.push_back((*this)(target));
+  return out;
+}
+
 std::vector<EmbeddingTable> ComparingBackend::Place::operator()(
     std::span<const EmbeddingTable> tables) const {
   std::vector<EmbeddingTable> out(tables.begin(), tables.end());
@@ -240,13 +247,13 @@ void ComparingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, 
 void ComparingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                               Tensor dbias, Tensor branch_bias, Tensor dy,
                                               Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                              Tensor rstd, Dropout dropout,
+                                              Tensor rstd, Dropout dropout, NormPlace place,
                                               const NormAgain& again) {
   both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias, branch_bias, again.y},
        [&](Backend& ops, const Place& at) {
          ops.add_layernorm_backward(at(dresidual), at(dbranch), at(dweight), at(dbias),
                                     at(branch_bias), at(dy), at(dsum), at(sum), at(weight),
-                                    at(mean), at(rstd), dropout,
+                                    at(mean), at(rstd), dropout, place,
                                     {at(again.y), at(again.bias), again.eps});
        });
 }
@@ -300,11 +307,7 @@ void ComparingBackend::grad_norm(std::span<const Tensor> grads, float max_norm) 
 }
 
 void ComparingBackend::update(const UpdateRule& rule, std::span<const UpdateTarget> targets) {
-  both("update", {}, [&](Backend& ops, const Place& at) {
-    std::vector<UpdateTarget> there;
-    for (const UpdateTarget& target : targets) there.push_back(at(target));
-    ops.update(rule, there);
-  });
+  both("update", {}, [&](Backend& ops, const Place& at) { ops.update(rule, at(targets)); });
   for (const UpdateTarget& target : targets)
     for (const Tensor& x :
          {target.value, target.compute, target.state0, target.state1, target.state2})
@@ -334,6 +337,26 @@ int64_t ComparingBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows,
 void ComparingBackend::apply_update(const UpdateTarget& target, Tensor u) {
   both("apply_update", {target.value, target.compute},
        [&](Backend& ops, const Place& at) { ops.apply_update(at(target), at(u)); });
+}
+
+void ComparingBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
+                               bool nesterov) {
+  both("momenta", {u},
+       [&](Backend& ops, const Place& at) { ops.momenta(at(u), at(targets), beta, nesterov); });
+  for (const UpdateTarget& target : targets) compare("momenta", target.state0);
+}
+void ComparingBackend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                             const MomentScaling& op) {
+  both("scale_each_by_moments", {u},
+       [&](Backend& ops, const Place& at) { ops.scale_each_by_moments(at(u), at(targets), op); });
+  for (const UpdateTarget& target : targets) compare("scale_each_by_moments", target.state1);
+}
+void ComparingBackend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  both("apply_updates", {},
+       [&](Backend& ops, const Place& at) { ops.apply_updates(at(targets), at(u)); });
+  for (const UpdateTarget& target : targets)
+    for (const Tensor& x : {target.value, target.compute})
+      if (x) compare("apply_updates", x);
 }
 
 std::string ComparingBackend::attention_unsupported(AttentionAlgorithm algorithm,

@@ -65,7 +65,7 @@ class ComparingBackend final : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout,
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place,
                               const NormAgain& again) override;
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
@@ -89,6 +89,10 @@ class ComparingBackend final : public Backend {
   int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
                                         DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
+  void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) override;
+  void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                             const MomentScaling& op) override;
+  void apply_updates(std::span<const UpdateTarget> targets, Tensor u) override;
   std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,
                                     DType dtype) const override;
   int64_t attention_saved_bytes(AttentionAlgorithm algorithm, const AttentionShape& shape,
@@ -104,6 +108,7 @@ class ComparingBackend final : public Backend {
     Tensor operator()(Tensor x) const { return second ? owner->moved(x) : x; }
     AttentionOp operator()(AttentionOp op) const;
     UpdateTarget operator()(UpdateTarget target) const;
+    std::vector<UpdateTarget> operator()(std::span<const UpdateTarget> targets) const;
     std::vector<EmbeddingTable> operator()(std::span<const EmbeddingTable> tables) const;
   };
   template <class Op>

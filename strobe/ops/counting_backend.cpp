@@ -39,6 +39,12 @@ OpCost update_cost(const UpdateTarget& target, const Tensor& u) {
   return {0, read + written + (copies ? bytes_of({target.compute}) : 0)};
 }
 
+// Without gradient and states.
+OpCost apply_cost(UpdateTarget target, const Tensor& u) {
+  target.grad = target.state0 = target.state1 = target.state2 = {};
+  return update_cost(target, u);
+}
+
 }  // namespace
 
 OpTotal total_of(const OpTotals& ops) {
@@ -148,14 +154,15 @@ void CountingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, T
 void CountingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                              Tensor dbias, Tensor branch_bias, Tensor dy,
                                              Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                             Tensor rstd, Dropout dropout, const NormAgain& again) {
+                                             Tensor rstd, Dropout dropout, NormPlace place,
+                                             const NormAgain& again) {
   const Tensor branch = dbranch.data == dresidual.data ? Tensor{} : dbranch;
   count("add_layernorm_backward",
         moving({dresidual, branch, dweight, dweight, dbias, dbias, branch_bias, branch_bias, dy,
                 dsum, sum, weight, mean, rstd, again.y}),
         [&] {
           real_.add_layernorm_backward(dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                                       sum, weight, mean, rstd, dropout, again);
+                                       sum, weight, mean, rstd, dropout, place, again);
         });
 }
 
@@ -261,9 +268,21 @@ int64_t CountingBackend::orthogonalize_workspace_bytes(int64_t n, int64_t rows, 
   return real_.orthogonalize_workspace_bytes(n, rows, columns, dtype);
 }
 void CountingBackend::apply_update(const UpdateTarget& target, Tensor u) {
-  UpdateTarget moved = target;
-  moved.grad = moved.state0 = moved.state1 = moved.state2 = {};
-  count("apply_update", update_cost(moved, u), [&] { real_.apply_update(target, u); });
+  count("apply_update", apply_cost(target, u), [&] { real_.apply_update(target, u); });
+}
+void CountingBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
+                              bool nesterov) {
+  count("momenta", moving({u, u, u, u}), [&] { real_.momenta(u, targets, beta, nesterov); });
+}
+void CountingBackend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                                            const MomentScaling& op) {
+  count("scale_each_by_moments", moving({u, u, u}),
+        [&] { real_.scale_each_by_moments(u, targets, op); });
+}
+void CountingBackend::apply_updates(std::span<const UpdateTarget> targets, Tensor u) {
+  OpCost cost = moving({u});
+  for (const UpdateTarget& target : targets) cost.bytes += apply_cost(target, {}).bytes;
+  count("apply_updates", cost, [&] { real_.apply_updates(targets, u); });
 }
 
 }  // namespace strobe

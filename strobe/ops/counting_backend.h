@@ -69,7 +69,7 @@ class CountingBackend : public Backend {
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout,
+                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place,
                               const NormAgain& again) override;
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
@@ -104,6 +104,10 @@ class CountingBackend : public Backend {
   int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
                                         DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
+  void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) override;
+  void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
+                             const MomentScaling& op) override;
+  void apply_updates(std::span<const UpdateTarget> targets, Tensor u) override;
 
  protected:
   /// Does what the decorator is for: execute() runs the op on the real backend.

@@ -41,14 +41,6 @@ int64_t parts_in(std::span<const Param* const> batch) {
   return parts;
 }
 
-// Memory for the momentum of a parameter of several parts, before they are taken apart.
-int64_t largest_fused(std::span<const Param* const> batch) {
-  int64_t most = 0;
-  for (const Param* param : batch)
-    if (parts_of(*param) > 1) most = std::max(most, param->value.numel());
-  return most;
-}
-
 }  // namespace
 
 int64_t parts_of(const Param& param) {
@@ -76,9 +68,9 @@ int64_t MatrixOptimizer::workspace_bytes(const Backend& ops, std::span<Param* co
   int64_t most = 0;
   for (const auto& batch : batches_of(params)) {
     const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
-    most = std::max(most, (n * rows * width + largest_fused(batch)) * size_of(DType::f32) +
+    most = std::max(most, n * rows * width * size_of(DType::f32) +
                               direct_workspace_bytes(ops, n, rows, width, batch[0]->compute.dtype) +
-                              4 * Arena::kAlignment);
+                              2 * Arena::kAlignment);
   }
   return most;
 }
@@ -91,43 +83,28 @@ void MatrixOptimizer::step(Backend& ops, std::span<Param* const> params, Tensor 
   rest_.update(ops, rest, rest_lr_);
 }
 
+UpdateTarget MatrixOptimizer::part_of(const Param& param, int64_t i, int64_t width) const {
+  UpdateTarget part = update_target(param, config_);
+  for (Tensor* x : {&part.value, &part.compute, &part.grad}) *x = x->narrow(1, i * width, width);
+  part.state0 = param.state[0].narrow(1, i * width, width);
+  if (param.state.size() > 1) part.state1 = param.state[1].narrow(0, i * width, width);
+  return part;
+}
+
 void MatrixOptimizer::update_batch(Backend& ops, std::span<const Param* const> batch,
                                    Tensor workspace) const {
   Arena arena(workspace.data, workspace.bytes());
   const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
   const DType dtype = batch[0]->compute.dtype;
   const Tensor updates = arena.allocate("updates", DType::f32, {n, rows, width});
-  const int64_t fused_size = largest_fused(batch);
-  const Tensor fused =
-      fused_size > 0 ? arena.allocate("fused update", DType::f32, {fused_size}) : Tensor{};
-  const auto slot = [&](int64_t i) { return updates.rows(i, i + 1).reshape({rows, width}); };
-  const auto whole = [&](const Param& param) {
-    return fused.rows(0, param.value.numel()).reshape({rows, param.value.dim(1)});
-  };
-
-  std::vector<Part> parts;
-  for (const Param* param : batch) {
-    const auto first = static_cast<int64_t>(parts.size());
-    const int64_t count = parts_of(*param);
-    const Tensor u = count == 1 ? slot(first) : whole(*param);
-    ops.momentum(u, param->state[0], param->grad, momentum_, /*nesterov=*/true);
-    for (int64_t i = 0; i < count; ++i) {
-      if (count > 1) ops.copy(slot(first + i), u.narrow(1, i * width, width));
-      parts.push_back({param, i * width});
-    }
-  }
+  std::vector<UpdateTarget> parts;
+  for (const Param* param : batch)
+    for (int64_t i = 0; i < parts_of(*param); ++i) parts.push_back(part_of(*param, i, width));
+  ops.momenta(updates, parts, momentum_, /*nesterov=*/true);
   const int64_t bytes = direct_workspace_bytes(ops, n, rows, width, dtype);
   direct(ops, updates, parts, dtype,
          bytes > 0 ? arena.allocate("direction", DType::u8, {bytes}) : Tensor{});
-  int64_t first = 0;
-  for (const Param* param : batch) {
-    const int64_t count = parts_of(*param);
-    const Tensor u = count == 1 ? slot(first) : whole(*param);
-    if (count > 1)
-      for (int64_t i = 0; i < count; ++i) ops.copy(u.narrow(1, i * width, width), slot(first + i));
-    ops.apply_update(update_target(*param, config_), u);
-    first += count;
-  }
+  ops.apply_updates(parts, updates);
 }
 
 }  // namespace strobe

@@ -18,21 +18,18 @@ class MatrixOptimizer : public Optimizer {
   void step(Backend& ops, std::span<Param* const> params, Tensor workspace) override;
 
  protected:
-  /// A matrix within a parameter: columns [column, column + width).
-  struct Part {
-    const Param* param;
-    int64_t column;
-  };
-
-  /// States beside the momentum.
+  /// States beside the momentum: at most one, a number a column.
   virtual std::vector<Tensor> more_states(const Param&) const { return {}; }
-  /// Turns momenta (n, rows, columns), f32, into what the learning rate multiplies.
-  virtual void direct(Backend& ops, Tensor updates, std::span<const Part> parts, DType dtype,
-                      Tensor workspace) const = 0;
+  /// Turns momenta (n, rows, columns), f32, into what the learning rate multiplies. `parts` are the
+  /// matrices, with their columns of the states.
+  virtual void direct(Backend& ops, Tensor updates, std::span<const UpdateTarget> parts,
+                      DType dtype, Tensor workspace) const = 0;
   virtual int64_t direct_workspace_bytes(const Backend& ops, int64_t n, int64_t rows,
                                          int64_t columns, DType dtype) const = 0;
 
  private:
+  /// Columns [i width, (i + 1) width) of a parameter.
+  UpdateTarget part_of(const Param& param, int64_t i, int64_t width) const;
   void update_batch(Backend& ops, std::span<const Param* const> batch, Tensor workspace) const;
 
   OptimizerConfig config_;

@@ -18,7 +18,7 @@ class Muon : public MatrixOptimizer {
   using MatrixOptimizer::MatrixOptimizer;
 
  protected:
-  void direct(Backend& ops, Tensor updates, std::span<const Part>, DType dtype,
+  void direct(Backend& ops, Tensor updates, std::span<const UpdateTarget>, DType dtype,
               Tensor workspace) const override {
     const float share = static_cast<float>(updates.dim(2)) / static_cast<float>(updates.dim(1));
     ops.orthogonalize(updates, std::sqrt(std::max(1.0f, share)), dtype, workspace);

@@ -26,21 +26,14 @@ class NorMuon : public MatrixOptimizer {
   std::vector<Tensor> more_states(const Param& param) const override {
     return {Tensor(nullptr, DType::f32, {param.value.dim(1)})};
   }
-  void direct(Backend& ops, Tensor updates, std::span<const Part> parts, DType dtype,
+  void direct(Backend& ops, Tensor updates, std::span<const UpdateTarget> parts, DType dtype,
               Tensor workspace) const override {
     const int64_t rows = updates.dim(1), width = updates.dim(2);
     ops.orthogonalize(updates, 1.0f, dtype, workspace);
     MomentScaling scaling;
     scaling.beta = beta2_, scaling.eps = kEps, scaling.keep_norm = true;
-    const float scale =
-        std::sqrt(std::max(1.0f, static_cast<float>(width) / static_cast<float>(rows)));
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const auto at = static_cast<int64_t>(i);
-      const Tensor u = updates.rows(at, at + 1).reshape({rows, width});
-      const Tensor moments = parts[i].param->state[1].narrow(0, parts[i].column, width);
-      ops.scale_by_moments(u, {}, moments, u, scaling);
-      if (scale != 1) ops.axpby(u, 0, u, scale);
-    }
+    scaling.scale = std::sqrt(std::max(1.0f, static_cast<float>(width) / static_cast<float>(rows)));
+    ops.scale_each_by_moments(updates, parts, scaling);
   }
   int64_t direct_workspace_bytes(const Backend& ops, int64_t n, int64_t rows, int64_t columns,
                                  DType dtype) const override {

@@ -152,30 +152,6 @@ void Engine::allocate() {
     for (const Tensor& state : param->state) ops_->fill(state, 0);
     for (const auto& [name, tensor] : param->kept) ops_->fill(tensor, 0);
   }
-  starts_.clear();
-}
-
-// Sequences that attend apart, and positions in them, where they differ from those before.
-void Engine::upload_layout(const HostBatch& batch) {
-  const int64_t rows = batch_.rows();
-  batch_.longest = batch.longest > 0 ? batch.longest : shape_.length;
-  std::vector<int32_t> starts = batch.starts;
-  if (starts.empty())
-    for (int64_t i = 0; i <= shape_.sequences; ++i)
-      starts.push_back(static_cast<int32_t>(i * shape_.length));
-  // Rows that no sequence has are one of their own.
-  if (starts.back() != rows) starts.push_back(static_cast<int32_t>(rows));
-  const auto room = static_cast<size_t>(shape_.most_sequences) + 1;
-  check(starts.size() <= room, "engine: more sequences than were planned");
-  starts.resize(room, static_cast<int32_t>(rows));  // empty ones
-  if (starts == starts_) return;
-  std::vector<int32_t> positions(static_cast<size_t>(rows));
-  for (size_t i = 0; i + 1 < starts.size(); ++i)
-    for (int32_t row = starts[i]; row < starts[i + 1]; ++row)
-      positions[static_cast<size_t>(row)] = row - starts[i];
-  ops_->upload(batch_.positions, positions.data());
-  ops_->upload(batch_.cu_seqlens, starts.data());
-  starts_ = std::move(starts);
 }
 
 void Engine::lay_out(Arena& arena) {
@@ -202,20 +178,15 @@ void Engine::lay_out(Arena& arena) {
   }
   if (shape_.length == 0) return;
   const int64_t rows = shape_.sequences * shape_.length;
-  room_.tokens = arena.allocate("batch", DType::i32, {rows});
-  room_.positions = arena.allocate("batch", DType::i32, {rows});
   const bool picks = model_->picks_rows();
   const int64_t scored = picks ? shape_.scored_rows : rows;
-  if (picks) {
-    room_.types = arena.allocate("batch", DType::i32, {rows});
-    room_.places = arena.allocate("batch", DType::i32, {rows});
-    room_.picks = arena.allocate("batch", DType::i32, {scored});
-    room_.scores = arena.allocate("batch", DType::f32, {scored});
-  }
-  room_.targets = arena.allocate("batch", DType::i32, {scored});
-  room_.cu_seqlens = arena.allocate("batch", DType::i32, {shape_.most_sequences + 1});
-  room_.longest = shape_.length;
-  batch_ = room_;
+  room_ = BatchRoom({.rows = rows,
+                     .scored = scored,
+                     .sequences = shape_.most_sequences,
+                     .length = shape_.length,
+                     .picks = picks},
+                    arena);
+  batch_ = room_.largest();
   losses_room_ = losses_ = arena.allocate("losses", DType::f32, {scored});
   if (shape_.predicts)
     outputs_ = arena.allocate("outputs", DType::f32, {scored, model_->outputs()});
@@ -251,39 +222,8 @@ void Engine::run_step(Backend& ops, Arena& arena, int64_t micro_batches,
 }
 
 void Engine::upload(const HostBatch& batch) {
-  const auto rows = static_cast<int64_t>(batch.tokens.size());
-  check(rows > 0 && rows <= room_.rows(), "engine: a batch of more rows than were planned");
-  batch_.tokens = room_.tokens.rows(0, rows), batch_.positions = room_.positions.rows(0, rows);
-  ops_->upload(batch_.tokens, batch.tokens.data());
-  if (model_->picks_rows())
-    upload_picks(batch);
-  else
-    check(static_cast<int64_t>(batch.targets.size()) == rows, "engine: as many targets as rows");
-  const auto scored = static_cast<int64_t>(batch.targets.size());
-  batch_.targets = room_.targets.rows(0, scored), losses_ = losses_room_.rows(0, scored);
-  ops_->upload(batch_.targets, batch.targets.data());
-  upload_layout(batch);
-}
-
-void Engine::upload_picks(const HostBatch& batch) {
-  const int64_t rows = batch_.rows();
-  const auto picked = static_cast<int64_t>(batch.picks.size());
-  check(picked > 0 && picked <= room_.picks.dim(0) && batch.targets.size() == batch.picks.size(),
-        "engine: a target for each row that is picked, no more of them than were planned");
-  batch_.types = room_.types.rows(0, rows), batch_.places = room_.places.rows(0, rows);
-  batch_.picks = room_.picks.rows(0, picked), batch_.scores = room_.scores.rows(0, picked);
-  std::vector<int32_t> types = batch.types;
-  types.resize(static_cast<size_t>(rows), 0);
-  std::vector<float> scores = batch.scores;
-  scores.resize(static_cast<size_t>(picked), NAN);
-  // The first place of a row counts: batches are filled up with row 0, and no target.
-  std::vector<int32_t> places(static_cast<size_t>(rows), static_cast<int32_t>(picked));
-  for (int64_t i = picked; i-- > 0;)
-    places[static_cast<size_t>(batch.picks[static_cast<size_t>(i)])] = static_cast<int32_t>(i);
-  ops_->upload(batch_.types, types.data());
-  ops_->upload(batch_.picks, batch.picks.data());
-  ops_->upload(batch_.places, places.data());
-  ops_->upload(batch_.scores, scores.data());
+  batch_ = room_.upload(*ops_, batch);
+  losses_ = losses_room_.rows(0, batch_.scored_rows());
 }
 
 void Engine::start_step(const StepInput& input, std::span<const HostBatch> batches,

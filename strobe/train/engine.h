@@ -12,6 +12,7 @@
 #include "strobe/model/model.h"
 #include "strobe/ops/backend.h"
 #include "strobe/optim/optimizer.h"
+#include "strobe/train/batch_room.h"
 
 namespace strobe {
 
@@ -105,8 +106,6 @@ class Engine {
   void run_step(Backend& ops, Arena& arena, int64_t micro_batches,
                 const std::function<void(int64_t)>& load);
   void upload(const HostBatch& batch);
-  void upload_picks(const HostBatch& batch);
-  void upload_layout(const HostBatch& batch);
   void stop_decoding();
 
   EngineShape shape_;
@@ -122,9 +121,9 @@ class Engine {
 
   void* memory_ = nullptr;
   Arena arena_;
-  Batch room_, batch_;           // as planned, and the part of it that the batch at hand takes
-  std::vector<int32_t> starts_;  // as they are in batch_.cu_seqlens
-  std::vector<Tensor> spare_;    // of each parameter: weights to evaluate, where these are derived
+  BatchRoom room_;
+  Batch batch_;                // at hand
+  std::vector<Tensor> spare_;  // of each parameter: weights to evaluate, where these are derived
   Weights weights_ = Weights::training;
   float dropout_scale_ = 1;
   Tensor grads_, losses_room_, losses_, loss_sum_, loss_sums_, outputs_;

@@ -244,76 +244,80 @@ void add_products(Rows& table) {
                    .forward = linear,
                    .gradients = {{"dx", "x"}, {"dw", "w"}, {"dbias", "bias"}},
                    .noise = 64});
-  table.push_back(
-      {.name = "linear_gelu_forward",
-       .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-         return {{"y", out, r, c},
-                 {"pre", out, r, c},
-                 {"x", in, r, kInner},
-                 {"w", in, kInner, c},
-                 {"bias", in, 1, c}};
-       },
-       .run =
-           [](Backend& ops, const Operands& t) {
-             ops.linear_gelu_forward(t["y"], t["pre"], t["x"], t["w"], t.flat("bias"), Gelu::tanh);
-           },
-       .meaning =
-           [linear](Arrays& a, const StepState& s) {
-             a["pre"] = linear(a, s);
-             by_element(a["y"], a["pre"],
-                        [&](double x, int64_t) { return gelu(a.round(x), Gelu::tanh); });
-           },
-       .composed =
-           [](Backend& ops, const Operands& t) {
-             ops.Backend::linear_gelu_forward(t["y"], t["pre"], t["x"], t["w"], t.flat("bias"),
-                                              Gelu::tanh);
-           },
-       .noise = 64,
-       .intermediates = true});
-  // pre (r, c), w (c, kInner), dy (r, kInner)
-  const auto gelu_backward = [](Backend& ops, const Operands& t, bool recompute, bool composed) {
-    const auto call = [&](auto&& f) {
-      f(t["dpre"], t["dw"], t.flat("dbias"), t.flat("dpre_bias"), t["dy"], t["x"], t["pre"], t["w"],
-        Gelu::tanh, recompute);
+  for (const Gelu kind : {Gelu::tanh, Gelu::erf}) {
+    const std::string suffix = kind == Gelu::tanh ? "" : "_erf";
+    table.push_back({.name = "linear_gelu_forward" + suffix,
+                     .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
+                       return {{"y", out, r, c},
+                               {"pre", out, r, c},
+                               {"x", in, r, kInner},
+                               {"w", in, kInner, c},
+                               {"bias", in, 1, c}};
+                     },
+                     .run =
+                         [kind](Backend& ops, const Operands& t) {
+                           ops.linear_gelu_forward(t["y"], t["pre"], t["x"], t["w"], t.flat("bias"),
+                                                   kind);
+                         },
+                     .meaning =
+                         [linear, kind](Arrays& a, const StepState& s) {
+                           a["pre"] = linear(a, s);
+                           by_element(a["y"], a["pre"],
+                                      [&](double x, int64_t) { return gelu(a.round(x), kind); });
+                         },
+                     .composed =
+                         [kind](Backend& ops, const Operands& t) {
+                           ops.Backend::linear_gelu_forward(t["y"], t["pre"], t["x"], t["w"],
+                                                            t.flat("bias"), kind);
+                         },
+                     .noise = 64,
+                     .intermediates = true});
+    // pre (r, c), w (c, kInner), dy (r, kInner)
+    const auto gelu_backward = [kind](Backend& ops, const Operands& t, bool recompute,
+                                      bool composed) {
+      const auto call = [&](auto&& f) {
+        f(t["dpre"], t["dw"], t.flat("dbias"), t.flat("dpre_bias"), t["dy"], t["x"], t["pre"],
+          t["w"], kind, recompute);
+      };
+      if (composed)
+        call([&](auto... x) { ops.Backend::gelu_linear_backward(x...); });
+      else
+        call([&](auto... x) { ops.gelu_linear_backward(x...); });
     };
-    if (composed)
-      call([&](auto... x) { ops.Backend::gelu_linear_backward(x...); });
-    else
-      call([&](auto... x) { ops.gelu_linear_backward(x...); });
-  };
-  for (const bool recompute : {false, true})
-    table.push_back(
-        {.name = recompute ? "gelu_linear_backward_recompute" : "gelu_linear_backward",
-         .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
-           return {{"dpre", out, r, c},
-                   {"dw", in_out, c, kInner, Type::f32},
-                   {"dbias", in_out, 1, kInner, Type::f32},
-                   {"dy", in, r, kInner},
-                   {"x", recompute ? out : in, r, c},
-                   {"pre", in, r, c},
-                   {"w", in, c, kInner},
-                   {"dpre_bias", in_out, 1, c, Type::f32}};
-         },
-         .run = [=](Backend& ops, const Operands& t) { gelu_backward(ops, t, recompute, false); },
-         .meaning =
-             [=](Arrays& a, const StepState&) {
-               if (recompute)
-                 by_element(a["x"], a["pre"],
-                            [&](double x, int64_t) { return a.round(gelu(x, Gelu::tanh)); });
-               matmul(a["dpre"], a["dy"], false, a["w"], true, false);
-               by_element(a["dpre"], a["pre"], [&](double x, int64_t i) {
-                 return a.round(a.round(a["dpre"][i]) * gelu_slope(x, Gelu::tanh));
-               });
-               matmul(a["dw"], a["x"], true, a["dy"], false, true);
-               const Array &dy = a["dy"], &dpre = a["dpre"];
-               for (int64_t i = 0; i < dy.size(); ++i) a["dbias"][i % dy.columns] += dy[i];
-               for (int64_t i = 0; i < dpre.size(); ++i)
-                 a["dpre_bias"][i % dpre.columns] += dpre[i];
-             },
-         .composed = [=](Backend& ops,
-                         const Operands& t) { gelu_backward(ops, t, recompute, true); },
-         .noise = 256,  // dpre_bias may be smaller than what it adds up
-         .intermediates = true});
+    for (const bool recompute : {false, true})
+      table.push_back(
+          {.name = (recompute ? "gelu_linear_backward_recompute" : "gelu_linear_backward") + suffix,
+           .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+             return {{"dpre", out, r, c},
+                     {"dw", in_out, c, kInner, Type::f32},
+                     {"dbias", in_out, 1, kInner, Type::f32},
+                     {"dy", in, r, kInner},
+                     {"x", recompute ? out : in, r, c},
+                     {"pre", in, r, c},
+                     {"w", in, c, kInner},
+                     {"dpre_bias", in_out, 1, c, Type::f32}};
+           },
+           .run = [=](Backend& ops, const Operands& t) { gelu_backward(ops, t, recompute, false); },
+           .meaning =
+               [=](Arrays& a, const StepState&) {
+                 if (recompute)
+                   by_element(a["x"], a["pre"],
+                              [&](double x, int64_t) { return a.round(gelu(x, kind)); });
+                 matmul(a["dpre"], a["dy"], false, a["w"], true, false);
+                 by_element(a["dpre"], a["pre"], [&](double x, int64_t i) {
+                   return a.round(a.round(a["dpre"][i]) * gelu_slope(x, kind));
+                 });
+                 matmul(a["dw"], a["x"], true, a["dy"], false, true);
+                 const Array &dy = a["dy"], &dpre = a["dpre"];
+                 for (int64_t i = 0; i < dy.size(); ++i) a["dbias"][i % dy.columns] += dy[i];
+                 for (int64_t i = 0; i < dpre.size(); ++i)
+                   a["dpre_bias"][i % dpre.columns] += dpre[i];
+               },
+           .composed = [=](Backend& ops,
+                           const Operands& t) { gelu_backward(ops, t, recompute, true); },
+           .noise = 256,  // dpre_bias may be smaller than what it adds up
+           .intermediates = true});
+  }
 }
 
 }  // namespace
@@ -335,6 +339,7 @@ const std::vector<OpRow>& op_table() {
     add_normalisation(rows);
     add_ends(rows);
     add_updates(rows);
+    add_matrix_batches(rows);
     return rows;
   }();
   return table;

@@ -71,6 +71,7 @@ const std::vector<OpRow>& op_table();
 void add_normalisation(std::vector<OpRow>& table);
 void add_ends(std::vector<OpRow>& table);
 void add_updates(std::vector<OpRow>& table);
+void add_matrix_batches(std::vector<OpRow>& table);
 
 /// The state that every row runs under.
 StepState test_state();

@@ -79,7 +79,7 @@ void add_normalisation(std::vector<OpRow>& table) {
              },
          .may_alias = residual
                           ? std::vector<std::pair<std::string, std::string>>{{"dx", "dresidual"}}
-                          : std::vector<std::pair<std::string, std::string>>{},
+                          : std::vector<std::pair<std::string, std::string>>{{"dx", "dy"}},
          .forward = residual ? std::function<Array(Arrays&, const StepState&)>{}
                              : [](Arrays& a, const StepState&) { return normalised(a, a["x"]); },
          .gradients = {{"dx", "x"}, {"dweight", "weight"}, {"dbias", "bias"}},
@@ -119,52 +119,54 @@ void add_normalisation(std::vector<OpRow>& table) {
                    .composed = [=](Backend& ops, const Operands& t) { add_forward(ops, t, true); },
                    .noise = 64,
                    .intermediates = true});
-  const auto add_backward = [](Backend& ops, const Operands& t, bool composed) {
+  const auto add_backward = [](Backend& ops, const Operands& t, NormPlace place, bool composed) {
     save_statistics(ops, t, "sum");
     const auto call = [&](auto&& f) {
       f(t["dresidual"], t["dbranch"], t.flat("dweight"), t.flat("dbias"), t.flat("branch_bias"),
         t["dy"], t["dsum"], t["sum"], t.flat("weight"), t.flat("mean"), t.flat("rstd"), kDropout,
-        NormAgain{t["y"], t.flat("bias"), kEps});
+        place, NormAgain{t["y"], t.flat("bias"), kEps});
     };
     if (composed)
       call([&](auto... x) { ops.Backend::add_layernorm_backward(x...); });
     else
       call([&](auto... x) { ops.add_layernorm_backward(x...); });
   };
-  table.push_back({.name = "add_layernorm_backward",
-                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"dresidual", out, r, c},
-                             {"dbranch", out, r, c},
-                             {"dweight", in_out, 1, c, Type::f32},
-                             {"dbias", in_out, 1, c, Type::f32},
-                             {"branch_bias", in_out, 1, c, Type::f32},
-                             {"y", out, r, c},
-                             {"scratch", scratch, r, c},
-                             {"mean", scratch, 1, r, Type::f32},
-                             {"rstd", scratch, 1, r, Type::f32},
-                             {"dy", in, r, c},
-                             {"dsum", in, r, c},
-                             {"sum", in, r, c},
-                             {"weight", in, 1, c},
-                             {"bias", in, 1, c}};
-                   },
-                   .run = [=](Backend& ops, const Operands& t) { add_backward(ops, t, false); },
-                   .meaning =
-                       [](Arrays& a, const StepState& state) {
-                         a["y"] = normalised(a, a["sum"]);
-                         Array& d = a["dresidual"];
-                         layernorm_backward(d, a["dweight"], a["dbias"], a["dy"], a["sum"],
-                                            a["weight"], kEps);
-                         for (int64_t i = 0; i < d.size(); ++i) {
-                           d[i] = a.round(d[i] + a["dsum"][i]);
-                           a["dbranch"][i] = d[i] * dropout_factor(kDropout, state, i);
-                           a["branch_bias"][i % d.columns] += a.round(a["dbranch"][i]);
-                         }
-                       },
-                   .may_alias = {{"dresidual", "dsum"}},
-                   .composed = [=](Backend& ops, const Operands& t) { add_backward(ops, t, true); },
-                   .noise = 256,
-                   .intermediates = true});
+  for (const NormPlace place : {NormPlace::pre, NormPlace::post})
+    table.push_back(
+        {.name = place == NormPlace::pre ? "add_layernorm_backward" : "add_layernorm_backward_post",
+         .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
+           return {{"dresidual", out, r, c},
+                   {"dbranch", out, r, c},
+                   {"dweight", in_out, 1, c, Type::f32},
+                   {"dbias", in_out, 1, c, Type::f32},
+                   {"branch_bias", in_out, 1, c, Type::f32},
+                   {"scratch", scratch, r, c},
+                   {"mean", scratch, 1, r, Type::f32},
+                   {"rstd", scratch, 1, r, Type::f32},
+                   {"dy", in, r, c},
+                   {"dsum", in, r, c},
+                   {"sum", in, r, c},
+                   {"weight", in, 1, c},
+                   {"bias", in, 1, c}};
+         },
+         .run = [=](Backend& ops, const Operands& t) { add_backward(ops, t, place, false); },
+         .meaning =
+             [=](Arrays& a, const StepState& state) {
+               Array &d = a["dresidual"], dy = a["dy"];
+               const bool joins = place == NormPlace::post;
+               for (int64_t i = 0; i < dy.size() && joins; ++i) dy[i] += a["dsum"][i];
+               layernorm_backward(d, a["dweight"], a["dbias"], dy, a["sum"], a["weight"], kEps);
+               for (int64_t i = 0; i < d.size(); ++i) {
+                 d[i] = a.round(d[i] + (joins ? 0 : a["dsum"][i]));
+                 a["dbranch"][i] = d[i] * dropout_factor(kDropout, state, i);
+                 a["branch_bias"][i % d.columns] += a.round(a["dbranch"][i]);
+               }
+             },
+         .may_alias = {{"dresidual", "dsum"}},
+         .composed = [=](Backend& ops, const Operands& t) { add_backward(ops, t, place, true); },
+         .noise = 256,
+         .intermediates = true,
+         .least_columns = place == NormPlace::pre ? 1 : 3});
 }
 
 void add_ends(std::vector<OpRow>& table) {
@@ -199,23 +201,25 @@ void add_ends(std::vector<OpRow>& table) {
                    }
                  }
              }});
-  table.push_back({.name = "embedding_backward",
-                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-                     return {{"dtable", in_out, kRows, c, Type::f32},
-                             {"dy", in, r, c},
-                             {"ids", in, 1, r, Type::ids, kRows}};
-                   },
-                   .run =
-                       [](Backend& ops, const Operands& t) {
-                         ops.embedding_backward(t["dtable"], t["dy"], t.flat("ids"));
-                       },
-                   .meaning =
-                       [](Arrays& a, const StepState&) {
-                         const Array& dy = a["dy"];
-                         for (int64_t i = 0; i < dy.rows; ++i)
-                           for (int64_t j = 0; j < dy.columns; ++j)
-                             a["dtable"](static_cast<int64_t>(a["ids"][i]), j) += dy(i, j);
-                       }});
+  for (const int64_t rows : {kRows, int64_t{2}})
+    table.push_back({.name = rows == 2 ? "embedding_backward_2" : "embedding_backward",
+                     .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+                       return {{"dtable", in_out, rows, c, Type::f32},
+                               {"dy", in, r, c},
+                               {"ids", in, 1, r, Type::ids, rows}};
+                     },
+                     .run =
+                         [](Backend& ops, const Operands& t) {
+                           ops.embedding_backward(t["dtable"], t["dy"], t.flat("ids"));
+                         },
+                     .meaning =
+                         [](Arrays& a, const StepState&) {
+                           const Array& dy = a["dy"];
+                           for (int64_t i = 0; i < dy.rows; ++i)
+                             for (int64_t j = 0; j < dy.columns; ++j)
+                               a["dtable"](static_cast<int64_t>(a["ids"][i]), j) += dy(i, j);
+                         },
+                     .noise = 64});
   // The last fifth of the logits is padding.
   const auto real = [](int64_t columns) { return std::max<int64_t>(1, columns * 4 / 5); };
   for (const bool plain : {true, false})
