@@ -71,14 +71,14 @@ int run(const Settings& s) {
     row(n, c, [&](Backend& ops) { ops.bias_backward(dbias, x); });
     row(n, c, [&](Backend& ops) { ops.layernorm_forward(y, mean, rstd, x, weight, bias, 1e-5f); });
     row(n, c, [&](Backend& ops) {
-      ops.layernorm_backward(y, dweight, dbias, z, x, weight, mean, rstd, Tensor{});
+      ops.layernorm_backward(y, dweight, dbias, z, x, weight, mean, rstd, Tensor{}, {});
     });
     row(n, c, [&](Backend& ops) {
       ops.add_layernorm_forward(sum, y, mean, rstd, x, z, weight, bias, 1e-5f, drop);
     });
     row(n, c, [&](Backend& ops) {
       ops.add_layernorm_backward(y, z, dweight, dbias, bias_of_branch, x, y, sum, weight, mean,
-                                 rstd, drop);
+                                 rstd, drop, {});
     });
     const Buffer table0(*real, dtype, {s.vocab, c}), dtable(*real, DType::f32, {s.vocab, c});
     const Buffer ids(*real, DType::i32, {n});

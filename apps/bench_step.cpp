@@ -1,4 +1,4 @@
-// strobe bench step: the time of a training step, on synthetic tokens.
+// strobe bench step: the time of a training step, on synthetic tokens or on a recipe's own texts.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -15,6 +15,8 @@
 #include "strobe/ops/make_backend.h"
 #include "strobe/ops/profiling_backend.h"
 #include "strobe/train/engine.h"
+#include "strobe/train/run_config.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -53,6 +55,72 @@ int64_t status_kilobytes(const std::string& key) {
   return 0;
 }
 
+// What steps are timed on: the batches of a recipe's labelled texts, or random ones. Where texts
+// have lengths of their own, batches differ in shape.
+class Batches {
+ public:
+  Batches(Config& config, int64_t vocab, double mean_length) : count_(config.train.grad_accum) {
+    if (!config.texts.train.empty()) {
+      data_ = open_run_data(config);
+      config = resolve(std::move(config), *data_);
+      data_->begin(config);
+      return;
+    }
+    check_shape({.training = true,
+                 .sequences = config.train.micro_batch,
+                 .length = config.train.sequence,
+                 .micro_batches = count_},
+                config.model.context);
+    constexpr size_t kSteps = 16;
+    random_.resize(lengths_vary(config) ? kSteps : 1);
+    uint32_t number = 0;
+    for (std::vector<HostBatch>& step : random_)
+      for (int64_t i = 0; i < count_; ++i)
+        step.push_back(synthetic_batch(config, vocab, mean_length, number++));
+  }
+
+  /// Steps until a device has recorded the shapes that will come.
+  int64_t warmup(bool overlap) const {
+    const int64_t rounds = overlap ? 4 : 2;  // a shape is recorded when it comes the second time
+    const int64_t steps = data_ ? kSeen : static_cast<int64_t>(random_.size());
+    return overlap && steps > 1 ? std::max(rounds, 2 * steps) : rounds;
+  }
+  EngineShape shape(const Config& config) const {
+    if (data_)
+      return training_shape(config, *data_, data_->train().most_sequences(config.train.sequence));
+    return {.training = true,
+            .sequences = config.train.micro_batch,
+            .length = config.train.sequence,
+            .micro_batches = count_,
+            .most_sequences = config.train.micro_batch + (lengths_vary(config) ? 1 : 0),
+            .scored_rows = static_cast<int64_t>(random_[0][0].targets.size())};
+  }
+  const std::vector<HostBatch>& of_step(int64_t step) {
+    if (!data_) return now_ = random_[static_cast<size_t>(step) % random_.size()];
+    now_.resize(static_cast<size_t>(count_));
+    for (int64_t i = 0; i < count_; ++i)
+      data_->train().fill(now_[static_cast<size_t>(i)], step * count_ + i, 0);
+    return now_;
+  }
+  /// Tokens of the batches at hand, without rows that only fill them up.
+  double tokens() const {
+    double sum = 0;
+    for (const HostBatch& batch : now_)
+      sum += batch.starts.empty()
+                 ? static_cast<double>(batch.tokens.size())
+                 : static_cast<double>(batch.starts[static_cast<size_t>(batch.sequences)]);
+    return sum;
+  }
+
+ private:
+  static constexpr int64_t kSeen = 32;
+
+  int64_t count_;
+  std::unique_ptr<RunData> data_;
+  std::vector<std::vector<HostBatch>> random_;  // that the steps take in turn
+  std::vector<HostBatch> now_;
+};
+
 // What the device can do at most: operations and bytes a second; 0 where it is not known.
 struct Roof {
   double flops = 0, bytes = 0;
@@ -82,30 +150,6 @@ void print_profile(const OpTotals& ops, int64_t steps, const Roof& roof) {
                roof.bytes * 1e-9);
 }
 
-// What the steps take in turn. Batches whose shapes differ are many, as in a run.
-using StepBatches = std::vector<std::vector<HostBatch>>;
-
-StepBatches make_batches(const BenchOptions& options, const Config& config, int64_t vocab) {
-  constexpr size_t kSteps = 16;
-  StepBatches out(synthetic_lengths_vary(config) ? kSteps : 1);
-  uint32_t number = 0;
-  for (std::vector<HostBatch>& step : out)
-    for (int64_t i = 0; i < config.train.grad_accum; ++i)
-      step.push_back(synthetic_batch(config, vocab, options.mean_length, number++));
-  return out;
-}
-
-// Tokens of a step that are in a sequence of their own, in the mean.
-double tokens_of(const StepBatches& steps) {
-  double tokens = 0;
-  for (const std::vector<HostBatch>& step : steps)
-    for (const HostBatch& batch : step)
-      tokens += static_cast<double>(batch.starts.empty()
-                                        ? batch.sequences * batch.length
-                                        : batch.starts[static_cast<size_t>(batch.sequences)]);
-  return tokens / static_cast<double>(steps.size());
-}
-
 // The share of a step during which the device runs nothing; NaN where that cannot be told.
 double idle_share(Engine& engine, const Config& config, const std::vector<HostBatch>& batches) {
   int64_t step = 0;
@@ -125,22 +169,15 @@ int run_bench(const BenchOptions& options) {
     fail("bench step: --mean-length {} is not 1 or more", options.mean_length);
   if (options.steps < 1) fail("bench step: --steps {} is not 1 or more", options.steps);
   Config config = load_config(options.recipe, options.overrides).config;
-  const auto [vocab, vocab_origin] = vocabulary_of(options, config);
   if (config.train.sequence == 0) config.train.sequence = config.model.context;
+  auto [vocab, vocab_origin] = vocabulary_of(options, config);
+  Batches batches(config, vocab, options.mean_length);
+  if (!config.texts.train.empty())
+    vocab = config.model.vocab, vocab_origin = "of " + config.init_from;
   const std::unique_ptr<Backend> real = make_backend(config.backend);
-  const StepBatches steps = make_batches(options, config, vocab);
-  const auto scored = static_cast<int64_t>(steps[0][0].targets.size());
   auto profiling = options.profile ? std::make_unique<ProfilingBackend>(*real) : nullptr;
   ProfilingBackend* const profile = profiling.get();
-  Engine engine(
-      config, vocab,
-      {.training = true,
-       .sequences = config.train.micro_batch,
-       .length = config.train.sequence,
-       .micro_batches = config.train.grad_accum,
-       .most_sequences = config.train.micro_batch + (synthetic_lengths_vary(config) ? 1 : 0),
-       .scored_rows = scored},
-      std::move(profiling));
+  Engine engine(config, vocab, batches.shape(config), std::move(profiling));
   const int64_t resident_before = status_kilobytes("VmRSS:") * 1024;
   engine.allocate();
   initialise_params(engine.ops(), engine.model(), static_cast<uint64_t>(config.seed));
@@ -148,20 +185,19 @@ int run_bench(const BenchOptions& options) {
   // As in training: where ops run after they return, a step is under way while the results of the
   // one before it are read. The time of a step is from one completion to the next.
   const bool overlap = !profile && engine.ops().info().asynchronous;
-  // A GPU records a step when it meets its shape again.
-  const int64_t rounds = overlap ? 4 : 2;
-  const auto warmup =
-      std::max(rounds, steps.size() > 1 ? 2 * static_cast<int64_t>(steps.size()) : 0);
+  const int64_t warmup = batches.warmup(overlap);
   Timings timings(/*watch_threads=*/!overlap);
   const auto missing = [&] {
     const auto runs = static_cast<int64_t>(timings.runs());
     return static_cast<int64_t>(timings.clean_runs()) < options.steps && runs < 4 * options.steps;
   };
+  double rows = 0, steps = 0;
   for (int64_t i = 0; i < warmup + overlap || missing(); ++i) {
     StepInput input;
     input.seed = static_cast<uint64_t>(config.seed), input.step = i, input.lr = 1e-4f;
     if (i == warmup && profile) profile->reset();
-    engine.start_step(input, steps[static_cast<size_t>(i) % steps.size()]);
+    engine.start_step(input, batches.of_step(i));
+    if (i >= warmup) rows += batches.tokens(), ++steps;
     if (overlap && i == 0) continue;
     engine.finish_step();
     if (i >= warmup + overlap) timings.end();
@@ -169,10 +205,10 @@ int run_bench(const BenchOptions& options) {
   }
   if (overlap) engine.finish_step();
   const Measured measured = timings.result();
-  const double step = measured.busy ? NAN : measured.median;  // NaN: null, or "busy"
-  const double idle = overlap ? idle_share(engine, config, steps[0]) : NAN;
-  const double tokens = tokens_of(steps);
-  const double sequences = static_cast<double>(config.train.micro_batch * config.train.grad_accum);
+  const double step = measured.median;
+  const double idle = overlap ? idle_share(engine, config, batches.of_step(0)) : NAN;
+  const double tokens = rows / steps;
+  const auto sequences = static_cast<double>(config.train.micro_batch * config.train.grad_accum);
   const double flops = engine.model().flops_per_token(config.train.sequence) * tokens;
   const DeviceInfo device = engine.ops().info();
   const bool own_memory = device.memory_bytes > 0;
@@ -196,8 +232,10 @@ int run_bench(const BenchOptions& options) {
     } else {
       line("step", fmt::format("{:.2f} ms (median of {})", step * 1e3, timings.clean_runs()));
       line("tokens/s", fmt::format("{:.0f}", tokens / step));
-      line("sequences/s", fmt::format("{:.0f}", sequences / step));
-      line("GFLOP/s", fmt::format("{:.1f}  (of the model's own operations)", flops / step / 1e9));
+      line("sequences/s",
+           fmt::format("{:.1f}  (of {:.1f} tokens)", sequences / step, tokens / sequences));
+      line("GFLOP/s", fmt::format("{:.1f}  (as the model counts them: products and attention)",
+                                  flops / step / 1e9));
     }
     if (!std::isnan(idle))
       line("idle", fmt::format("{:.2f} %  (of the step, the device runs nothing)", 100 * idle));

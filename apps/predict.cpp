@@ -20,9 +20,8 @@ std::string name_of_class(const std::vector<std::string>& classes, size_t number
   return number < classes.size() ? classes[number] : fmt::format("{}", number);
 }
 
-void print_text(Reader& reader, const PredictOptions& options) {
-  const std::vector<float> values =
-      reader.read({options.text, options.pair, 0}, !options.pair.empty());
+void print_text(Reader& reader, const Example& example, bool pair, const PredictOptions& options) {
+  const std::vector<float> values = reader.read(example, pair);
   const std::vector<std::string> classes = reader.classes();
   if (reader.config().model.head == "none") {
     const std::string list = fmt::format("{}", fmt::join(values, ", "));
@@ -46,7 +45,10 @@ int run_predict(const PredictOptions& options) {
   if (options.text.empty() == options.file.empty())
     fail("predict: give either --text TEXT or --file FILE");
   Reader reader(options.run);
-  if (options.file.empty()) return print_text(reader, options), 0;
+  if (options.file.empty()) {
+    print_text(reader, {options.text, options.pair, 0}, !options.pair.empty(), options);
+    return 0;
+  }
   ExampleColumns columns;
   columns.texts = {options.text_column};
   if (!options.pair_column.empty()) columns.texts.push_back(options.pair_column);
@@ -54,6 +56,13 @@ int run_predict(const PredictOptions& options) {
   Examples examples = read_examples(options.file, columns);
   if (!reader.regression()) examples.classes = {"?"};  // classes, of which no label is known
   catch_stop_signals();
+  if (options.json || reader.config().model.head == "none") {
+    for (const Example& row : examples.rows) {
+      if (stop_requested()) return 130;
+      print_text(reader, row, examples.pairs, options);
+    }
+    return 0;
+  }
   const std::vector<std::string> classes = reader.classes();
   for (const float value : reader.predict(examples, stop_requested).predicted)
     fmt::print("{}\n", reader.regression() ? fmt::format("{:.4f}", value)
@@ -91,7 +100,7 @@ Verb verb_predict() {
             options.value(o->file, "--file", "texts of a file: .tsv, .csv, .jsonl; a line each");
             options.value(o->text_column, "--text-column", "column of the file");
             options.value(o->pair_column, "--pair-column", "column of the second texts");
-            options.flag(o->json, "--json", "print a JSON object");
+            options.flag(o->json, "--json", "print JSON objects, of a file one a line");
             return [o] { return run_predict(*o); };
           }};
 }

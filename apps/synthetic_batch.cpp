@@ -77,7 +77,7 @@ class Source {
 
 }  // namespace
 
-bool synthetic_lengths_vary(const Config& config) {
+bool lengths_vary(const Config& config) {
   return config.model.kind == "bert" && config.model.head != "lm";
 }
 
@@ -85,7 +85,7 @@ HostBatch synthetic_batch(const Config& config, int64_t vocab, double mean_lengt
                           uint32_t number) {
   Source source(config, vocab, number);
   if (config.model.kind != "bert") return source.blocks();
-  return synthetic_lengths_vary(config) ? source.texts(mean_length) : source.masked_words();
+  return lengths_vary(config) ? source.texts(mean_length) : source.masked_words();
 }
 
 }  // namespace strobe

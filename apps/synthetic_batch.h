@@ -12,6 +12,6 @@ namespace strobe {
 HostBatch synthetic_batch(const Config& config, int64_t vocab, double mean_length, uint32_t number);
 
 /// Whether texts have lengths of their own, so that batches differ in shape.
-bool synthetic_lengths_vary(const Config& config);
+bool lengths_vary(const Config& config);
 
 }  // namespace strobe

@@ -150,7 +150,7 @@ TEST_P(Bert, LogitsEqualTransformers) {
 
 TEST_P(Bert, EveryGradientEqualsTransformers) {
   for (const bool filled : {false, true})
-    for (const char* recompute : {"none", "gelu"}) {
+    for (const char* recompute : {"none", "gelu", "block"}) {
       Config config = this->config();
       config.optimizer.clip = 0, config.model.recompute = recompute;
       Engine engine(config, kVocab, shape());
@@ -217,6 +217,31 @@ TEST_P(Bert, SameSeedSameBitsWhateverTheThreads) {
   set_threads(0);
 }
 
+TEST_P(Bert, RecomputingBlocksChangesNoBit) {
+  const auto train = [&](const std::string& recompute) {
+    Config config = this->config();
+    config.model.dropout = 0.1, config.model.recompute = recompute;
+    Engine engine(config, kVocab, shape());
+    engine.allocate();
+    load(engine);
+    const HostBatch batch = this->batch();
+    for (int64_t i = 0; i < 3; ++i) engine.step(state_at(i), {&batch, 1});
+    return all_values(engine);
+  };
+  const std::vector<float> kept = train("none"), again = train("block");
+  EXPECT_EQ(std::memcmp(kept.data(), again.data(), kept.size() * sizeof(float)), 0);
+}
+
+TEST_P(Bert, RecomputingTakesLessMemory) {
+  const auto bytes = [&](const std::string& recompute) {
+    Config config = this->config();
+    config.model.layers = 8, config.model.recompute = recompute;
+    return Engine(config, kVocab, shape()).plan().bytes;
+  };
+  EXPECT_LT(bytes("gelu"), bytes("none"));
+  EXPECT_LT(bytes("block"), bytes("gelu"));
+}
+
 TEST(BertModel, ImpossibleShapesAreRefused) {
   const auto refuses = [](const std::function<void(Config&)>& change, const std::string& part) {
     Config config;
@@ -234,7 +259,7 @@ TEST(BertModel, ImpossibleShapesAreRefused) {
   refuses([](Config& c) { c.model.head = "none"; }, "no loss");
   refuses([](Config& c) { c.model.head = "classification", c.model.classes = 1; }, "classes");
   refuses([](Config& c) { c.model.kv_heads = 1; }, "kv_heads");
-  refuses([](Config& c) { c.model.recompute = "block"; }, "model.recompute");
+  refuses([](Config& c) { c.model.recompute = "gelu+norm"; }, "model.recompute");
 }
 
 }  // namespace

@@ -310,6 +310,18 @@ TEST_F(Checkpoint, TheBestIsTheStatesOwn) {
   EXPECT_EQ(best_checkpoint(folder_.path()), path(4));
 }
 
+TEST_F(Checkpoint, TheBestIsWrittenUnderItsOwnName) {
+  save(Weights(1), state(4, 4, 3.5));
+  EXPECT_EQ(slurp(folder_.file("best.json")), "{\"step\": 4, \"val/loss\": 3.5}\n");
+  TrainState scored = state(8, 8, 0.15);
+  scored.best_scores = {{"val/accuracy", 0.9}, {"val/f1", 0.8}};
+  save(Weights(2), scored);
+  EXPECT_EQ(slurp(folder_.file("best.json")),
+            "{\"step\": 8, \"val/accuracy\": 0.9, \"val/f1\": 0.8}\n");
+  Weights read(0);
+  EXPECT_EQ(load(read).best_scores, scored.best_scores);
+}
+
 TEST_F(Checkpoint, WithoutABestTheNewestIsTaken) {
   EXPECT_NE(message([&] { best_checkpoint(folder_.path()); }).find("no checkpoint"),
             std::string::npos);

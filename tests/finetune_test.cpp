@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "strobe/core/error.h"
@@ -20,6 +21,7 @@ namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 using reference::slurp;
 
 constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
@@ -179,11 +181,19 @@ TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
   EXPECT_EQ(train(config, "kinds"), RunState::finished);
   EXPECT_EQ(run_config(path("kinds")).texts.classes, "dry|wet");
   EXPECT_GE(number("kinds", "val/accuracy"), 0.9);
+  EXPECT_NEAR(number("kinds", "val/error"), 1 - number("kinds", "val/accuracy"), 1e-9);
+  // The best checkpoint's own figure, under its own name.
+  const Json best = Json::parse(slurp(path("kinds") + "/checkpoints/best.json"));
+  EXPECT_FALSE(best.contains("val/loss")) << best;
+  EXPECT_GE(best.at("val/accuracy").get<double>(), number("kinds", "val/accuracy")) << best;
+  const Json words_best = Json::parse(slurp(path("words") + "/checkpoints/best.json"));
+  EXPECT_TRUE(words_best.contains("val/loss")) << words_best;
   for (const int64_t stop : {2, 100}) {
     const std::string stopped = fmt::format("kinds-{}", stop);
     EXPECT_EQ(train(config, stopped, stop), RunState::stopped);
     EXPECT_EQ(train(config, stopped), RunState::finished);
     EXPECT_EQ(weights("kinds", 200), weights(stopped, 200)) << stop;
+    EXPECT_EQ(Json::parse(slurp(path(stopped) + "/checkpoints/best.json")), best) << stop;
   }
 
   Reader reader(path("kinds"));
@@ -227,6 +237,7 @@ TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
     const Config was = run_config(path(run)), is = run_config(path(run + "-again"));
     EXPECT_EQ(is.model.head, was.model.head);
     EXPECT_EQ(is.model.classes, run == "tuned" ? 2 : was.model.classes);
+    EXPECT_EQ(is.texts.classes, run == "tuned" ? "dry|wet" : "");
     export_huggingface({.run = path(run + "-again"), .out = path(run + "-hf2")});
     EXPECT_EQ(slurp(path(run + "-hf") + "/model.safetensors"),
               slurp(path(run + "-hf2") + "/model.safetensors"));

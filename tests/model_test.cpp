@@ -144,6 +144,10 @@ TEST_P(Gpt2, LogitsEqualTransformers) {
 
 struct AttentionTest {
   std::string backend, algorithm, precision = "f32";
+
+  friend void PrintTo(const AttentionTest& test, std::ostream* stream) {
+    *stream << test.algorithm << " on " << test.backend << " in " << test.precision;
+  }
 };
 
 class Gpt2Attention : public testing::TestWithParam<AttentionTest> {

@@ -58,6 +58,8 @@ struct Course {
   int rank = 2;
   std::function<void(OptimizerConfig&)> change = nullptr;
   bool used = false;  // what the model is used with, not what gradients are taken at
+
+  friend void PrintTo(const Course& course, std::ostream* stream) { *stream << course.wanted; }
 };
 
 class Optimizers : public testing::TestWithParam<Course> {};

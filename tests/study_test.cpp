@@ -328,6 +328,19 @@ TEST_F(Study, ABudgetOfLessThanAStepIsRefused) {
   }
 }
 
+TEST_F(Study, ABusyMachineIsTimedAsItIsAndSaidSo) {
+  write_program(fmt::format(
+      "{}\n{}", "#!/bin/bash",
+      "[ $1 = bench ] && echo '{\"step_ms\": 500, \"tokens_per_second\": 200, \"busy\": true}'\n"
+      "exit 0\n"));
+  testing::internal::CaptureStdout();
+  run_study(read("seeds = [1]\n[budget]\nseconds = 10\n" + kOneArm), out_,
+            {folder_.file("program"), {}, /*plan_only=*/true});
+  const std::string shown = testing::internal::GetCapturedStdout();
+  EXPECT_NE(shown.find("busy"), std::string::npos) << shown;
+  EXPECT_NE(slurp(folder_.file("out/plan.json")).find("\"steps\": 20"), std::string::npos);
+}
+
 TEST_F(Study, EveryFileOfTheProjectIsWhole) {
   const std::string root = STROBE_SOURCE_DIR;
   const fs::path here = fs::current_path();

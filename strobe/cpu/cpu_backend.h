@@ -45,13 +45,15 @@ class CpuBackend final : public Backend {
   void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
                          float eps) override;
   void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
-                          Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) override;
+                          Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                          const NormAgain& again) override;
   void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd, Tensor residual,
                              Tensor branch, Tensor weight, Tensor bias, float eps,
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place) override;
+                              Tensor mean, Tensor rstd, Dropout dropout, const NormAgain& again,
+                              NormPlace place) override;
 
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
@@ -86,7 +88,8 @@ class CpuBackend final : public Backend {
   /// A norm's backward over rows, then per piece of rows `after(begin, end)` while it is in cache.
   template <class Before, class After>
   void norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x, Tensor weight,
-                     Tensor mean, Tensor rstd, Tensor dresidual, Before before, After after);
+                     Tensor mean, Tensor rstd, Tensor dresidual, const NormAgain& again,
+                     Before before, After after);
 
   /// `pieces` rows of `columns` zeros, one for each piece of work that sums columns.
   float* partial_sums(int64_t pieces, int64_t columns);

@@ -229,7 +229,8 @@ void gemm(Tensor c, Tensor a, Tensor b, const GemmOptions& options) {
   if (m == 0 || n == 0) return;
 
   const bool tiles = fits_tiles(c, a, options.bias);
-  const auto [rows, columns] = tile_size(m, n, tiles);
+  const TileSize size = tile_size(m, n, tiles);
+  const int64_t rows = size.rows, columns = size.columns;
   const int64_t down = (m + rows - 1) / rows, across = (n + columns - 1) / columns;
   parallel_for(down * across, [&](int64_t i) {
     const OneThread one_thread;

@@ -46,21 +46,25 @@ void CpuBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor
 template <class Before, class After>
 void CpuBackend::norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
                                Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
-                               Before before, After after) {
+                               const NormAgain& again, Before before, After after) {
   const int64_t rows = x.dim(0), columns = x.dim(1);
   const int64_t grain = column_sum_grain(rows), pieces = (rows + grain - 1) / grain;
   float* partial = partial_sums(pieces, 2 * columns);
   with_storage(x.dtype, [&](auto storage) {
     using T = decltype(storage);
-    const auto backward = of<T>(row_kernels()).layernorm_backward;
+    const auto& kernels = of<T>(row_kernels());
     for_pieces(rows, grain, [&](int64_t begin, int64_t end) {
       float* sums = partial + begin / grain * 2 * columns;
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * columns;
         before(storage, at);
-        backward(dx.as<T>() + at, sums, sums + columns, dy.as<T>() + at, x.as<T>() + at,
-                 weight.as<T>(), mean.as<float>()[i], rstd.as<float>()[i],
-                 dresidual ? dresidual.as<T>() + at : nullptr, columns);
+        kernels.layernorm_backward(dx.as<T>() + at, sums, sums + columns, dy.as<T>() + at,
+                                   x.as<T>() + at, weight.as<T>(), mean.as<float>()[i],
+                                   rstd.as<float>()[i],
+                                   dresidual ? dresidual.as<T>() + at : nullptr, columns);
+        if (again.y)
+          kernels.layernorm(again.y.as<T>() + at, mean.as<float>() + i, rstd.as<float>() + i,
+                            x.as<T>() + at, weight.as<T>(), again.bias.as<T>(), again.eps, columns);
         after(storage, at);
       }
     });
@@ -70,21 +74,22 @@ void CpuBackend::norm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor d
 }
 
 void CpuBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
-                                    Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) {
+                                    Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                                    const NormAgain& again) {
   const auto nothing = [](auto, int64_t) {};
-  norm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual, nothing, nothing);
+  norm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual, again, nothing, nothing);
 }
 
 void CpuBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                         Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                         Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                        Dropout dropout, NormPlace place) {
+                                        Dropout dropout, const NormAgain& again, NormPlace place) {
   const int64_t columns = sum.dim(1);
   const DropoutMask mask = dropout_mask(dropout, state_), none = dropout_mask({}, state_);
   const bool joins = place == NormPlace::post && dsum;
   norm_backward(
       dresidual, dweight, dbias, joins ? dresidual : dy, sum, weight, mean, rstd,
-      joins ? Tensor{} : dsum,
+      joins ? Tensor{} : dsum, again,
       [&](auto storage, int64_t at) {
         using T = decltype(storage);
         if (joins)

@@ -74,8 +74,10 @@ void CudaBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x
 }
 
 void CudaBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
-                                     Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) {
-  cuda::layernorm_backward(device_, dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual);
+                                     Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                                     const NormAgain& again) {
+  cuda::layernorm_backward(device_, dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual,
+                           again);
 }
 
 void CudaBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
@@ -88,9 +90,9 @@ void CudaBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tenso
 void CudaBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                          Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                          Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                         Dropout dropout, NormPlace place) {
+                                         Dropout dropout, const NormAgain& again, NormPlace place) {
   cuda::add_layernorm_backward(device_, dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                               sum, weight, mean, rstd, dropout, place);
+                               sum, weight, mean, rstd, dropout, again, place);
 }
 
 void CudaBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {

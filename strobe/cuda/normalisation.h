@@ -11,13 +11,14 @@ namespace strobe::cuda {
 void layernorm_forward(const Device& device, Tensor y, Tensor mean, Tensor rstd, Tensor x,
                        Tensor weight, Tensor bias, float eps);
 void layernorm_backward(const Device& device, Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
-                        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual);
+                        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                        const NormAgain& again);
 void add_layernorm_forward(const Device& device, Tensor sum, Tensor y, Tensor mean, Tensor rstd,
                            Tensor residual, Tensor branch, Tensor weight, Tensor bias, float eps,
                            Dropout dropout);
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
                             Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                             Tensor weight, Tensor mean, Tensor rstd, Dropout dropout,
-                            NormPlace place);
+                            const NormAgain& again, NormPlace place);
 
 }  // namespace strobe::cuda

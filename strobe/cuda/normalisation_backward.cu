@@ -2,7 +2,8 @@
 //   dx = dresidual + rstd (g - mean(g) - xhat mean(g xhat)),
 //   dweight += sum over rows of dy xhat,   dbias += sum over rows of dy,
 // where dresidual may be a part of dy instead, and the sum over rows of dbranch, which is the
-// gradient of the bias before it.
+// gradient of the bias before it. Where asked, y too, as the forward wrote it: one write instead of
+// a pass that reads x again.
 //
 // A thread owns eight columns of every row that its group takes, so these sums add up in
 // registers; a row's two means go through shuffles and shared memory. The loads of the next rows
@@ -35,6 +36,8 @@ struct Backward {
   const float *mean, *rstd;
   const T* dresidual;  // may be null
   bool joins;          // dresidual is a part of dy
+  T* y;                // null unless it is written again
+  const T* bias;       // for y
   int rows, columns;
 };
 
@@ -133,6 +136,12 @@ __global__ void __launch_bounds__(kNormThreads, kResidentThreads / kNormThreads)
     Floats dx = unpack(dresidual);
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) dx[j] += rstd * g[j] - shift - xhat[j] * slope;
+    if (op.y) {
+      const Floats w = unpack(weight), b = unpack(load(op.bias + column));
+#pragma unroll
+      for (int j = 0; j < kLanes; ++j) xhat[j] = xhat[j] * w[j] + b[j];
+      store(op.y + at, pack<T>(xhat));
+    }
     const Packed<T> stored = pack<T>(dx);
     store(op.dx + at, stored);
     Packed<T> branch = stored;
@@ -203,6 +212,8 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
         op.dbranch[begin + i] = branch;
       }
       branch_bias[i] += to_float(branch);
+      if (op.y)
+        op.y[begin + i] = round_to<T>(xhat_at(i) * to_float(op.weight[i]) + to_float(op.bias[i]));
     }
   }
 }
@@ -210,8 +221,8 @@ __global__ void __launch_bounds__(kWideThreads) backward_wide(Backward<T> op, Dr
 template <class T>
 void launch(const Device& device, Backward<T> op, const DropoutSite& dropout,
             const SumTargets& sums) {
-  const bool whole = norm_plan_fits(op.columns) &&
-                     aligned(op.dx, op.dbranch, op.dy, op.x, op.weight, op.dresidual);
+  const bool whole = norm_plan_fits(op.columns) && aligned(op.dx, op.dbranch, op.dy, op.x,
+                                                           op.weight, op.dresidual, op.y, op.bias);
   const NormPlan plan = whole ? norm_plan(op.rows, op.columns, device.multiprocessors)
                               : NormPlan{kWideThreads, 1, wide_norm_blocks(op.rows, op.columns)};
   check(plan.blocks * int64_t{op.columns} * 4 * kSums <= device.scratch_bytes,
@@ -245,7 +256,7 @@ void launch(const Device& device, Backward<T> op, const DropoutSite& dropout,
 void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbranch, Tensor dweight,
                             Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                             Tensor weight, Tensor mean, Tensor rstd, Dropout dropout,
-                            NormPlace place) {
+                            const NormAgain& again, NormPlace place) {
   const int64_t rows = dy.dim(0), columns = dy.dim(1);
   check(sum.numel() == dy.numel() && weight.numel() == columns && dweight.numel() == columns &&
             dbias.numel() == columns,
@@ -268,6 +279,8 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
                             rstd.as<float>(),
                             dsum.as<T>(),
                             dsum && place == NormPlace::post,
+                            again.y.as<T>(),
+                            again.bias.as<T>(),
                             static_cast<int>(rows),
                             static_cast<int>(columns)};
     launch<T>(device, op, DropoutSite(device, dropout),
@@ -276,9 +289,10 @@ void add_layernorm_backward(const Device& device, Tensor dresidual, Tensor dbran
 }
 
 void layernorm_backward(const Device& device, Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
-                        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) {
+                        Tensor x, Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                        const NormAgain& again) {
   add_layernorm_backward(device, dx, Tensor{}, dweight, dbias, Tensor{}, dy, dresidual, x, weight,
-                         mean, rstd, Dropout{}, NormPlace::pre);
+                         mean, rstd, Dropout{}, again, NormPlace::pre);
 }
 
 }  // namespace strobe::cuda

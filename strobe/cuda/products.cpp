@@ -85,7 +85,7 @@ void linear_forward(const Device& device, Tensor y, Tensor x, Tensor w, Tensor b
 void linear_backward(const Device& device, Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
                      Tensor w) {
   if (dbias) bias_backward(device, dbias, dy);
-  matmul(device, dw, x.transposed(), dy, /*accumulate=*/true);
+  if (dw) matmul(device, dw, x.transposed(), dy, /*accumulate=*/true);
   if (dx) linear_forward(device, dx, dy, w.transposed(), Tensor{});
 }
 

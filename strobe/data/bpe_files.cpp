@@ -140,7 +140,7 @@ bool is_gpt2_split(const Json& pre_tokenizer) {
 void check_settings(const std::string& file, const Json& root) {
   const SettingsCheck check(file);
   const Json& model = member(root, "model");
-  const auto is_empty = [](const Json& value) { return value.is_null() || value == ""; };
+  const auto is_empty = [](const Json& value) { return value.is_null() || value == Json(""); };
   const auto is_false = [](const Json& value) { return value.is_null() || value == false; };
   check.accept(member(root, "normalizer").is_null(), "normalizer", member(root, "normalizer"),
                "null is accepted");

@@ -65,7 +65,7 @@ const Corpus& find(const std::string& name) {
 // `file`, plain or compressed, in `folder`; "" if it is not there.
 std::string file_in(const std::string& folder, const std::string& file) {
   for (const char* ending : {"", ".xz", ".gz", ".zst", ".bz2"})
-    if (const std::string path = folder + "/" + file + ending; fs::exists(path)) return path;
+    if (std::string path = folder + "/" + file + ending; fs::exists(path)) return path;
   return "";
 }
 

@@ -26,7 +26,7 @@ int64_t count_of(const Json& object, const char* key, const std::string& file) {
 // A name inside the folder; never a path out of it.
 std::string plain_name(const Json& value, const std::string& file) {
   if (!value.is_string()) fail("dataset: {}: a name is not text", file);
-  const std::string name = value.get<std::string>();
+  std::string name = value.get<std::string>();
   if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
     fail("dataset: {}: '{}' is not the name of a split or a shard in this folder", file, name);
   return name;

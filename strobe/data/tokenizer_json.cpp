@@ -42,7 +42,7 @@ void VocabularyBuilder::add_added_tokens(const Json& list) {
   for (const Json& token : list) {
     const Json& content = member(token, "content");
     const Json& id = member(token, "id");
-    if (!content.is_string() || content == "" || !id.is_number_integer())
+    if (!content.is_string() || content == Json("") || !id.is_number_integer())
       fail(
           "tokenizer: {}: added token {}; one with a string \"content\" and an integer \"id\" is "
           "accepted",

@@ -50,7 +50,7 @@ void read_config(const std::string& file, BertNormalizerSettings& settings) {
 std::string text_member(const SettingsCheck& check, const Json& object, const char* key,
                         const char* missing) {
   const Json& value = member(object, key);
-  check.accept(value.is_null() || (value.is_string() && value != ""), key, value,
+  check.accept(value.is_null() || (value.is_string() && value != Json("")), key, value,
                "a text is accepted");
   return value.is_null() ? missing : value.get<std::string>();
 }

@@ -233,15 +233,21 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
     fail("checkpoint: cannot make {}: {}", path, error.message());
   const uint64_t model_sum = write_whole(path + "/" + kModel, snapshot.model);
   const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
+  std::string scores;
+  for (const auto& [name, value] : s.best_scores)
+    scores +=
+        fmt::format("{}{}: {}", scores.empty() ? "" : ", ", json_quote(name), json_number(value));
+  if (!scores.empty()) scores = fmt::format("  \"best_scores\": {{{}}},\n", scores);
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
-      "\"best_step\": {},\n  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": {},\n"
+      "\"best_step\": {},\n{}  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": "
+      "{},\n"
       "  \"snapshots\": {},\n  \"lr_most\": {},\n  \"lr_squares\": {},\n  \"plateau_best\": {},\n"
       "  \"plateau_factor\": {},\n  \"plateau_bad\": {},\n{}{}  \"checksums\": {{\n    \"{}\": "
       "\"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
-      s.since_best, s.micro_batches, s.ema_steps, s.snapshots, json_number(s.lr_most),
+      scores, s.since_best, s.micro_batches, s.ema_steps, s.snapshots, json_number(s.lr_most),
       json_number(s.lr_squares), json_number(s.plateau_best), json_number(s.plateau_factor),
       s.plateau_bad, s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
       s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
@@ -257,9 +263,11 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   sync_folder(folder_);
   fs::remove_all(old, error);
   if (s.best_step >= 0) {
-    const std::string best =
-        fmt::format("{{\"step\": {}, \"val/loss\": {}}}\n", s.best_step, json_number(s.best_loss));
-    write_whole(folder_ + "/best.json", best);
+    std::string best = fmt::format("{{\"step\": {}", s.best_step);
+    for (const auto& [name, value] : s.best_scores)
+      best += fmt::format(", {}: {}", json_quote(name), json_number(value));
+    if (s.best_scores.empty()) best += fmt::format(", \"val/loss\": {}", json_number(s.best_loss));
+    write_whole(folder_ + "/best.json", best + "}\n");
     sync_folder(folder_);
   }
 }
@@ -328,6 +336,9 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         state.best_step = json["best_step"].get<int64_t>();
         state.best_loss = json["best_loss"].get<double>();
       }
+      if (json.contains("best_scores") && json["best_scores"].is_object())
+        for (const auto& [name, value] : json["best_scores"].items())
+          if (value.is_number()) state.best_scores.emplace_back(name, value.get<double>());
       const auto read = [&](const char* key, auto& value) {
         if (json.contains(key) && json[key].is_number()) json[key].get_to(value);
       };
@@ -353,7 +364,7 @@ std::string best_checkpoint(const std::string& folder) {
     const std::string text = read_file("checkpoint", file, kLargestText);
     const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) {
-      const std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
+      std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
       if (fs::exists(path + "/state.json")) return path;
     }
   }

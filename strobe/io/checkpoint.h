@@ -6,7 +6,8 @@
 //   state.json             progress, the checksums of the other two, and its own
 //
 // A folder is written under a temporary name, fsynced and renamed, so one that has its name is
-// whole. best.json names the one with the lowest validation loss.
+// whole. best.json names the one with the lowest validation loss or, of labelled texts, the
+// best scores, and holds them.
 #pragma once
 
 #include <exception>
@@ -15,6 +16,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "strobe/core/param.h"
@@ -27,10 +29,12 @@ namespace strobe {
 struct TrainState {
   int64_t step = 0;  // updates done
   double tokens = 0, seconds = 0;
-  double best_loss = std::numeric_limits<double>::infinity();  // lowest validation loss so far
+  double best_loss = std::numeric_limits<double>::infinity();  // least loss, or error, so far
   int64_t best_step = -1;                                      // -1: never evaluated
-  bool evaluation_due = false;                                 // stopped before it was made
-  int64_t since_best = 0;                                      // evaluations since best_step
+  /// Figures there by name, "val/accuracy"; empty: best_loss is the validation loss.
+  std::vector<std::pair<std::string, double>> best_scores;
+  bool evaluation_due = false;           // stopped before it was made
+  int64_t since_best = 0;                // evaluations since best_step
   int64_t micro_batches = -1;            // of the data, that steps have taken; -1: not on record
   int64_t ema_steps = 0, snapshots = 0;  // that averages are made of
   double lr_most = 0, lr_squares = 0;    // the largest learning rate, and the sum of its squares
@@ -82,7 +86,7 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
                                   std::span<Param* const> params,
                                   const std::function<void(const std::string&)>& note);
 
-/// Path of the checkpoint with the lowest validation loss; of the newest whole one if none was
+/// Path of the checkpoint that evaluated best; of the newest whole one if none was
 /// evaluated.
 std::string best_checkpoint(const std::string& folder);
 

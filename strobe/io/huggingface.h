@@ -17,11 +17,11 @@ namespace strobe {
 
 /// What a folder's tensors say that its config.json may not: which head the model has.
 class HuggingFaceWeights;
-void read_huggingface_head(const HuggingFaceWeights& weights, ModelConfig& model);
+void read_huggingface_head(const HuggingFaceWeights& weights, Config& config);
 
-/// Reads a config.json: the model's sizes, with model.vocab set. Throws Error if it asks for
-/// anything that strobe's model does otherwise (another activation, epsilon, scaling, ...); a word
-/// to `note` for what only training would notice.
+/// Reads a config.json: the model's sizes, with model.vocab set, and the names of classes. Throws
+/// Error if it asks for anything that strobe's model does otherwise (another activation, epsilon,
+/// scaling, ...); a word to `note` for what only training would notice.
 Config read_huggingface_config(const std::string& file,
                                const std::function<void(const std::string&)>& note);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -80,8 +81,10 @@ double one_dropout(const Reader& reader, std::initializer_list<const char*> keys
   return first;
 }
 
-void read_gpt2(const Reader& reader, ModelConfig& model,
-               const std::function<void(const std::string&)>& note) {
+using Note = std::function<void(const std::string&)>;
+
+void read_gpt2(const Reader& reader, Config& config, const Note& note) {
+  ModelConfig& model = config.model;
   model.vocab = reader.size("vocab_size");
   model.context = reader.size_or("n_positions", reader.size_or("n_ctx", 1024));
   model.channels = reader.size("n_embd");
@@ -97,8 +100,38 @@ void read_gpt2(const Reader& reader, ModelConfig& model,
   reader.expect("tie_word_embeddings", {true});
 }
 
-void read_bert(const Reader& reader, ModelConfig& model,
-               const std::function<void(const std::string&)>& note) {
+// The names of the classes, as [texts] has them; "" where there are none.
+std::string read_classes(const Reader& reader, const Note& note) {
+  const Json &names = reader["id2label"], &numbers = reader["label2id"];
+  if (names.is_null()) return "";
+  if (!names.is_object())
+    fail("import: {}: id2label is {}; an object of names by number is accepted", reader.file(),
+         shown(names));
+  std::string out;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Json& name = member(names, std::to_string(i).c_str());
+    if (!name.is_string())
+      fail("import: {}: id2label[\"{}\"] is {}; a name for each number from 0 is accepted",
+           reader.file(), i, shown(name));
+    const auto text = name.get<std::string>();
+    if (text.empty() || text.find('|') != std::string::npos) {
+      note(
+          fmt::format("{}: the class {} is called {}, which strobe cannot write down; classes go "
+                      "by their numbers",
+                      reader.file(), i, shown(name)));
+      return "";
+    }
+    if (const Json& back = member(numbers, text.c_str()); !back.is_null() && back != i)
+      note(fmt::format("{}: label2id[{}] is {}, id2label says {}", reader.file(), shown(name),
+                       shown(back), i));
+    out += (i ? "|" : "") + text;
+  }
+  return out;
+}
+
+void read_bert(const Reader& reader, Config& config, const Note& note) {
+  ModelConfig& model = config.model;
+  config.texts.classes = read_classes(reader, note);
   model.vocab = reader.size("vocab_size");
   model.context = reader.size_or("max_position_embeddings", 512);
   model.channels = reader.size("hidden_size");
@@ -156,7 +189,8 @@ std::string gpt2_config(const Config& config, int32_t end_of_text) {
   return json.dump(2) + "\n";
 }
 
-void read_bert_head(const HuggingFaceWeights& weights, ModelConfig& model) {
+void read_bert_head(const HuggingFaceWeights& weights, Config& config) {
+  ModelConfig& model = config.model;
   model.pooler = !weights.shape("bert.pooler.dense.weight").empty();
   const std::vector<int64_t> classifier = weights.shape("classifier.weight");
   if (!classifier.empty()) {
@@ -166,6 +200,12 @@ void read_bert_head(const HuggingFaceWeights& weights, ModelConfig& model) {
     const bool words = !weights.shape("cls.predictions.transform.dense.weight").empty();
     model.head = words ? "lm" : "none";
   }
+  std::string& classes = config.texts.classes;
+  if (model.head != "classification") classes.clear();
+  const auto named = std::count(classes.begin(), classes.end(), '|') + 1;
+  if (!classes.empty() && named != model.classes)
+    fail("import: id2label of config.json names {} classes, the classifier has {}", named,
+         model.classes);
 }
 
 std::string bert_config(const Config& config, int32_t) {
@@ -211,13 +251,13 @@ std::string bert_config(const Config& config, int32_t) {
 
 struct ConfigKind {
   std::string_view kind;
-  void (*read)(const Reader&, ModelConfig&, const std::function<void(const std::string&)>&);
+  void (*read)(const Reader&, Config&, const Note&);
   std::string (*write)(const Config&, int32_t end_of_text);
-  void (*read_head)(const HuggingFaceWeights&, ModelConfig&);
+  void (*read_head)(const HuggingFaceWeights&, Config&);
 };
 
 constexpr std::array<ConfigKind, 2> kKinds{
-    {{"gpt2", read_gpt2, gpt2_config, [](const HuggingFaceWeights&, ModelConfig&) {}},
+    {{"gpt2", read_gpt2, gpt2_config, [](const HuggingFaceWeights&, Config&) {}},
      {"bert", read_bert, bert_config, read_bert_head}}};
 
 const ConfigKind& config_kind(std::string_view kind, const std::string& where) {
@@ -237,7 +277,7 @@ Config read_huggingface_config(const std::string& file,
     fail("import: {}: model_type is {}; \"gpt2\" for example is accepted", file, shown(type));
   Config config;
   config.model.kind = type.get<std::string>();
-  config_kind(brief(config.model.kind), "import: " + file).read(reader, config.model, note);
+  config_kind(brief(config.model.kind), "import: " + file).read(reader, config, note);
   return config;
 }
 
@@ -245,8 +285,8 @@ std::string huggingface_config(const Config& config, int32_t end_of_text) {
   return config_kind(config.model.kind, "export").write(config, end_of_text);
 }
 
-void read_huggingface_head(const HuggingFaceWeights& weights, ModelConfig& model) {
-  config_kind(model.kind, "import").read_head(weights, model);
+void read_huggingface_head(const HuggingFaceWeights& weights, Config& config) {
+  config_kind(config.model.kind, "import").read_head(weights, config);
 }
 
 }  // namespace strobe

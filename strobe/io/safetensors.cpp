@@ -59,7 +59,7 @@ Json parse_strictly(std::string_view text, const std::string& name) {
   const size_t first = text.find_first_not_of(" \t\n\r");
   if (first == std::string_view::npos || text[first] != '{' || text.find('\0') != text.npos)
     fail("safetensors: {}: the header is not a JSON object", name);
-  const Json json = Json::parse(text, watch, /*allow_exceptions=*/false);
+  Json json = Json::parse(text, watch, /*allow_exceptions=*/false);
   if (json.is_discarded()) fail("safetensors: {}: the header is not JSON", name);
   if (!problem.empty()) fail("safetensors: {}: the header is malformed: {}", name, problem);
   return json;

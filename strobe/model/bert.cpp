@@ -13,8 +13,6 @@ const ModelConfig& checked(const ModelConfig& model) {
   checked_sizes(model);
   if (model.kv_heads != 0 && model.kv_heads != model.heads)
     fail("model.kv_heads: BERT has as many as heads ({}), not {}", model.heads, model.kv_heads);
-  if (model.recompute != "none" && model.recompute != "gelu")
-    fail("model.recompute: BERT takes none or gelu, not '{}'", model.recompute);
   return model;
 }
 
@@ -27,9 +25,9 @@ void BertBlock::for_each_param(const ParamVisitor& visit) {
   mlp_norm.for_each_param(visit);
 }
 
-void BertBlock::forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved) const {
+void BertBlock::forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved, Tensor y) const {
   saved.middle = Stream::allocate(ctx, "block middle", x.dim(0), x.dim(1));
-  saved.out = Stream::allocate(ctx, "block", x.dim(0), x.dim(1));
+  saved.out = Stream::allocate(ctx, "block", x.dim(0), x.dim(1), y);
   // A branch ends where the norm after it will write its output.
   attn.forward(ctx, saved.middle.y, x, batch, saved.attn);
   attn_norm.add_forward(ctx, saved.middle, x, saved.middle.y, attn_dropout);
@@ -41,14 +39,15 @@ void BertBlock::backward(Context& ctx, Tensor dy, Tensor dsum, Tensor dbranch, c
                          Saved& saved, bool stream_ends) {
   mlp_norm.add_backward(ctx, dsum, dbranch, mlp.c_proj, dy, saved.out, mlp_dropout, stream_ends,
                         NormPlace::post);
-  mlp.backward(ctx, dy, dbranch, saved.mlp);
+  mlp.backward(ctx, dy, dbranch, saved.mlp, [] {});
   attn_norm.add_backward(ctx, dsum, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
                          /*stream_ends=*/false, NormPlace::post);
-  attn.backward(ctx, dy, dbranch, batch, saved.attn);
+  attn.backward(ctx, dy, dbranch, batch, saved.attn, [] {});
 }
 
 Bert::Bert(const Config& config, int64_t vocab)
     : channels_(checked(config.model).channels),
+      recompute_blocks_(config.model.recompute == "block"),
       words_(embedding_param("bert.embeddings.word_embeddings.weight", vocab, channels_,
                              vocab_padding(vocab))),
       positions_(embedding_param("bert.embeddings.position_embeddings.weight", config.model.context,
@@ -112,8 +111,13 @@ Tensor Bert::forward(Context& ctx, const Batch& batch, Saved& saved) const {
   Tensor x = saved.embedding.y;
   saved.blocks.resize(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    blocks_[i].forward(ctx, x, batch, saved.blocks[i]);
+    saved.inputs.push_back(x);
+    const Tensor y =
+        recompute_blocks_ ? ctx.allocate("block normalised", {batch.rows(), channels_}) : Tensor{};
+    const int64_t mark = ctx.arena.mark();
+    blocks_[i].forward(ctx, x, batch, saved.blocks[i], y);
     x = saved.blocks[i].out.y;
+    if (recompute_blocks_) ctx.arena.rewind(mark);
   }
   return x;
 }
@@ -151,7 +155,13 @@ void Bert::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
       dropping ? ctx.allocate("branch gradient", {batch.rows(), channels_}) : dsum;
   for (size_t i = blocks_.size(); i-- > 0;) {
     ArenaScope scope(ctx.arena);
-    blocks_[i].backward(ctx, dy, dsum, dbranch, batch, saved.blocks[i],
+    BertBlock::Saved& block = saved.blocks[i];
+    if (recompute_blocks_) {
+      const Tensor y = block.out.y;
+      block = {};
+      blocks_[i].forward(ctx, saved.inputs[i], batch, block, y);
+    }
+    blocks_[i].backward(ctx, dy, dsum, dbranch, batch, block,
                         /*stream_ends=*/i + 1 == blocks_.size());
   }
   ctx.ops.add_dropout(dy, dy, dsum, {});

@@ -27,8 +27,8 @@ struct BertBlock {
     Mlp::Saved mlp;
   };
 
-  /// From x to saved.out.y.
-  void forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved) const;
+  /// From x to saved.out.y, which is `y` where that is given.
+  void forward(Context& ctx, Tensor x, const Batch& batch, Saved& saved, Tensor y = {}) const;
   /// dy + dsum is the gradient of the block's output on entry (dy alone where the stream ends),
   /// that of its input on exit. dbranch is overwritten, and is dsum where nothing is dropped.
   void backward(Context& ctx, Tensor dy, Tensor dsum, Tensor dbranch, const Batch& batch,
@@ -56,6 +56,7 @@ class Bert : public Model {
  private:
   struct Saved {
     Stream embedding;
+    std::vector<Tensor> inputs;  // of the blocks
     std::vector<BertBlock::Saved> blocks;
   };
 
@@ -67,6 +68,7 @@ class Bert : public Model {
   Tensor pick(Context& ctx, Tensor x, const Batch& batch) const;
 
   int64_t channels_;
+  bool recompute_blocks_;  // of each block, only its output is kept
   Dropout embedding_dropout_;
   Param words_, positions_, types_;
   LayerNorm norm_;

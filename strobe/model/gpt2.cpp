@@ -21,6 +21,7 @@ void Gpt2Block::forward(Context& ctx, Stream& out, const Stream& in, const Layer
   const bool shares = recompute_norms && ctx.training;
   saved.middle =
       Stream::allocate(ctx, "block middle", in.x.dim(0), in.x.dim(1), shares ? in.y : Tensor{});
+  saved.middle.y_lost = shares;
   // A branch ends where the norm after it will write its output.
   attn.forward(ctx, saved.middle.y, in.y, batch, saved.attn);
   ln_2.add_forward(ctx, saved.middle, in.x, saved.middle.y, attn_dropout);
@@ -28,14 +29,13 @@ void Gpt2Block::forward(Context& ctx, Stream& out, const Stream& in, const Layer
   next.add_forward(ctx, out, saved.middle.x, out.y, mlp_dropout);
 }
 
-void Gpt2Block::backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, Stream& in,
-                         const Batch& batch, Saved& saved) {
-  if (recompute_norms) ln_2.forward(ctx, saved.middle);
-  mlp.backward(ctx, dy, dbranch, saved.mlp);
-  ln_2.add_backward(ctx, dx, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
-                    /*stream_ends=*/false);
-  if (recompute_norms) ln_1.forward(ctx, in);
-  attn.backward(ctx, dy, dbranch, batch, saved.attn);
+void Gpt2Block::backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, const Batch& batch,
+                         const Saved& saved, const std::function<void()>& before) {
+  mlp.backward(ctx, dy, dbranch, saved.mlp, [&] {
+    ln_2.add_backward(ctx, dx, dbranch, attn.c_proj, dy, saved.middle, attn_dropout,
+                      /*stream_ends=*/false);
+  });
+  attn.backward(ctx, dy, dbranch, batch, saved.attn, before);
 }
 
 Gpt2::Gpt2(const Config& config, int64_t vocab)
@@ -107,6 +107,7 @@ void Gpt2::forward(Context& ctx, const Batch& batch, Saved& saved) const {
       ctx.arena.rewind(mark);
     else
       saved.blocks.push_back(block);
+    saved.streams[i].y_lost = recompute_norms_;
   }
 }
 
@@ -147,13 +148,12 @@ void Gpt2::backward(Context& ctx, Tensor dy, const Batch& batch, Saved& saved) {
     } else {
       block = saved.blocks[i];
     }
-    blocks_[i].backward(ctx, dy, dx, dbranch, saved.streams[i], batch, block);
-    if (i > 0)
-      blocks_[i].ln_1.add_backward(ctx, dx, dbranch, blocks_[i - 1].mlp.c_proj, dy,
-                                   saved.streams[i], blocks_[i - 1].mlp_dropout,
-                                   /*stream_ends=*/false);
-    else
-      blocks_[i].ln_1.backward(ctx, dx, dy, saved.streams[i], dx);
+    blocks_[i].backward(ctx, dy, dx, dbranch, batch, block, [&] {
+      LayerNorm& norm = blocks_[i].ln_1;
+      if (i == 0) return norm.backward(ctx, dx, dy, saved.streams[0], dx);
+      norm.add_backward(ctx, dx, dbranch, blocks_[i - 1].mlp.c_proj, dy, saved.streams[i],
+                        blocks_[i - 1].mlp_dropout, /*stream_ends=*/false);
+    });
   }
   if (const Dropout dropout = ctx.now(embedding_dropout_); dropout.p > 0)
     ctx.ops.dropout(dx, dx, dropout);

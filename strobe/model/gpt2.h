@@ -33,10 +33,11 @@ struct Gpt2Block {
   void forward(Context& ctx, Stream& out, const Stream& in, const LayerNorm& next,
                const Batch& batch, Saved& saved) const;
   /// On entry dx is the gradient of the stream after the block and dbranch that of the MLP's
-  /// output. On exit dx is the gradient of the stream before the block that passes by its ln_1,
-  /// and dy the one that passes through it. dbranch is overwritten. `in` is as in forward().
-  void backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, Stream& in, const Batch& batch,
-                Saved& saved);
+  /// output. Where `before` is called dx is the gradient of the stream before the block that passes
+  /// by its ln_1, and dy the one that passes through it: `before` is the backward of ln_1, and
+  /// writes dbranch for the block before.
+  void backward(Context& ctx, Tensor dy, Tensor dx, Tensor dbranch, const Batch& batch,
+                const Saved& saved, const std::function<void()>& before);
 
   void for_each_param(const ParamVisitor& visit);
 };

@@ -31,9 +31,15 @@ void Linear::backward(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
   ctx.ops.linear_backward(dx, weight.grad, bias.grad, dy, x, weight.compute);
 }
 
-void Linear::backward_weight(Context& ctx, Tensor dx, Tensor dy, Tensor x) {
-  ctx.ops.linear_backward(dx, weight.grad, {}, dy, x, weight.compute);
+void Linear::backward_input(Context& ctx, Tensor dx, Tensor dy) const {
+  ctx.ops.linear_backward(dx, {}, {}, dy, {}, weight.compute);
 }
+
+void Linear::backward_weight(Context& ctx, Tensor dy, Tensor x) {
+  ctx.ops.linear_backward({}, weight.grad, {}, dy, x, weight.compute);
+}
+
+void Linear::backward_bias(Context& ctx, Tensor dy) { ctx.ops.bias_backward(bias.grad, dy); }
 
 Stream Stream::allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels,
                         Tensor y) {
@@ -56,7 +62,7 @@ void LayerNorm::forward(Context& ctx, Stream& out) const {
 
 void LayerNorm::backward(Context& ctx, Tensor dx, Tensor dy, const Stream& in, Tensor dresidual) {
   ctx.ops.layernorm_backward(dx, weight.grad, bias.grad, dy, in.x, weight.compute, in.mean, in.rstd,
-                             dresidual);
+                             dresidual, again(in));
 }
 
 void LayerNorm::add_forward(Context& ctx, Stream& out, Tensor x, Tensor branch,
@@ -69,7 +75,11 @@ void LayerNorm::add_backward(Context& ctx, Tensor dx, Tensor dbranch, Linear& br
                              const Stream& in, Dropout dropout, bool stream_ends, NormPlace place) {
   ctx.ops.add_layernorm_backward(dx, dbranch, weight.grad, bias.grad, branch.bias.grad, dy,
                                  stream_ends ? Tensor{} : dx, in.x, weight.compute, in.mean,
-                                 in.rstd, ctx.now(dropout), place);
+                                 in.rstd, ctx.now(dropout), again(in), place);
+}
+
+NormAgain LayerNorm::again(const Stream& in) const {
+  return {in.y_lost ? in.y : Tensor{}, bias.compute, eps};
 }
 
 SelfAttention::SelfAttention(const std::string& c_attn, const std::string& c_proj, int64_t channels,
@@ -133,10 +143,11 @@ void SelfAttention::forward(Context& ctx, Tensor y, Tensor x, const Batch& batch
 }
 
 void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& batch,
-                             const Saved& saved) {
+                             const Saved& saved, const std::function<void()>& then) {
   ArenaScope scope(ctx.arena);
   const Tensor d_o = ctx.allocate("attention output gradient", {dy.dim(0), dy.dim(1)});
-  c_proj.backward_weight(ctx, d_o, dy, saved.o);
+  c_proj.backward_weight(ctx, dy, saved.o);
+  c_proj.backward_input(ctx, d_o, dy);
 
   const Tensor dqkv = ctx.allocate("attention qkv gradient", {dy.dim(0), saved.qkv.dim(1)});
   const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
@@ -146,7 +157,10 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
   ctx.ops.attention_backward(query(dqkv), key(dqkv), value(dqkv), d_o.split(1, head_dim), q, k, v,
                              saved.o.split(1, head_dim), saved.lse, saved.kept, attention,
                              workspace(ctx, attention, shape, /*backward=*/true));
-  c_attn.backward(ctx, dx, dqkv, saved.x);
+  c_attn.backward_bias(ctx, dqkv);
+  c_attn.backward_input(ctx, dx, dqkv);
+  then();
+  c_attn.backward_weight(ctx, dqkv, saved.x);
 }
 
 void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cache, int64_t past,
@@ -192,7 +206,8 @@ void Mlp::forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const {
     saved.post = post;
 }
 
-void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
+void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved,
+                   const std::function<void()>& then) {
   ArenaScope scope(ctx.arena);
   const Tensor dpre = ctx.allocate("mlp gradient", {dy.dim(0), saved.pre.dim(1)});
   const bool recompute = !saved.post;
@@ -200,7 +215,9 @@ void Mlp::backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved) {
       recompute ? ctx.allocate("mlp after gelu", {dy.dim(0), saved.pre.dim(1)}) : saved.post;
   ctx.ops.gelu_linear_backward(dpre, c_proj.weight.grad, {}, c_fc.bias.grad, dy, post, saved.pre,
                                c_proj.weight.compute, gelu, recompute);
-  c_fc.backward_weight(ctx, dx, dpre, saved.x);
+  c_fc.backward_input(ctx, dx, dpre);
+  then();
+  c_fc.backward_weight(ctx, dpre, saved.x);
 }
 
 }  // namespace strobe

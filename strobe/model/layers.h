@@ -2,6 +2,7 @@
 // what is kept in between; memory is what can be read there.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "strobe/core/param.h"
@@ -20,14 +21,18 @@ struct Linear {
 
   void forward(Context& ctx, Tensor y, Tensor x) const;
   void backward(Context& ctx, Tensor dx, Tensor dy, Tensor x);
-  /// The same but for the bias's gradient, where what writes dy adds that up.
-  void backward_weight(Context& ctx, Tensor dx, Tensor dy, Tensor x);
+  /// Parts of it: dx, which needs no x; the weight's gradient; the bias's, unless what writes dy
+  /// adds that up.
+  void backward_input(Context& ctx, Tensor dx, Tensor dy) const;
+  void backward_weight(Context& ctx, Tensor dy, Tensor x);
+  void backward_bias(Context& ctx, Tensor dy);
   void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
 };
 
 /// The residual stream at one point: x (N, C), and y = norm(x) with the norm's statistics (N).
 struct Stream {
   Tensor x, y, mean, rstd;
+  bool y_lost = false;  // overwritten since: the norm's backward writes it again
 
   /// `y` may be memory that streams share, one after another.
   static Stream allocate(Context& ctx, const std::string& what, int64_t rows, int64_t channels,
@@ -57,6 +62,9 @@ struct LayerNorm {
                     NormPlace place = NormPlace::pre);
 
   void for_each_param(const ParamVisitor& visit) { visit(weight), visit(bias); }
+
+ private:
+  NormAgain again(const Stream& in) const;
 };
 
 /// Keys and values of the tokens decoded so far, of one layer: (capacity, Hkv, D).
@@ -90,8 +98,10 @@ struct SelfAttention {
   };
 
   void forward(Context& ctx, Tensor y, Tensor x, const Batch& batch, Saved& saved) const;
-  /// But for the gradient of c_proj's bias.
-  void backward(Context& ctx, Tensor dx, Tensor dy, const Batch& batch, const Saved& saved);
+  /// But for the gradient of c_proj's bias. `then` runs when dx is there and before x is read: the
+  /// backward of the norm that made x may write it again.
+  void backward(Context& ctx, Tensor dx, Tensor dy, const Batch& batch, const Saved& saved,
+                const std::function<void()>& then);
   /// x holds the rows that follow the `past` ones in the cache, which receives theirs.
   /// cu_q = {0, rows}, cu_k = {0, past + rows}.
   void decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cache, int64_t past, Tensor cu_q,
@@ -125,8 +135,9 @@ struct Mlp {
   };
 
   void forward(Context& ctx, Tensor y, Tensor x, Saved& saved) const;
-  /// But for the gradient of c_proj's bias.
-  void backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved);
+  /// But for the gradient of c_proj's bias; `then` as in SelfAttention.
+  void backward(Context& ctx, Tensor dx, Tensor dy, const Saved& saved,
+                const std::function<void()>& then);
   void for_each_param(const ParamVisitor& visit) {
     c_fc.for_each_param(visit), c_proj.for_each_param(visit);
   }

@@ -1,5 +1,7 @@
 #include "strobe/model/sizes.h"
 
+#include <algorithm>
+
 #include "strobe/core/error.h"
 #include "strobe/model/layers.h"
 
@@ -10,6 +12,14 @@ namespace {
 constexpr int64_t kVocabMultiple = 64;  // rows of the head are padded to this, for whole tiles
 
 }  // namespace
+
+std::span<const std::string> recompute_levels(const ModelConfig& model) {
+  static const std::string kGpt2[] = {"none", "gelu", "gelu+norm", "block"};
+  // After a sum its norm is the stream itself: there is nothing to gain by computing it twice.
+  static const std::string kBert[] = {"none", "gelu", "block"};
+  if (model.kind == "bert") return kBert;
+  return kGpt2;
+}
 
 Param embedding_param(const std::string& name, int64_t rows, int64_t channels, int64_t padding) {
   Param param;
@@ -51,9 +61,10 @@ const ModelConfig& checked_sizes(const ModelConfig& m) {
                                     {"dropout_residual", m.dropout_residual.value_or(0)}})
     if (!(value >= 0 && value < 1))
       fail("model.{}: {} is not a probability in [0, 1)", name, value);
-  if (m.recompute != "none" && m.recompute != "gelu" && m.recompute != "gelu+norm" &&
-      m.recompute != "block")
-    fail("model.recompute: '{}' is unknown; known are none, gelu, gelu+norm, block", m.recompute);
+  const auto levels = recompute_levels(m);
+  if (std::find(levels.begin(), levels.end(), m.recompute) == levels.end())
+    fail("model.recompute: '{}' is none of those that {} knows: {}", m.recompute, m.kind,
+         fmt::join(levels, ", "));
   return m;
 }
 

@@ -31,7 +31,7 @@ void Backend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
 
 void Backend::linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w) {
   if (dbias) bias_backward(dbias, dy);
-  matmul(dw, x.transposed(), dy, /*accumulate=*/true);
+  if (dw) matmul(dw, x.transposed(), dy, /*accumulate=*/true);
   if (dx) matmul(dx, dy, w.transposed());
 }
 
@@ -60,12 +60,12 @@ void Backend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rs
 void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                                      Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum,
                                      Tensor weight, Tensor mean, Tensor rstd, Dropout drop,
-                                     NormPlace place) {
+                                     const NormAgain& again, NormPlace place) {
   if (place == NormPlace::post && dsum) {
     add_dropout(dresidual, dy, dsum, {});
     dy = dresidual, dsum = Tensor{};
   }
-  layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum);
+  layernorm_backward(dresidual, dweight, dbias, dy, sum, weight, mean, rstd, dsum, again);
   if (drop.p > 0)
     dropout(dbranch, dresidual, drop);
   else if (dbranch.data != dresidual.data)

@@ -80,6 +80,13 @@ enum class Gelu { tanh, erf };
 /// Post-norm: the stream goes on from the output.
 enum class NormPlace { pre, post };
 
+/// What a norm's backward writes beside gradients: the norm's output, as the forward wrote it, for
+/// whoever did not keep it.
+struct NormAgain {
+  Tensor y, bias;  // y (N, C) is empty where it was kept
+  float eps = 0;
+};
+
 struct EmbeddingTable {
   Tensor table;  // (rows, C)
   Tensor ids;    // i32 (N)
@@ -185,7 +192,8 @@ class Backend {
 
   /// y = x w + bias.   x (N, K), w (K, M) possibly transposed, y (N, M); bias may be empty.
   virtual void linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias);
-  /// dx = dy w^T;  dw += x^T dy;  dbias += sum dy.  dx and dbias may be empty.
+  /// dx = dy w^T;  dw += x^T dy;  dbias += sum dy.  Each of dx, dw and dbias may be empty; without
+  /// dw, so may x.
   virtual void linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x, Tensor w);
   /// pre = x w + bias;  y = gelu(pre).
   virtual void linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
@@ -203,7 +211,8 @@ class Backend {
                                  Tensor bias, float eps) = 0;
   /// dx = dresidual + d(layernorm);  dresidual may be empty, and may be dx; dx may be dy.
   virtual void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
-                                  Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) = 0;
+                                  Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                                  const NormAgain& again) = 0;
   /// sum = residual + dropout(branch);  y = layernorm(sum).  sum may be residual, y may be branch.
   virtual void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
                                      Tensor residual, Tensor branch, Tensor weight, Tensor bias,
@@ -215,7 +224,8 @@ class Backend {
   virtual void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                       Tensor dbias, Tensor branch_bias, Tensor dy, Tensor dsum,
                                       Tensor sum, Tensor weight, Tensor mean, Tensor rstd,
-                                      Dropout dropout, NormPlace place = NormPlace::pre);
+                                      Dropout dropout, const NormAgain& again,
+                                      NormPlace place = NormPlace::pre);
 
   // ---- embedding -----------------------------------------------------------------------------
   /// y (N, C) = sum over tables of table[ids], one to three of them.

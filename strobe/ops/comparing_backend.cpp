@@ -230,10 +230,10 @@ void ComparingBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Ten
 }
 void ComparingBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
                                           Tensor x, Tensor weight, Tensor mean, Tensor rstd,
-                                          Tensor dresidual) {
-  both("layernorm_backward", {dx, dweight, dbias}, [&](Backend& ops, const Place& at) {
+                                          Tensor dresidual, const NormAgain& again) {
+  both("layernorm_backward", {dx, dweight, dbias, again.y}, [&](Backend& ops, const Place& at) {
     ops.layernorm_backward(at(dx), at(dweight), at(dbias), at(dy), at(x), at(weight), at(mean),
-                           at(rstd), at(dresidual));
+                           at(rstd), at(dresidual), {at(again.y), at(again.bias), again.eps});
   });
 }
 void ComparingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
@@ -247,12 +247,14 @@ void ComparingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, 
 void ComparingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                               Tensor dbias, Tensor branch_bias, Tensor dy,
                                               Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                              Tensor rstd, Dropout dropout, NormPlace place) {
-  both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias, branch_bias},
+                                              Tensor rstd, Dropout dropout, const NormAgain& again,
+                                              NormPlace place) {
+  both("add_layernorm_backward", {dresidual, dbranch, dweight, dbias, branch_bias, again.y},
        [&](Backend& ops, const Place& at) {
          ops.add_layernorm_backward(at(dresidual), at(dbranch), at(dweight), at(dbias),
                                     at(branch_bias), at(dy), at(dsum), at(sum), at(weight),
-                                    at(mean), at(rstd), dropout, place);
+                                    at(mean), at(rstd), dropout,
+                                    {at(again.y), at(again.bias), again.eps}, place);
        });
 }
 void ComparingBackend::embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) {

@@ -109,8 +109,10 @@ void CountingBackend::linear_forward(Tensor y, Tensor x, Tensor w, Tensor bias) 
 }
 void CountingBackend::linear_backward(Tensor dx, Tensor dw, Tensor dbias, Tensor dy, Tensor x,
                                       Tensor w) {
-  const OpCost cost = {product_flops(x, w) * (dx ? 2 : 1),
-                       bytes_of({dx, dw, dw, dbias, dbias, dy, x, dx ? w : Tensor{}})};
+  const int products = (dx ? 1 : 0) + (dw ? 1 : 0);
+  const OpCost cost = {
+      product_flops(dy, w.transposed()) * products,
+      bytes_of({dx, dw, dw, dbias, dbias, dy, dw ? x : Tensor{}, dx ? w : Tensor{}})};
   count("linear_backward", cost, [&] { real_.linear_backward(dx, dw, dbias, dy, x, w); });
 }
 void CountingBackend::linear_gelu_forward(Tensor y, Tensor pre, Tensor x, Tensor w, Tensor bias,
@@ -135,10 +137,11 @@ void CountingBackend::layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tens
 }
 void CountingBackend::layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy,
                                          Tensor x, Tensor weight, Tensor mean, Tensor rstd,
-                                         Tensor dresidual) {
+                                         Tensor dresidual, const NormAgain& again) {
   count("layernorm_backward",
-        moving({dx, dweight, dweight, dbias, dbias, dy, x, weight, mean, rstd, dresidual}), [&] {
-          real_.layernorm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual);
+        moving({dx, dweight, dweight, dbias, dbias, dy, x, weight, mean, rstd, dresidual, again.y}),
+        [&] {
+          real_.layernorm_backward(dx, dweight, dbias, dy, x, weight, mean, rstd, dresidual, again);
         });
 }
 void CountingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd,
@@ -151,14 +154,15 @@ void CountingBackend::add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, T
 void CountingBackend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight,
                                              Tensor dbias, Tensor branch_bias, Tensor dy,
                                              Tensor dsum, Tensor sum, Tensor weight, Tensor mean,
-                                             Tensor rstd, Dropout dropout, NormPlace place) {
+                                             Tensor rstd, Dropout dropout, const NormAgain& again,
+                                             NormPlace place) {
   const Tensor branch = dbranch.data == dresidual.data ? Tensor{} : dbranch;
   count("add_layernorm_backward",
         moving({dresidual, branch, dweight, dweight, dbias, dbias, branch_bias, branch_bias, dy,
-                dsum, sum, weight, mean, rstd}),
+                dsum, sum, weight, mean, rstd, again.y}),
         [&] {
           real_.add_layernorm_backward(dresidual, dbranch, dweight, dbias, branch_bias, dy, dsum,
-                                       sum, weight, mean, rstd, dropout, place);
+                                       sum, weight, mean, rstd, dropout, again, place);
         });
 }
 

@@ -62,13 +62,15 @@ class CountingBackend : public Backend {
   void layernorm_forward(Tensor y, Tensor mean, Tensor rstd, Tensor x, Tensor weight, Tensor bias,
                          float eps) override;
   void layernorm_backward(Tensor dx, Tensor dweight, Tensor dbias, Tensor dy, Tensor x,
-                          Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual) override;
+                          Tensor weight, Tensor mean, Tensor rstd, Tensor dresidual,
+                          const NormAgain& again) override;
   void add_layernorm_forward(Tensor sum, Tensor y, Tensor mean, Tensor rstd, Tensor residual,
                              Tensor branch, Tensor weight, Tensor bias, float eps,
                              Dropout dropout) override;
   void add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dweight, Tensor dbias,
                               Tensor branch_bias, Tensor dy, Tensor dsum, Tensor sum, Tensor weight,
-                              Tensor mean, Tensor rstd, Dropout dropout, NormPlace place) override;
+                              Tensor mean, Tensor rstd, Dropout dropout, const NormAgain& again,
+                              NormPlace place) override;
   void embedding_forward(Tensor y, std::span<const EmbeddingTable> tables) override;
   void embedding_backward(Tensor dtable, Tensor dy, Tensor ids) override;
   std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionShape& shape,

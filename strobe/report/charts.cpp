@@ -38,10 +38,14 @@ Curve take(const std::vector<Point>& points, double Point::*value) {
   return out;
 }
 
+constexpr const char* kNatsAToken = "nats a token";
+
 const Panel kPanels[] = {
-    {"validation", "Validation loss", "nats a token", false, true,
+    {"validation", "Validation loss", kNatsAToken, false, true,
      [](const RunRecord& run) { return take(run.evaluations, &EvalPoint::loss); }},
-    {"training", "Training loss", "nats a token", false, false,
+    {"error", "Validation error", "1 minus the mean of the metrics", false, true,
+     [](const RunRecord& run) { return take(run.evaluations, &EvalPoint::error); }},
+    {"training", "Training loss", kNatsAToken, false, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::loss); }},
     {"lr", "Learning rate", "", true, false,
      [](const RunRecord& run) { return take(run.training, &TrainPoint::lr); }},
@@ -98,6 +102,17 @@ std::string join(const std::vector<std::string>& parts) {
   return fmt::format("[{}]", fmt::join(parts, ","));
 }
 
+// A labelled text has one loss, a text that is continued one a token.
+std::string unit_of(const Panel& panel, const std::vector<ChartGroup>& groups) {
+  const std::string unit = panel.unit;
+  const bool labelled = std::any_of(groups.begin(), groups.end(), [](const ChartGroup& group) {
+    return !value_of(group.runs[0]->config, "texts.train").empty();
+  });
+  if (!labelled || unit != kNatsAToken) return unit;
+  const bool regression = value_of(groups[0].runs[0]->config, "model.head") == "regression";
+  return regression ? "squared error" : "nats an example";
+}
+
 std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
   std::vector<RunRecord> means;
   means.reserve(groups.size());
@@ -135,7 +150,7 @@ std::string curves_json(const std::vector<ChartGroup>& groups, const StudyResult
     if (!lines.empty())
       panels.push_back(
           fmt::format(R"({{"id":"{}","title":"{}","unit":"{}","lines":{},"marks":{}}})", panel.id,
-                      panel.title, panel.unit, join(lines), join(marks)));
+                      panel.title, unit_of(panel, groups), join(lines), join(marks)));
   }
   return join(panels);
 }
@@ -254,7 +269,7 @@ RunRecord mean_run(const std::vector<const RunRecord*>& runs) {
   using E = EvalPoint;
   out.evaluations = mean_points<E>(
       evaluations, {&E::tokens, &E::seconds, &E::loss, &E::token_perplexity, &E::word_perplexity,
-                    &E::bits_per_byte, &E::loss_ema, &E::loss_lawa});
+                    &E::bits_per_byte, &E::error, &E::loss_ema, &E::loss_lawa});
   return out;
 }
 

@@ -92,7 +92,7 @@ std::vector<FactorialContrast> factorial_contrasts(const FactorialData& data) {
     return l == to ? 1.0 : l == 0 ? -1.0 : 0.0;
   };
   const auto over = [&](size_t factor) {
-    return static_cast<double>(cells / data.levels[factor].size());
+    return static_cast<double>(cells) / static_cast<double>(data.levels[factor].size());
   };
   for (size_t f = 0; f < data.factors.size(); ++f)
     for (size_t to = 1; to < data.levels[f].size(); ++to)

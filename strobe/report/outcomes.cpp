@@ -14,6 +14,7 @@ const OutcomeKind kKinds[] = {
      &E::token_perplexity},
     {"val/word_perplexity", "validation perplexity a word", "", &R::word_perplexity,
      &E::word_perplexity},
+    {"val/error", "validation error", "", &R::error, &E::error},
     {"val/loss_ema", "validation loss of averaged weights (EMA)", "nats a token", &R::loss_ema,
      &E::loss_ema},
     {"val/loss_lawa", "validation loss of averaged weights (LAWA)", "nats a token", &R::loss_lawa,

@@ -61,7 +61,7 @@
   };
   const smoothed = new Set(["training", "norm", "speed"]);
   const curveTraces = (panel) => {
-    const dotted = panel.id === "validation";
+    const dotted = ["validation", "error"].includes(panel.id);
     // Behind the smoothed line of a single run, faint, what was logged.
     const raw = state.smoothing === 0 || !smoothed.has(panel.id) ? []
       : panel.lines.filter((line) => line.kind === "run").map((line) => ({
@@ -100,7 +100,7 @@
     const x = { ...axisStyle(axisTitles[state.axis]), type: state.log ? "log" : "linear" };
     if (state.ranges.x) x.range = state.ranges.x.slice();
     const y = axisStyle(panel.unit);
-    if (panel.id !== "validation" && panel.id !== "training") y.rangemode = "tozero";
+    if (!["validation", "error", "training"].includes(panel.id)) y.rangemode = "tozero";
     if (panel.marks.length) {  // shapes take no part in the range: room for the lines and their labels
       const ys = [...panel.lines.flatMap((line) => line.y), ...panel.marks.map((mark) => mark.y)].filter((v) => v !== null);
       const low = Math.min(...ys), high = Math.max(...ys);

@@ -27,8 +27,8 @@ void read_events(const std::string& file, RunRecord& run) {
     if (line.contains("val/loss"))
       run.evaluations.push_back({step, tokens, seconds, number("val/loss"),
                                  number("val/token_perplexity"), number("val/word_perplexity"),
-                                 number("val/bits_per_byte"), number("val/loss_ema"),
-                                 number("val/loss_lawa")});
+                                 number("val/bits_per_byte"), number("val/error"),
+                                 number("val/loss_ema"), number("val/loss_lawa")});
     else if (line.contains("train/loss"))
       run.training.push_back({step, tokens, seconds, number("train/loss"), number("lr"),
                               number("train/grad_norm"), number("tokens_per_second"),
@@ -61,6 +61,7 @@ RunResult read_result(const std::string& file) {
           .bits_per_byte = number("val/bits_per_byte"),
           .word_perplexity = number("val/word_perplexity"),
           .token_perplexity = number("val/token_perplexity"),
+          .error = number("val/error"),
           .tokens_per_second = number("tokens_per_second"),
           .parameters = number("parameters"),
           .peak_bytes = number("peak_bytes"),

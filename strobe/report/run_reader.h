@@ -20,6 +20,7 @@ struct TrainPoint {
 struct EvalPoint {
   double step, tokens, seconds;
   double loss, token_perplexity, word_perplexity, bits_per_byte;
+  double error = kMissing;  // of labelled texts: 1 minus the mean of the metrics
   double loss_ema = kMissing, loss_lawa = kMissing;  // with averages of the weights in their place
 };
 
@@ -33,7 +34,7 @@ struct RunResult {
   std::string state = "unfinished";  // finished, stopped, diverged; unfinished: no result yet
   double steps = kMissing, tokens = kMissing, seconds = kMissing;
   double loss = kMissing, bits_per_byte = kMissing, word_perplexity = kMissing;  // validation
-  double token_perplexity = kMissing;
+  double token_perplexity = kMissing, error = kMissing;
   double tokens_per_second = kMissing, parameters = kMissing;
   double peak_bytes = kMissing, planned_bytes = kMissing;
   double loss_ema = kMissing, loss_lawa = kMissing, train_loss = kMissing;

@@ -1,5 +1,6 @@
 #include "strobe/report/run_report.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -19,6 +20,12 @@ double last_loss(const RunRecord& run) {
   return run.evaluations.back().loss;
 }
 
+// Of labelled texts, likewise; NaN for other runs.
+double last_error(const RunRecord& run) {
+  if (std::isfinite(run.result.error) || run.evaluations.empty()) return run.result.error;
+  return run.evaluations.back().error;
+}
+
 double last(double of_result, const RunRecord& run, double TrainPoint::*figure) {
   if (std::isfinite(of_result) || run.training.empty()) return of_result;
   return run.training.back().*figure;
@@ -31,9 +38,14 @@ std::string length_text(const RunRecord& run) {
 }
 
 std::string headline(const std::vector<RunRecord>& runs) {
+  const bool labelled = std::all_of(runs.begin(), runs.end(), [](const RunRecord& run) {
+    return std::isfinite(last_error(run));
+  });
+  const auto figure = labelled ? last_error : last_loss;
+  const std::string noun = labelled ? "error" : "loss", unit = labelled ? "" : " nats a token";
   const RunRecord* best = nullptr;
   for (const RunRecord& run : runs)
-    if (std::isfinite(last_loss(run)) && (!best || last_loss(run) < last_loss(*best))) best = &run;
+    if (std::isfinite(figure(run)) && (!best || figure(run) < figure(*best))) best = &run;
   if (!best)
     return runs.size() == 1
                ? fmt::format("The run is {} and has no validation loss.", runs[0].result.state)
@@ -41,10 +53,10 @@ std::string headline(const std::vector<RunRecord>& runs) {
   const std::string state =
       best->result.state == "finished" ? "" : fmt::format(" (the run is {})", best->result.state);
   if (runs.size() == 1)
-    return fmt::format("Validation loss {} nats a token after {}{}.",
-                       number_text(last_loss(*best), 3), length_text(*best), state);
-  return fmt::format("Of {} runs, {} has the lowest validation loss: {} nats a token after {}{}.",
-                     runs.size(), best->name, number_text(last_loss(*best), 3), length_text(*best),
+    return fmt::format("Validation {} {}{} after {}{}.", noun, number_text(figure(*best), 3), unit,
+                       length_text(*best), state);
+  return fmt::format("Of {} runs, {} has the lowest validation {}: {}{} after {}{}.", runs.size(),
+                     best->name, noun, number_text(figure(*best), 3), unit, length_text(*best),
                      state);
 }
 
@@ -52,6 +64,10 @@ std::string overview(const std::vector<RunRecord>& runs) {
   std::vector<std::vector<std::string>> rows = {{"Run", "State", "Steps", "Tokens", "Seconds",
                                                  "Tokens/s", "Peak memory", "Validation loss",
                                                  "Bits per byte", "Word perplexity"}};
+  const bool labelled = std::any_of(runs.begin(), runs.end(), [](const RunRecord& run) {
+    return std::isfinite(last_error(run));
+  });
+  if (labelled) rows[0].resize(8), rows[0].push_back("Validation error");
   for (const RunRecord& run : runs) {
     const RunResult& result = run.result;
     const bool evaluated = !run.evaluations.empty();
@@ -66,6 +82,7 @@ std::string overview(const std::vector<RunRecord>& runs) {
                     bytes_text(result.peak_bytes), number_text(last_loss(run), 3),
                     number_text(figure(result.bits_per_byte, &EvalPoint::bits_per_byte), 3),
                     perplexity_text(figure(result.word_perplexity, &EvalPoint::word_perplexity))});
+    if (labelled) rows.back().resize(8), rows.back().push_back(number_text(last_error(run), 3));
   }
   return html_section("overview", runs.size() == 1 ? "Result" : "Results", html_table(rows, 2));
 }

@@ -8,12 +8,12 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
-#include "strobe/data/dataset.h"
 #include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
 #include "strobe/study/sobol.h"
 #include "strobe/train/progress_line.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
@@ -104,7 +104,7 @@ Words SetUp::one_that_runs(const StudyArm& arm, const std::string& what) const {
   for (uint64_t attempt = 0; attempt < kPointsTried; ++attempt) {
     if (attempt > 0) sobol_point(attempt - 1, 0, unit);
     const Point point = point_at(space, unit);
-    const Words overrides = arm.overrides + overrides_of(space, point);
+    Words overrides = arm.overrides + overrides_of(space, point);
     const ChildResult tried = dry_run(options_, recipe_, overrides);
     if (tried.status == 0 || stopped()) return overrides;
     if (space.empty()) fail("study: {} cannot run: {}; nothing was started", what, tried.reason());
@@ -149,9 +149,15 @@ void SetUp::check_labels(const StudyArm& arm) const {
 void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
                           const std::string& what) const {
   const Config config = load_config(recipe_, overrides).config;
-  if (study_.outcome.starts_with("val/") && !Dataset::open(config.data.path).has_split("valid"))
-    fail("study: the outcome is '{}', and {} has no split 'valid'; nothing was started",
-         study_.outcome, config.data.path);
+  const bool labelled = !config.texts.train.empty();
+  const std::string& data = labelled ? config.texts.train : config.data.path;
+  if (study_.outcome.starts_with("val/") && !data_facts(config).has_valid)
+    fail("study: the outcome is '{}', and {} has {}; nothing was started", study_.outcome, data,
+         labelled ? "neither texts.valid nor texts.hold_out" : "no split 'valid'");
+  const bool of_text = study_.outcome.ends_with("_perplexity") || study_.outcome.ends_with("_byte");
+  if (labelled ? of_text : study_.outcome == "val/error")
+    fail("study: the outcome is '{}', which runs on {} do not have; nothing was started",
+         study_.outcome, labelled ? "labelled texts" : "a dataset");
   for (const auto& [outcome, key, off] :
        {std::tuple("val/loss_ema", "average.ema", config.average.ema == 0),
         {"val/loss_lawa", "average.lawa", config.average.lawa == 0}}) {
@@ -200,13 +206,14 @@ void SetUp::check() const {
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
   ChildResult timed;
   Json json;
-  for (int attempt = 0; attempt < kBusyAttempts; ++attempt) {
+  bool busy = true;
+  for (int attempt = 0; attempt < kBusyAttempts && busy; ++attempt) {
     timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
                           Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
                       /*capture=*/true, options_.stop);
     if (stopped()) fail("study: stopped while timing; nothing was started");
     json = Json::parse(timed.output, nullptr, false);
-    if (!json.is_object() || !json.contains("busy") || json["busy"] != true) break;
+    busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
   const auto positive = [&](const char* key) {
     const double value = json.is_object() && json.contains(key) && json[key].is_number()
@@ -218,12 +225,16 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
     return value;
   };
   const double rate = positive("tokens_per_second");
+  if (busy)
+    say("the machine is busy with something else: the arm '{}' was timed under that load, at "
+        "{:.0f} "
+        "tokens/s\n",
+        arm.name, rate);
   return {0, rate, rate * positive("step_ms") / 1e3};
 }
 
 std::string SetUp::vocab() const {
-  const Config config = load_config(recipe_, study_.arms[0].overrides).config;
-  return fmt::format("{}", Dataset::open(config.data.path).vocab());
+  return fmt::format("{}", data_facts(load_config(recipe_, study_.arms[0].overrides).config).vocab);
 }
 
 // What the seeds can resolve, from the spread that the study file states.

@@ -285,8 +285,10 @@ Json Runner::description() const {
       overrides[override.substr(0, override.find('='))] = override.substr(override.find('=') + 1);
     json["arms"].push_back({{"name", arm.name}, {"levels", levels}, {"overrides", overrides}});
   }
-  const Dataset dataset =
-      Dataset::open(load_config(recipe(), study_.arms[0].overrides).config.data.path);
+  const Config first = load_config(recipe(), study_.arms[0].overrides).config;
+  // What n-grams make of a text says something of models that continue it.
+  if (first.data.path.empty() || first.model.kind != "gpt2") return json;
+  const Dataset dataset = Dataset::open(first.data.path);
   if (dataset.has_split("valid")) {
     const SplitEntropy text = split_entropy(dataset, "valid");
     json["text"] = {{"unigram_nats", text.unigram_nats},

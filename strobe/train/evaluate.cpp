@@ -8,11 +8,11 @@
 
 namespace strobe {
 
-double Evaluation::rank() const {
-  if (scores.empty()) return loss;
+double Evaluation::error() const {
+  if (scores.empty()) return NAN;
   double sum = 0;
   for (const auto& [name, score] : scores) sum += score;
-  return -sum / static_cast<double>(scores.size());
+  return 1 - sum / static_cast<double>(scores.size());
 }
 
 namespace {
@@ -63,6 +63,7 @@ std::string to_json(const Evaluation& e) {
   std::string scores;
   for (const auto& [name, score] : e.scores)
     scores += fmt::format(R"(, "{}": {})", name, json_number(score));
+  if (!e.scores.empty()) scores += fmt::format(R"(, "error": {})", json_number(e.error()));
   return fmt::format(
       R"({{"split": "{}", "tokens": {}, "loss": {}, "token_perplexity": {}, "word_perplexity": {}, "bits_per_byte": {}{}}})",
       e.split, e.tokens, json_number(e.loss), json_number(e.token_perplexity),

@@ -20,10 +20,12 @@ struct Evaluation {
   double loss = 0;     // nats a token
   double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
   bool stopped = false;  // before the end, when asked to
-  /// Of labelled texts, by name: "accuracy"; their mean is the score.
+  /// Of labelled texts, by name: "accuracy".
   std::vector<std::pair<std::string, double>> scores;
-  /// What the best checkpoint has least of: the loss, or where there are scores, minus their mean.
-  double rank() const;
+  /// 1 minus the mean of the scores, of one metric the share that is wrong; NaN without scores.
+  double error() const;
+  /// What the best checkpoint has least of: the loss, or where there are scores, the error.
+  double rank() const { return scores.empty() ? loss : error(); }
   /// Loss with averages of the weights in their place, by name: "ema", "lawa".
   std::vector<std::pair<std::string, double>> averages;
 };
@@ -36,7 +38,8 @@ Evaluation evaluate(Engine& engine, const Dataset& dataset, const std::string& s
 Evaluation evaluate_masked(Engine& engine, const std::string& split, const EvalSource& batches,
                            const std::function<bool()>& stop);
 
-/// One JSON object: split, tokens, loss, token_perplexity, word_perplexity, bits_per_byte.
+/// One JSON object: split, tokens, loss, token_perplexity, word_perplexity, bits_per_byte; of
+/// labelled texts also the scores and the error.
 std::string to_json(const Evaluation& evaluation);
 
 }  // namespace strobe

@@ -102,7 +102,7 @@ ImportResult import_huggingface(const ImportOptions& options,
          options.from, config.model.vocab);
 
   const HuggingFaceWeights weights = HuggingFaceWeights::open(options.from, family);
-  read_huggingface_head(weights, config.model);
+  read_huggingface_head(weights, config);
   // Made on the host, whatever the run will use later.
   Config host = config;
   host.backend = "cpu", host.precision = "f32";
@@ -131,7 +131,7 @@ std::string export_huggingface(const ExportOptions& options) {
   NewFolder folder("export", options.out);
   const Tokenizer tokenizer = Tokenizer::load(run_tokenizer(options.run));
   const std::string description = huggingface_config(config, tokenizer.end_of_text());
-  const std::string checkpoint = best_checkpoint(options.run + "/checkpoints");
+  std::string checkpoint = best_checkpoint(options.run + "/checkpoints");
   const SafetensorsFile file = open_weights(checkpoint);
   std::map<std::string, Tensor> params;
   for (const auto& [name, entry] : file.header().tensors) params.emplace(name, file.tensor(name));

@@ -19,7 +19,7 @@ Config run_config(const std::string& run) {
 }
 
 std::string run_tokenizer(const std::string& run) {
-  const std::string file = run + "/tokenizer.json";
+  std::string file = run + "/tokenizer.json";
   if (!fs::exists(file)) fail("run: {} has no tokenizer.json", run);
   return file;
 }

@@ -34,14 +34,17 @@ std::string format_seconds(double seconds) {
 ProgressLine::ProgressLine(std::string prefix, int64_t bytes)
     : prefix_(std::move(prefix)), bytes_(bytes), terminal_(isatty(STDOUT_FILENO) != 0) {}
 
-void ProgressLine::show(const StepEvent& e, double validation_loss, double done,
+void ProgressLine::show(const StepEvent& e, const Evaluation* validation, double done,
                         double seconds_left, bool plain_due) {
   if (!terminal_ && !plain_due) return;
   if (terminal_ && done < 1 && steady_seconds() - last_shown_ < kRefreshSeconds) return;
   last_shown_ = steady_seconds();
   std::string line = fmt::format("{}step {:>6} {:>3.0f} %  loss {:.3f}", prefix_, e.step,
                                  std::min(done, 1.0) * 100, e.loss);
-  if (!std::isnan(validation_loss)) line += fmt::format("  val {:.3f}", validation_loss);
+  if (validation) line += fmt::format("  val {:.3f}", validation->loss);
+  if (validation)
+    for (const auto& [name, score] : validation->scores)
+      line += fmt::format("  {} {:.3f}", name, score);
   line +=
       fmt::format("  lr {:.2e}  norm {:.2f}  {:.0f} tok/s", e.lr, e.grad_norm, e.tokens_per_second);
   if (e.mfu > 0) line += fmt::format("  mfu {:.0f} %", e.mfu * 100);

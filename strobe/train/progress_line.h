@@ -8,7 +8,7 @@
 
 namespace strobe {
 
-/// step, %, loss, validation loss, lr, gradient norm, tokens/s, MFU, memory, time left.
+/// step, %, loss, validation loss and scores, lr, gradient norm, tokens/s, MFU, memory, time left.
 class ProgressLine {
  public:
   /// `interval` steps between plain lines; `prefix` stands before each line.
@@ -17,8 +17,9 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  /// `done` is the share of the run in [0, 1]; `plain_due` that a plain line is due here.
-  void show(const StepEvent& event, double validation_loss, double done, double seconds_left,
+  /// `validation` is the last there was, null if there was none; `done` the share of the run in
+  /// [0, 1]; `plain_due` says that a plain line is due here.
+  void show(const StepEvent& event, const Evaluation* validation, double done, double seconds_left,
             bool plain_due);
   /// Prints `text` as a line of its own, above the live line.
   void note(const std::string& text);

@@ -115,7 +115,8 @@ class LabelledRun final : public RunData {
       valid = read_texts(texts, kValid, regression_).examples;
     } else if (texts.hold_out > 0) {
       if (texts.hold_out >= 1) fail("texts.hold_out: {} is not a share below 1", texts.hold_out);
-      std::tie(train, valid) = hold_out(std::move(train), texts.hold_out, seed);
+      auto parts = hold_out(std::move(train), texts.hold_out, seed);
+      train = std::move(parts.first), valid = std::move(parts.second);
     }
     const TrainConfig& t = config.train;
     hash_ = hash_of(train);
@@ -184,6 +185,14 @@ std::unique_ptr<RunData> open_run_data(const Config& config) {
   if (config.model.kind == "bert" && config.model.head == "lm")
     return std::make_unique<MaskedRun>(config);
   return std::make_unique<DatasetRun>(config);
+}
+
+DataFacts data_facts(const Config& config) {
+  if (!config.texts.train.empty())
+    return {Tokenizer::load(config.init_from).vocab_size(),
+            !config.texts.valid.empty() || config.texts.hold_out > 0};
+  const Dataset dataset = Dataset::open(config.data.path);
+  return {dataset.vocab(), dataset.has_split(kValid)};
 }
 
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression) {

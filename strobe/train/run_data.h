@@ -44,6 +44,14 @@ class RunData {
 /// The data that the configuration names. Throws Error where it names none.
 std::unique_ptr<RunData> open_run_data(const Config& config);
 
+/// What a configuration says of its data, the examples unread: how many entries the vocabulary has,
+/// whether there is something to evaluate on.
+struct DataFacts {
+  int64_t vocab = 0;
+  bool has_valid = false;
+};
+DataFacts data_facts(const Config& config);
+
 /// Labelled texts, as a configuration's [texts] says; `split` "train", or for GLUE any of the
 /// task's.
 struct LabelledTexts {

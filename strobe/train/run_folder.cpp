@@ -194,6 +194,7 @@ void RunFolder::append(const StepEvent& at, const Evaluation& e) {
   std::string averages;
   for (const auto& [name, score] : e.scores)
     averages += fmt::format(R"(, "val/{}": {})", name, json_number(score));
+  if (!e.scores.empty()) averages += fmt::format(R"(, "val/error": {})", json_number(e.error()));
   for (const auto& [name, loss] : e.averages)
     averages += fmt::format(R"(, "val/loss_{}": {})", name, json_number(loss));
   append_line(fmt::format(
@@ -221,6 +222,8 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
   if (evaluation)
     for (const auto& [name, score] : evaluation->scores)
       averages += fmt::format("  \"val/{}\": {},\n", name, json_number(score));
+  if (evaluation && !evaluation->scores.empty())
+    averages += fmt::format("  \"val/error\": {},\n", json_number(evaluation->error()));
   if (evaluation)
     for (const auto& [name, loss] : evaluation->averages)
       averages += fmt::format("  \"val/loss_{}\": {},\n", name, json_number(loss));

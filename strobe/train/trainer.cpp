@@ -8,6 +8,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
+#include "strobe/model/sizes.h"
 #include "strobe/ops/planning_backend.h"
 #include "strobe/train/loaded_run.h"
 #include "strobe/train/run_config.h"
@@ -127,7 +128,7 @@ std::string Trainer::describe_fit() const {
   };
   std::string out = fmt::format("GPU memory      {}, {} to be had: the run {}\n",
                                 format_bytes(device_.memory_bytes), format_bytes(room), verdict);
-  for (const std::string recompute : {"none", "gelu", "gelu+norm", "block"})
+  for (const std::string& recompute : recompute_levels(config_.model))
     if (const int64_t most = largest(recompute); most > 0)
       out +=
           fmt::format("                train.micro_batch up to {} fits with model.recompute={}\n",
@@ -274,6 +275,9 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   if (evaluation.rank() < state_.best_loss) {
     state_.best_loss = evaluation.rank();
     state_.best_step = state_.step, state_.since_best = 0;
+    state_.best_scores.clear();
+    for (const auto& [name, score] : evaluation.scores)
+      state_.best_scores.emplace_back("val/" + name, score);
   }
   if (schedules_.watches_evaluations()) {
     Plateau plateau{state_.plateau_best, state_.plateau_factor, state_.plateau_bad};
@@ -405,7 +409,7 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
     const Progress done = length_.at(state_.step, state_.tokens, state_.seconds);
     const auto show = [&](bool plain_due) {
       if (done.steps > shown.steps)
-        line_->show(event, last_evaluation_ ? last_evaluation_->loss : NAN, length_.done(done),
+        line_->show(event, last_evaluation_ ? &*last_evaluation_ : nullptr, length_.done(done),
                     seconds_left(done), plain_due);
     };
     const int64_t previous = state_.best_step;
@@ -414,8 +418,8 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       stopping = !evaluate_now(folder, event);
     }
     if (stopped_early())
-      line_->note(fmt::format("stopping early: {} evaluations without a lower validation loss",
-                              state_.since_best));
+      line_->note(fmt::format("stopping early: {} evaluations without a better one than at step {}",
+                              state_.since_best, state_.best_step));
     saves = saves || stopped_early();
     if (!stopping && (saves || state_.best_step != previous)) save_with_events();
     show(stopping || over(progress) || due(config_.train.log_every, length_, shown, done));

@@ -47,30 +47,34 @@ void add_normalisation(std::vector<OpRow>& table) {
     table.push_back(
         {.name = residual ? "layernorm_backward_residual" : "layernorm_backward",
          .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
-           return {{"dx", out, r, c},
-                   {"dweight", in_out, 1, c, Type::f32},
-                   {"dbias", in_out, 1, c, Type::f32},
-                   {"scratch", scratch, r, c},
-                   {"mean", scratch, 1, r, Type::f32},
-                   {"rstd", scratch, 1, r, Type::f32},
-                   {"dy", in, r, c},
-                   {"x", in, r, c},
-                   {"weight", in, 1, c},
-                   {"bias", in, 1, c},
-                   {"dresidual", in, r, c}};
+           std::vector<Operand> all = {{"dx", out, r, c},
+                                       {"dweight", in_out, 1, c, Type::f32},
+                                       {"dbias", in_out, 1, c, Type::f32},
+                                       {"scratch", scratch, r, c},
+                                       {"mean", scratch, 1, r, Type::f32},
+                                       {"rstd", scratch, 1, r, Type::f32},
+                                       {"dy", in, r, c},
+                                       {"x", in, r, c},
+                                       {"weight", in, 1, c},
+                                       {"bias", in, 1, c},
+                                       {"dresidual", in, r, c}};
+           if (residual) all.push_back({"y", out, r, c});
+           return all;
          },
          .run =
              [=](Backend& ops, const Operands& t) {
                save_statistics(ops, t, "x");
                ops.layernorm_backward(t["dx"], t.flat("dweight"), t.flat("dbias"), t["dy"], t["x"],
                                       t.flat("weight"), t.flat("mean"), t.flat("rstd"),
-                                      residual ? t["dresidual"] : Tensor{});
+                                      residual ? t["dresidual"] : Tensor{},
+                                      {residual ? t["y"] : Tensor{}, t.flat("bias"), kEps});
              },
          .meaning =
              [=](Arrays& a, const StepState&) {
                layernorm_backward(a["dx"], a["dweight"], a["dbias"], a["dy"], a["x"], a["weight"],
                                   kEps);
                if (!residual) return;
+               a["y"] = normalised(a, a["x"]);
                for (int64_t i = 0; i < a["dx"].size(); ++i) a["dx"][i] += a["dresidual"][i];
              },
          .may_alias = residual
@@ -120,7 +124,7 @@ void add_normalisation(std::vector<OpRow>& table) {
     const auto call = [&](auto&& f) {
       f(t["dresidual"], t["dbranch"], t.flat("dweight"), t.flat("dbias"), t.flat("branch_bias"),
         t["dy"], t["dsum"], t["sum"], t.flat("weight"), t.flat("mean"), t.flat("rstd"), kDropout,
-        place);
+        NormAgain{t["y"], t.flat("bias"), kEps}, place);
     };
     if (composed)
       call([&](auto... x) { ops.Backend::add_layernorm_backward(x...); });
@@ -136,6 +140,7 @@ void add_normalisation(std::vector<OpRow>& table) {
                    {"dweight", in_out, 1, c, Type::f32},
                    {"dbias", in_out, 1, c, Type::f32},
                    {"branch_bias", in_out, 1, c, Type::f32},
+                   {"y", out, r, c},
                    {"scratch", scratch, r, c},
                    {"mean", scratch, 1, r, Type::f32},
                    {"rstd", scratch, 1, r, Type::f32},
@@ -148,6 +153,7 @@ void add_normalisation(std::vector<OpRow>& table) {
          .run = [=](Backend& ops, const Operands& t) { add_backward(ops, t, place, false); },
          .meaning =
              [=](Arrays& a, const StepState& state) {
+               a["y"] = normalised(a, a["sum"]);
                Array &d = a["dresidual"], dy = a["dy"];
                const bool joins = place == NormPlace::post;
                for (int64_t i = 0; i < dy.size() && joins; ++i) dy[i] += a["dsum"][i];
