@@ -27,6 +27,8 @@ struct Settings {
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
   bool causal = true;
   double dropout = 0;
+
+  bool fp8() const { return dtype == "fp8"; }  // of bf16 operands, forward only
 };
 
 /// Device memory of one tensor.
@@ -106,8 +108,11 @@ void check_settings(const Settings& s) {
       fail("bench attention: sizes and --repeats are from 1 to 16777216, found {}", n);
   if (s.kv_heads < 0 || (s.kv_heads > 0 && s.heads % s.kv_heads != 0))
     fail("bench attention: --kv-heads must divide --heads {}, found {}", s.heads, s.kv_heads);
-  if (s.dtype != "f32" && s.dtype != "bf16")
-    fail("bench attention: --dtype is f32 or bf16, found '{}'", s.dtype);
+  if (s.dtype != "f32" && s.dtype != "bf16" && s.dtype != "fp8")
+    fail("bench attention: --dtype is f32, bf16 or fp8, found '{}'", s.dtype);
+  if (s.fp8() && s.dropout > 0)
+    fail("bench attention: fp8 has no dropout, found --dropout {}; 0 or another --dtype",
+         s.dropout);
   if (!(s.dropout >= 0 && s.dropout < 1))
     fail("bench attention: --dropout is at least 0 and below 1, found {}", s.dropout);
   if (s.dropout > 0 && s.variants != "full")
@@ -137,12 +142,13 @@ void print(const Settings& s, const AttentionShape& shape, const std::vector<Row
                {"workspace_bytes"},
                {"busy", 0, false}});
   for (const Row& row : rows) {
-    const Measured forward = row.forward.result(), backward = row.backward.result();
+    const Measured forward = row.forward.result();
+    const Measured backward = s.fp8() ? Measured{} : row.backward.result();
     Cell forward_ms, forward_rate, backward_ms, backward_rate;
     if (!forward.busy)
       forward_ms = forward.seconds * 1e3,
       forward_rate = attention_flops(shape, false) / forward.seconds / 1e9;
-    if (!backward.busy)
+    if (!s.fp8() && !backward.busy)
       backward_ms = backward.seconds * 1e3,
       backward_rate = attention_flops(shape, true) / backward.seconds / 1e9;
     table.add({std::string(name_of(row.algorithm)), std::string(name_of(row.variant)), s.dtype,
@@ -179,6 +185,7 @@ int run(const Settings& s) {
   AttentionOp op;
   op.causal = s.causal;
   op.deterministic = !s.any_order;
+  op.fp8 = s.fp8();
   op.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
   op.dropout.p = static_cast<float>(s.dropout);
   op.cu_q = op.cu_k = cu.tensor;
@@ -205,7 +212,7 @@ int run(const Settings& s) {
   };
   for (int64_t round = 0; round <= 4 * s.repeats; ++round) {
     if (round > 0 && std::none_of(rows.begin(), rows.end(), [&](const Row& row) {
-          return missing(row.forward) || missing(row.backward);
+          return missing(row.forward) || (!op.fp8 && missing(row.backward));
         }))
       break;
     for (size_t i = 0; i < arms.size(); ++i) {
@@ -216,10 +223,12 @@ int run(const Settings& s) {
         backend->attention_forward(o.tensor, lse.tensor, saved, q.tensor, k.tensor, v.tensor, op,
                                    workspace);
       });
-      time(row.backward, *backend, [&] {
-        backend->attention_backward(dq.tensor, dk.tensor, dv.tensor, d_o.tensor, q.tensor, k.tensor,
-                                    v.tensor, o.tensor, lse.tensor, saved, op, workspace);
-      });
+      if (!op.fp8)
+        time(row.backward, *backend, [&] {
+          backend->attention_backward(dq.tensor, dk.tensor, dv.tensor, d_o.tensor, q.tensor,
+                                      k.tensor, v.tensor, o.tensor, lse.tensor, saved, op,
+                                      workspace);
+        });
       if (round > 0) rows[i] = row;
     }
   }
@@ -236,7 +245,7 @@ Verb verb_bench_attention() {
             auto s = std::make_shared<Settings>();
             options.flag(s->json, "--json", "Print JSON instead of a table");
             options.value(s->backend, "--backend", "auto, cpu or cuda");
-            options.value(s->dtype, "--dtype", "f32 or bf16");
+            options.value(s->dtype, "--dtype", "f32 or bf16; fp8: flash3's forward, bf16 operands");
             options.value(s->batch, "--batch", "Sequences");
             options.value(s->heads, "--heads", "Query heads");
             options.value(s->kv_heads, "--kv-heads", "Key-value heads; as many as heads if 0");

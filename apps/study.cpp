@@ -25,6 +25,7 @@ std::string report_of(const std::string& folder) { return folder + "/report.html
 
 struct RunOptions {
   std::string file, folder;
+  std::vector<std::string> overrides;
   bool plan = false, worker = false;  // worker: started by another process
   int64_t workers = 1;
 };
@@ -35,10 +36,14 @@ class OtherWorkers {
   OtherWorkers(const std::string& program, const RunOptions& options) {
     for (int64_t i = 1; i < options.workers; ++i)
       threads_.emplace_back([=, this] {
+        std::vector<std::string> command = {program, "study", "run", options.file};
+        command.insert(command.end(), options.overrides.begin(), options.overrides.end());
+        for (const std::string& word :
+             {std::string("--out"), options.folder, std::string("--worker"),
+              std::string("--workers"), fmt::format("{}", options.workers)})
+          command.push_back(word);
         const ChildResult result =
-            run_child({program, "study", "run", options.file, "--out", options.folder, "--worker",
-                       "--workers", fmt::format("{}", options.workers)},
-                      /*capture=*/true, [this] { return stop_requested() || stop_; });
+            run_child(command, /*capture=*/true, [this] { return stop_requested() || stop_; });
         if (result.status != 0 && result.status != kInterrupted)
           fmt::print(stderr, "strobe: study: a worker ended with exit status {}\n", result.status);
       });
@@ -58,7 +63,7 @@ class OtherWorkers {
 };
 
 int run(RunOptions options) {
-  const StudyFile study = read_study(options.file);
+  const StudyFile study = read_study(options.file, options.overrides);
   if (options.folder.empty()) options.folder = "runs/" + study.name;
   if (options.workers < 1) fail("study: --workers is {}; it takes 1 or more", options.workers);
   catch_stop_signals();
@@ -81,7 +86,13 @@ int run(RunOptions options) {
   if (others) others->join();
   if (options.worker) return outcome.stopped ? kInterrupted : 0;
   if (outcome.stopped) {
-    fmt::print("stopped; 'strobe study run {} --out {}' continues\n", options.file, options.folder);
+    std::string words;
+    for (const std::string& override : options.overrides)
+      words += override.find_first_of(" []\"") == std::string::npos
+                   ? " " + override
+                   : fmt::format(" '{}'", override);
+    fmt::print("stopped; 'strobe study run {}{} --out {}' continues\n", options.file, words,
+               options.folder);
     return kInterrupted;
   }
   if (options.plan) return 0;
@@ -148,12 +159,19 @@ int trials(const std::string& folder, bool json) {
 }
 
 // The recipe of the arm with the lowest mean validation loss, as its first finished run had it.
-int best(const std::string& folder) {
+int best(const std::string& folder, const std::string& wanted) {
   const StudyResult result = analyse_study(folder);
   const ArmResult* best = nullptr;
-  for (const ArmResult& arm : result.arms)
+  std::vector<std::string> names;
+  for (const ArmResult& arm : result.arms) {
+    names.push_back(arm.name);
+    if (!wanted.empty() && arm.name != wanted && !arm.name.starts_with(wanted + "-")) continue;
     if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
       best = &arm;
+  }
+  if (!best && !wanted.empty())
+    fail("study: no finished arm of {} is called '{}'; there are {}", folder, wanted,
+         fmt::join(names, ", "));
   if (!best) fail("study: no run of {} has finished with a {}", folder, result.noun);
   const auto run = std::find_if(best->runs.begin(), best->runs.end(),
                                 [](const SeedResult& seed) { return seed.finished(); });
@@ -162,9 +180,11 @@ int best(const std::string& folder) {
   if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
     config.threads = load_config(folder + "/base.toml", {}).config.threads;
   fmt::print(
-      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} runs each{}."
+      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} run{} "
+      "each{}."
       "\n{}",
       best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
+      best->loss.n == 1 ? "" : "s",
       !result.search             ? ""
       : result.search->confirmed ? ", on seeds that did not choose it"
                                  : "; not confirmed on fresh seeds",
@@ -179,6 +199,9 @@ Verb verb_study_run() {
           "strobe study run studies/demo.toml --out runs/demo", [](Options& options) {
             auto v = std::make_shared<RunOptions>();
             options.value(v->file, "study", "study file (TOML)", Options::required);
+            options.values(v->overrides, "overrides",
+                           "key=value in place of what the study file says: budget.tokens=1e6, "
+                           "'seeds=[1, 2]', base=recipes/demo.toml");
             options.value(v->folder, "--out", "folder of the study; runs/<name> unless given");
             options.value(v->workers, "--workers",
                           "processes that work on it side by side; more may join by the same "
@@ -223,9 +246,13 @@ Verb verb_study_trials() {
 Verb verb_study_best() {
   return {"study best", "Print the recipe of the best arm",
           "strobe study best runs/demo > recipes/mine.toml", [](Options& options) {
-            auto folder = std::make_shared<std::string>();
-            options.value(*folder, "folder", "folder of the study", Options::required);
-            return [folder] { return best(*folder); };
+            struct Values {
+              std::string folder, arm;
+            };
+            auto v = std::make_shared<Values>();
+            options.value(v->folder, "folder", "folder of the study", Options::required);
+            options.value(v->arm, "--arm", "of this arm, or of this arm's search");
+            return [v] { return best(v->folder, v->arm); };
           }};
 }
 

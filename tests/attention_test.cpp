@@ -80,6 +80,15 @@ TEST(Attention, QueriesWithoutKeys) {
   }
 }
 
+TEST(Attention, KeysWithoutQueries) {
+  AttentionTrial trial({.queries = {0, 0}, .keys = {10, 70}});
+  for (AttentionAlgorithm algorithm : kAll) {
+    const AttentionResult r = trial(cpu_backend(), algorithm);
+    for (float y : r.dk) EXPECT_EQ(y, 0);
+    for (float y : r.dv) EXPECT_EQ(y, 0);
+  }
+}
+
 TEST(Attention, LargeScoresDoNotOverflow) {
   AttentionTrial trial({.queries = {130}});
   for (double& y : trial.values.q) y *= 200;

@@ -30,8 +30,8 @@ std::string another_value(const Field& field) {
   const std::string& type = field.type;
   if (type == "text") return "a \"quoted\" \\ näme\n# not a comment";
   if (type == "true or false") return field.get() == "true" ? "false" : "true";
-  if (type == "length") return "7 epochs";
-  return type == "integer" ? "77" : "0.1234567890123";
+  if (type == "length" || type == "length or auto") return "7 epochs";
+  return type.starts_with("integer") ? "77" : "0.1234567890123";
 }
 
 TEST(Config, EveryFieldRoundTripsThroughToml) {
@@ -127,12 +127,13 @@ TEST(Config, ReadsLengthsInEveryUnit) {
   };
   for (const Row& row :
        {Row{"500", 500, Unit::steps}, Row{"500 steps", 500, Unit::steps},
-        Row{"1 step", 1, Unit::steps}, Row{"2k", 2000, Unit::steps},
-        Row{"2M tokens", 2e6, Unit::tokens}, Row{" 1.5 k tokens ", 1500, Unit::tokens},
-        Row{"3 epochs", 3, Unit::epochs}, Row{"0.5epochs", 0.5, Unit::epochs},
-        Row{"25 s", 25, Unit::seconds}, Row{"10 min", 600, Unit::seconds},
-        Row{"2 h", 7200, Unit::seconds}, Row{"5 %", 0.05, Unit::fraction},
-        Row{"5%", 0.05, Unit::fraction}, Row{"0", 0, Unit::steps}}) {
+        Row{"1 step", 1, Unit::steps}, Row{"2k", 2000, Unit::steps}, Row{"1.5k", 1500, Unit::steps},
+        Row{"2.3 k", 2300, Unit::steps}, Row{"2M tokens", 2e6, Unit::tokens},
+        Row{" 1.5 k tokens ", 1500, Unit::tokens}, Row{"3 epochs", 3, Unit::epochs},
+        Row{"0.5epochs", 0.5, Unit::epochs}, Row{"25 s", 25, Unit::seconds},
+        Row{"10 min", 600, Unit::seconds}, Row{"2 h", 7200, Unit::seconds},
+        Row{"5 %", 0.05, Unit::fraction}, Row{"5%", 0.05, Unit::fraction},
+        Row{"0", 0, Unit::steps}}) {
     const Length length = parse_length(row.text);
     EXPECT_DOUBLE_EQ(length.value, row.value) << row.text;
     EXPECT_EQ(length.unit, row.unit) << row.text;
@@ -173,6 +174,10 @@ TEST(Config, RefusesIllTypedValues) {
       {"seed", "1e300"},
       {"optimizer.decay_embeddings", "1"},
       {"train.steps", "some"},
+      {"train.steps", "1.5"},
+      {"schedule.patience", "0.5"},
+      {"eval.every", "1.5"},
+      {"schedule.warmup", "2.5 steps"},
       {"eval.every", "5 parsecs"},
   };
   for (const auto& [key, value] : kRows) {

@@ -1,9 +1,8 @@
 // Index arithmetic of flash3's backward, on any machine.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
-#include <tuple>
-#include <vector>
 
 #include "strobe/cuda/attention_flash3_backward_layout.h"
 
@@ -52,32 +51,34 @@ TEST(CudaAttentionFlash3Backward, PanelIsSwizzledAndStoresByExclusiveOr) {
   }
 }
 
-// A lane's 32 patches of two draws reach all lanes as the bits of their own scores.
-TEST(CudaAttentionFlash3Backward, DropoutBitsReachTheirScores) {
-  // A word as a lane of the drawing warps makes it, a bit named by (draw, query, key).
-  using Bit = std::tuple<int, int, int>;
-  std::vector<std::vector<Bit>> drawn(32, std::vector<Bit>(32));
-  for (int lane = 0; lane < 32; ++lane)
-    for (int draw = 0; draw < 2; ++draw)
-      for (int q = 0; q < 4; ++q)
-        for (int k = 0; k < 4; ++k)
-          drawn[lane][patch_bit(q, k) + 16 * draw] = {draw, 4 * drawn_query(lane) + q,
-                                                      4 * drawn_key(lane) + k};
-  for (int lane = 0; lane < 32; ++lane) {
-    const int g = lane / 4, t = lane % 4;
-    std::set<int> used;
-    for (int n = 0; n < 8; ++n)
-      for (int half = 0; half < 2; ++half)
-        for (int e = 0; e < 2; ++e) {
-          const int draw = n / 4, from = drawing_lane(n % 4, half, g, t);
-          const int shift = patch_bit(2 * (t & 1), g & 3);
-          // Of the four bits a lane takes, 8 apart, this is the one of (draw, e).
-          const Bit bit = drawn[from][shift + 16 * draw + 8 * e];
-          EXPECT_EQ(bit, (Bit{draw, 8 * (n % 4) + 2 * t + e, 8 * half + g}));
-          EXPECT_EQ(dropout_bit(n, half, e), dropout_bit(n % 4, half, 0) + 16 * draw + 8 * e);
-          used.insert(dropout_bit(n, half, e));
-        }
-    EXPECT_EQ(used.size(), 32u);
+// The bits of a warp's words are in the signs of the bytes that their threads shift.
+TEST(CudaAttentionFlash3Backward, DropoutBitsReachTheirThreads) {
+  for (int queries : {64, 128}) {
+    std::set<std::array<int, 3>> used;
+    for (int g = 0; g < 8; ++g)
+      for (int t = 0; t < 4; ++t)
+        for (int n = 0; n < queries / 8; ++n)
+          for (int half = 0; half < 2; ++half)
+            for (int e = 0; e < 2; ++e) {
+              const int slot = dropout_slot(n / 4, g, t) + n % 4;
+              ASSERT_LT(slot, queries / 2);
+              const DropoutWord word = dropout_word(slot);
+              const int bit = 7 - dropout_shift(g, t), byte = 2 * half + e;
+              const int query = 4 * word.query + e + (bit < 4 ? 2 : 0);
+              const int key = 4 * (word.key + 2 * half) + bit % 4;
+              EXPECT_EQ(query, 8 * n + 2 * t + e);
+              EXPECT_EQ(key, 8 * half + g);
+              used.insert({slot, byte, bit});
+            }
+    EXPECT_EQ(used.size(), size_t(16) * queries);
+  }
+}
+
+TEST(CudaAttentionFlash3Backward, SignsAreGathered) {
+  for (uint32_t i = 0; i < 16; ++i) {
+    uint32_t x = 0;
+    for (uint32_t byte = 0; byte < 4; ++byte) x |= (i >> byte & 1) << (8 * byte + 7);
+    EXPECT_EQ(gather_signs(x) >> 28, i);
   }
 }
 

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -28,34 +30,38 @@ TEST(CudaFlash3Layout, PanelsArePermutationsWithoutBankConflicts) {
     }
 }
 
-TEST(CudaFlash3Layout, MaskWordsHoldEveryScoreWhereItsThreadReads) {
+TEST(CudaFlash3Layout, MaskSlotsHoldEveryScoreWhereItsThreadReads) {
   for (int keys : {64, 128}) {
-    std::set<std::pair<int, int>> words;
-    for (int slot = 0; slot < keys / 2; ++slot) {
-      const MaskWord at = mask_word(slot, keys);
-      EXPECT_EQ(mask_slot(at.row, at.column % 2, keys) + at.column / 2, slot);
-      words.insert({at.row, at.column});
-    }
-    EXPECT_EQ(words.size(), size_t(keys) / 2);
-    EXPECT_EQ(words.rbegin()->first, 1);
-    std::set<std::pair<int, int>> scores;
+    // The score of each byte: as the writers place them.
+    std::map<int, std::pair<int, int>> scores;
+    for (int slot = 0; slot < keys / 2; ++slot)
+      for (int i = 0; i < 4; ++i)
+        for (int p = 0; p < 2; ++p)
+          for (int byte = 0; byte < 4; ++byte) {
+            const MaskSlot at = mask_slot(slot, keys);
+            const int column = at.column + 2 * (byte % 2);
+            scores[kMaskSlotBytes * slot + 8 * i + 4 * p + byte] = {4 * at.row + i,
+                                                                    4 * column + 2 * p + byte / 2};
+          }
+    EXPECT_EQ(scores.size(), size_t(16) * keys);
     for (int g = 0; g < 8; ++g)
       for (int t = 0; t < 4; ++t)
         for (int n = 0; n < keys / 8; ++n)
           for (int half = 0; half < 2; ++half)
             for (int e = 0; e < 2; ++e) {
-              const int query = g + 8 * half, key = 8 * n + 2 * t + e;
-              const MaskWord word = mask_word(mask_slot(g / 4, t / 2, keys) + n, keys);
-              // The sign of byte 2 half + e, after the shift.
-              const int bit = 8 * (2 * half + e) + 7 - mask_shift(g, t);
-              const int patch_row = word.row + 2 * (bit / 16);
-              const int in_byte = bit % 8, right = in_byte < 4;
-              EXPECT_EQ(4 * patch_row + (right ? 3 : 7) - in_byte, query);
-              EXPECT_EQ(4 * word.column + 2 * right + bit / 8 % 2, key);
-              scores.insert({query, key});
+              const int word = mask_byte(g, t) + mask_step(half, n / 2, keys);
+              EXPECT_EQ(scores.at(word + n % 2 + 2 * e),
+                        std::pair(g + 8 * half, 8 * n + 2 * t + e));
             }
-    EXPECT_EQ(scores.size(), size_t(16) * keys);
   }
+}
+
+// A byte as the higher one of a bf16 is below `keep` where that is greater than keep's bf16, if
+// this is negative.
+TEST(CudaFlash3Layout, BytesCompareAsNumbers) {
+  const auto number = [](uint32_t byte) { return std::bit_cast<float>(byte << 24); };
+  for (uint32_t keep = 129; keep < 256; ++keep)
+    for (uint32_t byte = 0; byte < 256; ++byte) EXPECT_EQ(number(byte) > number(keep), byte < keep);
 }
 
 TEST(CudaFlash3Layout, TilesSeenAgreeWithTheMask) {

@@ -228,6 +228,10 @@ class Search : public testing::Test {
     Trial& trial = trials[static_cast<size_t>(number)];
     double value = trial.params.count("lr") ? trial.params["lr"] : 0.9;
     if (seeds_disagree_ && trial.attr("seed") == "2") value = 1 - value;
+    if (failing_.count(number) && (crash_at_once_ || study_.pruner.rungs.empty())) {
+      trial.state = TrialState::failed;
+      return;
+    }
     trial.attrs["share"] = "1";
     trial.attrs["tokens"] = "100";
     if (trial.attr("phase") == "search")
@@ -251,7 +255,7 @@ class Search : public testing::Test {
 
   StudyFile study_;
   std::set<int64_t> failing_;
-  bool seeds_disagree_ = false;
+  bool seeds_disagree_ = false, crash_at_once_ = false;
 };
 
 TEST_F(Search, EndsAfterItsTrials) {
@@ -293,6 +297,17 @@ TEST_F(Search, TheBudgetKeepsWhatConfirmingCosts) {
   const std::vector<Trial> trials = play();
   EXPECT_EQ(count(trials, TrialState::complete), 7);
   EXPECT_EQ(count(trials, TrialState::complete, "confirm"), 3);
+}
+
+TEST_F(Search, ABudgetEndsThoughTrialsCrash) {
+  study_.trials = 0, study_.tokens = 100, study_.total_tokens = 1000;
+  study_.confirm.seeds = {101, 102, 103};
+  for (int64_t i = 1; i < 1000; ++i) failing_.insert(i);
+  std::vector<Trial> trials = play();
+  EXPECT_EQ(trials.size(), 7u + 3u) << "a crash counts as the run it was to be";
+  study_.pruner.name = "asha", study_.pruner.rungs = {0.25}, crash_at_once_ = true;
+  trials = play();
+  EXPECT_EQ(count(trials, TrialState::failed), 24) << "or as its first rung";
 }
 
 TEST_F(Search, HalvingKeepsTheBestThirdOfEachRung) {

@@ -11,6 +11,7 @@
 
 #include "strobe/report/factorial.h"
 #include "strobe/report/importance.h"
+#include "strobe/report/stability.h"
 #include "strobe/report/targets.h"
 
 namespace strobe {
@@ -143,6 +144,53 @@ TEST(Statistics, TestsAndTheirCorrectionAreScipysAndStatsmodels) {
     expect_close(rank_correlation(a, b), c.results[0], c);
   }
   EXPECT_TRUE(std::isnan(rank_correlation(std::vector<double>{1, 1}, std::vector<double>{1, 2})));
+}
+
+TEST(Statistics, DeviationsAndRanksHaveTheirIntervals) {
+  for (const Case& c : cases("chi_square_cdf"))
+    expect_close(chi_square_cdf(c.arguments[0], c.arguments[1]), c.results[0], c, 1e-10);
+  for (const Case& c : cases("chi_square_quantile"))
+    expect_close(chi_square_quantile(c.arguments[0], c.arguments[1]), c.results[0], c, 1e-9);
+  for (const Case& c : cases("deviation")) expect_interval(deviation_interval(c.arguments), c);
+  for (const Case& c : cases("rank_interval")) {
+    const auto [a, b] = halves(c);
+    expect_interval(rank_correlation_interval(a, b), c);
+  }
+  for (const Case& c : cases("rank_difference")) {
+    const size_t n = c.arguments.size() / 3;
+    const std::span<const double> all(c.arguments);
+    const Interval found =
+        rank_correlation_difference(all.first(n), all.subspan(n, n), all.last(n));
+    expect_close(found.estimate, c.results[0], c);
+    EXPECT_NEAR(found.low, c.results[1], 0.02) << c.text.substr(0, 40);
+    EXPECT_NEAR(found.high, c.results[2], 0.02) << c.text.substr(0, 40);
+  }
+}
+
+TEST(Statistics, SpikesAndBandsAreWhatPandasAndScipyFind) {
+  for (const Case& c : cases("spikes"))
+    EXPECT_EQ(static_cast<double>(count_spikes(c.arguments)), c.results[0]);
+  for (const Case& c : cases("band")) {
+    const size_t n = (c.arguments.size() - 2) / 2;
+    std::vector<std::pair<double, double>> points;
+    for (size_t i = n; i-- > 0;) points.emplace_back(c.arguments[2 + i], c.arguments[2 + n + i]);
+    const Band found = band_of(points, c.arguments[1], c.arguments[0] == 1);
+    expect_close(found.best_at, c.results[0], c);
+    expect_close(found.low, c.results[1], c, 1e-10);
+    expect_close(found.high, c.results[2], c, 1e-10);
+    EXPECT_EQ(found.high_is_edge, c.results[2] == points.front().first);
+  }
+  const double never = std::numeric_limits<double>::infinity();
+  const Band cut = band_of({{1, 5}, {2, 4.99}, {4, never}}, 0.05, true);
+  EXPECT_EQ(cut.high, 2) << "nothing is known of the way to a run that diverged";
+  EXPECT_FALSE(cut.high_is_edge);
+  EXPECT_TRUE(cut.low_is_edge);
+  EXPECT_TRUE(std::isnan(band_of({{1, 5}, {2, 4.99}}, 0.05, true).low));
+  EXPECT_EQ(number_of_label("x0.25"), 0.25);
+  EXPECT_TRUE(std::isnan(number_of_label("cosine")));
+  std::vector<double> losses(60, 3.0);
+  losses[55] = never;
+  EXPECT_EQ(count_spikes(losses), 1u);
 }
 
 TEST(Statistics, BootstrapIsScipysWithinItsNoise) {

@@ -213,6 +213,37 @@ TEST(StudyReport, ArmsThatAreNoFactorialAreRanked) {
   EXPECT_TRUE(contains(joined(result), "Fresh seeds confirm"));
   EXPECT_EQ(result.comparisons.size(), 2u);
   write_study_report(folder, folder + "/report.html");
+  // Each with the one below it, if the study says so.
+  std::ofstream(folder + "/study.json")
+      << R"({"name": "sweep", "seeds": [11, 12], "compare": [{"arm": "lr-2", "reference": "lr-1"},
+             {"arm": "lr-1", "reference": "lr-0"}], "arms": [)"
+      << arms << "]}";
+  const StudyResult stepwise = analyse_study(folder);
+  ASSERT_EQ(stepwise.comparisons.size(), 2u);
+  EXPECT_EQ(stepwise.comparisons[0].reference, "lr-1");
+  EXPECT_GT(stepwise.comparisons[0].loss.estimate, 0.1);
+  EXPECT_TRUE(contains(joined(stepwise), "lr-2 than lr-1")) << joined(stepwise);
+}
+
+TEST(StudyReport, OneArmSaysWhatTheSeedsMake) {
+  const std::string folder = test_folder();
+  for (const int64_t seed : {1, 2, 3})
+    write_run(fmt::format("{}/runs/a-s{}", folder, seed),
+              {.seed = seed, .final_loss = 5 + 0.02 * static_cast<double>(seed)});
+  std::ofstream(folder + "/study.json")
+      << R"({"name": "noise", "seeds": [1, 2, 3], "arms": [{"name": "a"}]})";
+  const StudyResult result = analyse_study(folder);
+  ASSERT_EQ(result.arms.size(), 1u);
+  std::vector<double> losses;
+  for (const SeedResult& run : result.arms[0].runs) losses.push_back(run.loss);
+  EXPECT_DOUBLE_EQ(result.arms[0].deviation.estimate, standard_deviation(losses));
+  EXPECT_TRUE(contains(result.headline, "differ in nothing but the seed")) << result.headline;
+  const nlohmann::json json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["arms"][0]["standard_deviation"]["n"], 3);
+  EXPECT_GT(json["arms"][0]["logged_steps"].get<double>(), 0);
+  EXPECT_EQ(json["arms"][0]["diverged"], 0);
+  write_study_report(folder, folder + "/report.html");
+  EXPECT_TRUE(contains(read_file("test", folder + "/report.html", 1 << 26), "Clipped steps"));
 }
 
 TEST(StudyReport, NamesWhatIsWrongWithAStudy) {

@@ -17,7 +17,7 @@
 #include "strobe/study/study.h"
 #include "strobe/study/study_folder.h"
 #include "strobe/study/trial_store.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/search_program.h"
 
 namespace strobe {
 namespace {
@@ -25,111 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using reference::slurp;
-
-// Trains by writing what it came to: the validation loss is 5 + |log10(lr / 3e-3)|, a little better
-// with seed 101. Crashes above @crash, diverges below @diverge. With @slow it evaluates every tenth
-// of the run, and stops when it is asked to.
-constexpr const char* kProgram = R"(#!/bin/bash
-echo "$@" >> @log
-case "$1" in
-  bench) echo '{"step_ms": 100, "tokens_per_second": 1000}'; exit 0 ;;
-  resume) run=$2; lr=$(cat $run/lr); seed=1 ;;
-  *)
-    recipe=$2
-    while [ $# -gt 0 ]; do
-      case "$1" in
-        --run) run=$2 ;;
-        seed=*) seed=${1#seed=} ;;
-        optimizer.lr=*) lr=${1#optimizer.lr=} ;;
-        train.tokens=*) tokens=${1#train.tokens=} ;;
-        --dry-run) echo '{"tokens_per_step": "100", "flops_per_step": "1e6"}'; exit 0 ;;
-      esac
-      shift
-    done ;;
-esac
-mkdir -p $run
-[ -z "$recipe" ] || cp $recipe $run/config.toml
-echo "$lr" > $run/lr
-finish() {
-  echo "{\"state\": \"$1\", \"@metric\": $2, \"tokens\": ${tokens:-900}, \"seconds\": 2, \"steps\": 9}" > $run/result.json
-  exit $3
-}
-read -r loss crash diverge <<< $(awk -v lr=${lr:-1e-2} -v seed=$seed -v c=@crash -v d=@diverge 'BEGIN {
-  x = log(lr / 3e-3) / log(10); if (x < 0) x = -x
-  print 5 + x - (seed == 101) * 0.01, (lr > c), (lr < d) }')
-if [ $crash = 1 ]; then echo "warming up" >&2; echo "strobe: train: out of memory" >&2; exit 3; fi
-[ $diverge = 1 ] && finish diverged null 1
-if [ -n "@slow" ]; then
-  trap 'finish stopped null 130' TERM
-  for i in 1 2 3 4 5 6 7 8 9 10; do
-    echo "{\"step\": $i, \"tokens\": $((i * ${tokens:-900} / 10)), \"seconds\": 1, \"val/loss\": $loss}" >> $run/events.jsonl
-    sleep 0.1
-  done
-fi
-mkdir -p $run/checkpoints; touch $run/checkpoints/step_1
-finish finished $loss 0
-)";
-
-class StudySearch : public testing::Test {
- protected:
-  void SetUp() override {
-    reference::write_tiny_dataset(folder_.file("data"));
-    std::ofstream(folder_.file("base.toml"))
-        << "[data]\npath = \"" << folder_.file("data") << "\"\n[train]\ntokens = 5000\n";
-    write_program();
-  }
-  void write_program(const std::map<std::string, std::string>& words = {}) {
-    std::map<std::string, std::string> all = {{"log", folder_.file("log")},
-                                              {"crash", "1"},
-                                              {"diverge", "0"},
-                                              {"slow", ""},
-                                              {"metric", "val/loss"}};
-    for (const auto& [word, value] : words) all[word] = value;
-    std::string text = kProgram;
-    for (const auto& [word, value] : all)
-      for (size_t at; (at = text.find("@" + word)) != std::string::npos;)
-        text.replace(at, word.size() + 1, value);
-    std::ofstream(folder_.file("program")) << text;
-    ::chmod(folder_.file("program").c_str(), 0755);
-  }
-  StudyFile read(const std::string& body) {
-    std::ofstream(folder_.file("study.toml"))
-        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n"
-        << body;
-    return read_study(folder_.file("study.toml"));
-  }
-  StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
-    return run_study(study, out_, {folder_.file("program"), std::move(stop), false});
-  }
-  std::vector<Trial> trials() {
-    TrialStore store(out_ + "/journal.log", "test", "reader");
-    return store.refresh().trials();
-  }
-  size_t count(TrialState state, const std::string& phase) {
-    size_t out = 0;
-    for (const Trial& trial : trials()) out += trial.state == state && trial.attr("phase") == phase;
-    return out;
-  }
-  template <class Act>
-  static void expect_fails(Act act, const std::string& part) {
-    try {
-      act();
-      ADD_FAILURE() << "accepted, should say: " << part;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
-  }
-  void expect_refused(const std::string& body, const std::string& part) {
-    expect_fails([&] { read("seeds = [1]\n" + body); }, part);
-  }
-
-  const std::string kSearch =
-      "seeds = [1]\n[budget]\ntokens = 900\ntrials = 8\n[space]\n"
-      "\"optimizer.lr\" = { log = [1e-4, 1e-1] }\n[confirm]\nseeds = [101, 102]\n[sampler]\n"
-      "startup = 4\n";
-  reference::TemporaryFolder folder_;
-  const std::string out_ = folder_.file("out");
-};
+using StudySearch = reference::SearchTest;
 
 TEST_F(StudySearch, SearchesConfirmsAndAnswers) {
   const StudyOutcome outcome = run(read(kSearch));
@@ -229,6 +125,37 @@ TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   EXPECT_EQ(outcome.failed, 5);
 }
 
+TEST_F(StudySearch, TrialsThatOptunaAddedAreNotOurs) {
+  std::string body = kSearch;
+  body.erase(body.find("[confirm]"), std::string("[confirm]\nseeds = [101, 102]\n").size());
+  run(read(body));
+  std::ofstream(out_ + "/journal.log", std::ios::app)
+      << R"({"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-01-01T00:00:00"})"
+      << "\n"
+      << R"({"op_code": 6, "worker_id": "w", "trial_id": 8, "state": 1, "values": [1.5], )"
+      << R"("datetime_complete": "2026-01-01T00:00:01"})"
+      << "\n";
+  run(read(body));
+  const StudyResult result = analyse_study(out_);
+  ASSERT_EQ(result.search->trials.size(), 9u);
+  for (const ArmResult& arm : result.arms) EXPECT_GT(arm.loss.estimate, 4) << arm.name;
+  EXPECT_TRUE(result.notes.empty()) << result.notes[0];
+}
+
+TEST_F(StudySearch, AFullDiskFailsNoTrial) {
+  for (const char* said : {"checkpoint: runs/x needs 2.8 MiB, the disk has 288.0 KiB left",
+                           "cannot write runs/x/events.jsonl: No space left on device"}) {
+    fs::remove_all(out_);
+    write_program({{"crash", "1e-9"}, {"said", said}});
+    expect_fails([&] { run(read(kSearch)); }, "once there is room");
+    EXPECT_EQ(trials().size(), 1u);
+    write_program();
+    const StudyOutcome outcome = run(read(kSearch));
+    EXPECT_EQ(outcome.failed, 0);
+    EXPECT_EQ(count(TrialState::complete, "search"), 8u) << "the first among them";
+  }
+}
+
 TEST_F(StudySearch, AnOutcomeThatNeverAppearsIsSaidAtOnce) {
   write_program({{"metric", "val/other"}});
   expect_fails([&] { run(read(kSearch)); }, "finished without 'val/loss', the outcome");
@@ -270,18 +197,6 @@ TEST_F(StudySearch, AnOutcomeMayBeAnyFigureOfARun) {
       "outcome = \"seconds\"\n[budget]\ntrials = 3\n[space]\n\"optimizer.lr\" = { log = "
       "[1e-4, 1e-1] }\n[pruner]\nname = \"asha\"\nrung = \"mid-run\"\n",
       "mid-run, which only whole runs have");
-}
-
-TEST_F(StudySearch, DataWithoutValidationIsSaidBeforeTheFirstRun) {
-  const std::string file = folder_.file("data") + "/dataset.json";
-  nlohmann::json dataset = nlohmann::json::parse(slurp(file));
-  nlohmann::json splits;
-  for (const auto& split : dataset["splits"])
-    if (split["name"] != "valid") splits.push_back(split);
-  dataset["splits"] = splits;
-  std::ofstream(file) << dataset.dump();
-  expect_fails([&] { run(read(kSearch)); }, "has no split 'valid'; nothing was started");
-  EXPECT_FALSE(fs::exists(out_ + "/journal.log"));
 }
 
 TEST_F(StudySearch, APlanBindsNobody) {
@@ -332,31 +247,6 @@ TEST_F(StudySearch, APointThatCannotRunIsATrialThatFails) {
       "optimizer.lr=0.00316228: memory: too much");
 }
 
-TEST_F(StudySearch, UnknownNamesInTheSpaceAreFoundBeforeTheFirstRun) {
-  std::string text = slurp(folder_.file("program"));
-  text.replace(text.find("--dry-run)"), 10,
-               "*=mun) echo \"strobe: optimizer.name: 'mun' is unknown\" >&2; exit 1 ;;\n "
-               "--dry-run)");
-  std::ofstream(folder_.file("program")) << text;
-  expect_fails(
-      [&] {
-        run(
-            read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 3\n[space]\n"
-                 "\"schedule.name\" = { choice = [\"wsd\", \"cosine\"] }\n\"optimizer.name\" = { "
-                 "choice = "
-                 "[\"mun\", \"muon\"], when = \"schedule.name = wsd\" }\n"));
-      },
-      "'mun' of the space's 'optimizer.name' cannot run: optimizer.name: 'mun' is unknown");
-}
-
-TEST_F(StudySearch, AChoiceMayBeOfAKeyOfTheTopLevel) {
-  const StudyFile study = read(
-      "seeds = [1]\n[budget]\ntrials = 3\n[space]\nprecision = { choice = [\"f32\", \"bf16\"] }\n"
-      "branch = { choice = [\"a\", \"b\"] }\n");
-  EXPECT_EQ(study.space[0].choices[1].overrides, (std::vector<std::string>{"precision=bf16"}));
-  EXPECT_TRUE(study.space[1].choices[0].overrides.empty());
-}
-
 TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
   run(
       read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 9\n[space]\n\"optimizer.lr\" = { log = "
@@ -396,24 +286,19 @@ TEST_F(StudySearch, RungsOnTheWayStopWhatIsWorse) {
   }
 }
 
+TEST_F(StudySearch, RungsOnTheWayAreAtEvaluations) {
+  run(read(
+      "seeds = [1]\n[budget]\ntokens = 900\ntrials = 1\n[space]\n\"optimizer.lr\" = { log = "
+      "[1e-4, 1e-1] }\n[pruner]\nname = \"median\"\nrungs = [0.2, 0.5]\nrung = \"mid-run\"\n"));
+  EXPECT_NE(slurp(folder_.file("log")).find("eval.every=10 %"), std::string::npos)
+      << "at 20 % and at 50 %";
+}
+
 TEST_F(StudySearch, ABudgetOfOperationsBecomesTokens) {
   run(
       read("seeds = [1]\n[budget]\nflops = 2e7\ntrials = 2\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n"));
   EXPECT_NE(slurp(folder_.file("log")).find("train.tokens=2000"), std::string::npos);
-}
-
-TEST_F(StudySearch, ABudgetOfLessThanAStepIsRefused) {
-  const std::string rest = "trials = 2\n[space]\n\"optimizer.lr\" = { log = [1e-4, 1e-1] }\n";
-  expect_fails([&] { run(read("seeds = [1]\n[budget]\ntokens = 99\n" + rest)); },
-               "less than one step of the base recipe, which takes 100 tokens");
-  expect_fails(
-      [&] {
-        run_study(read("seeds = [1]\n[budget]\ntokens = 900\n" + rest +
-                       "[pruner]\nname = \"asha\"\nrungs = [0.1]\n"),
-                  folder_.file("other"), {folder_.file("program"), {}, false});
-      },
-      "the first rung, 10 % of the budget");
 }
 
 TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
@@ -433,58 +318,6 @@ TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
     if (trial.attr("arm") == "lion") {
       EXPECT_GE(trial.params.at("lion-lr"), 1e-2);
     }
-}
-
-TEST_F(StudySearch, RefusesImpossibleSpaces) {
-  const auto space = [](const std::string& lines) {
-    return "[budget]\ntrials = 3\n[space]\n" + lines + "\n";
-  };
-  expect_refused(space("\"optimizer.lr\" = { log = [0, 1] }"), "begins at 0");
-  expect_refused(space("\"optimizer.lr\" = { log = [1, 1] }"), "is empty");
-  expect_refused(space("\"optimizer.lr\" = { log = [2, 1] }"), "is empty");
-  expect_refused(space("\"optimizer.lr\" = { log = [1] }"), "a range of two numbers");
-  expect_refused(space("\"optimizer.lr\" = { log = [\"a\", 1] }"), "takes numbers, not 'a'");
-  expect_refused(space("\"optimizer.lr\" = { lgo = [1, 2] }"), "did you mean 'log'");
-  expect_refused(space("\"optimizer.lr\" = { step = 0.1 }"), "has no range");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], step = 0 }"), "more than 0");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], step = 2 }"), "more than its range");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], log = [1, 2] }"), "two ranges");
-  expect_refused(space("\"optimizer.lrr\" = { float = [0, 1] }"), "did you mean 'optimizer.lr'");
-  expect_refused(space("\"model.layers\" = { integer = [1.5, 4] }"), "whole numbers");
-  expect_refused(space("\"schedule.name\" = { choice = [] }"), "between nothing");
-  expect_refused(space("\"schedule.name\" = { choice = [\"wsd\", \"wsd\"] }"), "'wsd' twice");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"x = y\" }"),
-                 "depends on 'x'");
-  expect_refused(
-      space("\"schedule.name\" = { choice = [\"wsd\"] }\n\"optimizer.lr\" = { float = [0, "
-            "1], when = \"schedule.name = cosine\" }"),
-      "not one of its choices");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], when = \"broken\" }"),
-                 "not a condition");
-  const std::string lr = "[space]\n\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n";
-  expect_refused(lr, "search without end");
-  expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[sampler]\nname = \"cma\""),
-                 "grid, random, sobol, tpe");
-  expect_refused(lr + "[sampler]\nname = \"grid\"\n", "needs 'points' or 'step'");
-  expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[pruner]\nname = \"hyperband\""),
-                 "none, median, halving, asha");
-  expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[pruner]\nrungs = [0.5, 0.2]"),
-                 "ascending");
-  expect_refused(space("\"optimizer.lr\" = { log = [1e-4, 1e-2] }\n[confirm]\nseeds = [1, 2]"),
-                 "confirms on a seed it searches with");
-  expect_refused("outcome = \"val/los\"\n" + lr + "[budget]\ntrials = 2\n", "has the outcome");
-  expect_refused("[budget]\ntrials = 2\n[arms]\na = []\n", "no [space] to search");
-  expect_refused(
-      "[budget]\ntokens = 100\ntotal_tokens = 450\n" + lr + "\n[confirm]\nseeds = [2, 3]\n",
-      "4 runs of 100 are kept for [confirm]: not one trial fits");
-  expect_refused("[budget]\ntokens = 100\ntotal_tokens = 500\n[arms]\na = []\n",
-                 "which ends a search");
-  expect_refused(space("\"optimizer.lr\" = { float = [0, 1], points = 2.5 }"), "integer from 1");
-  std::string many;
-  for (int i = 0; i < 65; ++i) many += fmt::format("p{} = {{ choice = [\"a\"] }}\n", i);
-  expect_refused(space(many), "searches 65 parameters, and sampler 'tpe' takes 64 at most");
-  expect_refused("[budget]\ntokens = 100\ntotal_tokens = 50\ntrials = 2\n" + lr,
-                 "not one run fits");
 }
 
 }  // namespace

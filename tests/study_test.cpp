@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
@@ -260,6 +261,37 @@ TEST_F(Study, KilledAtOnceItContinuesWhereItWas) {
   EXPECT_NE(log().find("resume " + out_ + "/runs/a-s15"), std::string::npos);
 }
 
+TEST_F(Study, TheCommandLineWinsOverTheFile) {
+  read("seeds = [1]\n" + kOneArm);  // writes it
+  const std::string file = folder_.file("study.toml");
+  const StudyFile study =
+      read_study(file, {"seeds=[3, 4]", "budget.tokens=700", "question=Is it so?"});
+  EXPECT_EQ(study.seeds, (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(study.tokens, 700);
+  EXPECT_EQ(study.question, "Is it so?");
+  expect_all_finish(study);
+  expect_fails([&] { run(read_study(file)); }, "holds another study");
+  expect_fails([&] { read_study(file, {"budget.tokens"}); }, "is not an override");
+  expect_fails([&] { read_study(file, {"budget.tokns=3"}); }, "(command line)");
+  expect_fails([&] { read_study(file, {"seeds=1\nname=x"}); }, "study:");
+}
+
+TEST_F(Study, ATextIsCountedOnce) {
+  const StudyFile study = read("seeds = [1]\n" + kOneArm);
+  expect_all_finish(study);
+  const std::string file = out_ + "/study.json";
+  nlohmann::json described = nlohmann::json::parse(slurp(file));
+  ASSERT_TRUE(described["text"].contains("unigram_nats"));
+  described["text"]["unigram_nats"] = 1.25;
+  std::ofstream(file) << described.dump();
+  run(study);
+  EXPECT_EQ(nlohmann::json::parse(slurp(file))["text"]["unigram_nats"], 1.25) << "not again";
+  described["text"]["data"] = "0123456789abcdef";
+  std::ofstream(file) << described.dump();
+  run(study);
+  EXPECT_NE(nlohmann::json::parse(slurp(file))["text"]["unigram_nats"], 1.25) << "another text";
+}
+
 TEST_F(Study, AFolderHoldsOneStudy) {
   const StudyFile study = read("seeds = [1]\n" + kOneArm);
   expect_all_finish(study);
@@ -300,6 +332,7 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   expect_refused("seeds = [-1]\n" + kOneArm, "not a seed");
   expect_refused("seeds = [1]\n[arms]\n\"a/b\" = []\n", "not a name");
   expect_refused("seeds = [1]\n[factors.f]\n\"..\" = []\n", "not a name");
+  expect_refused("seeds = [1]\n" + kOneArm + "[compare]\na = \"c\"\n", "'c', which is no arm");
   expect_refused("seed = [1]\n" + kOneArm, "did you mean 'seeds'");
   expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lrr=1\"]\n", "did you mean 'optimizer.lr'");
   expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr=fast\"]\n", "not a number");

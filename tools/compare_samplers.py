@@ -1,6 +1,6 @@
 """strobe's TPE against Optuna's on six standard test functions: the best value found, the median
 over seeds, at equal numbers of trials. Needs optuna. Writes a table in Markdown.
-usage: python3 tools/compare_samplers.py [--strobe build/strobe] [--trials 100] [--seeds 20] [--samplers]"""
+usage: python3 tools/compare_samplers.py [--strobe build/strobe] [--trials 100] [--seeds 20] [--first 0] [--samplers]"""
 import argparse, json, math, pathlib, subprocess, tempfile
 
 import numpy as np
@@ -76,6 +76,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--strobe", default="build/strobe")
 parser.add_argument("--trials", type=int, default=100)
 parser.add_argument("--seeds", type=int, default=20)
+parser.add_argument("--first", type=int, default=0, help="the first of the seeds")
 parser.add_argument("--samplers", action="store_true", help="random and Sobol too")
 options = parser.parse_args()
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -93,7 +94,7 @@ print("|---|---" + "|---" * len(kinds) + "|")
 for name, function, ranges, least in FUNCTIONS:
     cells = []
     for run in kinds.values():
-        values = [run(function, ranges, seed) for seed in range(options.seeds)]
+        values = [run(function, ranges, seed) for seed in range(options.first, options.first + options.seeds)]
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         cells.append(f"{middle:.4g} ({low:.4g} to {high:.4g})")
     print(f"| {name}, {len(ranges)} dimensions | {least:g} | " + " | ".join(cells) + " |", flush=True)

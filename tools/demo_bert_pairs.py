@@ -40,4 +40,4 @@ def write(file, texts, count, seed):
 text, folder = sys.argv[1:3]
 os.makedirs(folder, exist_ok=True)
 write(f"{folder}/train.tsv", articles(f"{text}/train.txt"), 6000, 1)
-write(f"{folder}/valid.tsv", articles(f"{text}/valid.txt", f"{text}/test.txt"), 400, 2)
+write(f"{folder}/valid.tsv", articles(f"{text}/valid.txt", f"{text}/test.txt"), 800, 2)

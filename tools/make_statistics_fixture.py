@@ -9,7 +9,7 @@ import optuna
 import pandas
 import scipy
 import statsmodels
-from scipy import special, stats
+from scipy import optimize, special, stats
 from statsmodels.stats.anova import AnovaRM
 from statsmodels.stats.multitest import multipletests
 
@@ -111,3 +111,48 @@ for seed, trials in [(0, 30), (1, 80)]:
 sobol = stats.qmc.Sobol(64, scramble=False, bits=32).random(33)
 for index in [1, 2, 7, 32]:
     line("sobol", [index], sobol[index])
+random = np.random.default_rng(11)
+for df in [1, 2, 4, 9, 60]:
+    for x in [1e-3, 0.5, 3, 12, 100]:
+        line("chi_square_cdf", [x, df], stats.chi2.cdf(x, df))
+    for p in [0.001, 0.025, 0.5, 0.975]:
+        line("chi_square_quantile", [p, df], stats.chi2.ppf(p, df))
+for n in [2, 5, 12]:
+    values = random.normal(5, 0.02, n)
+    s = np.std(values, ddof=1)
+    ends = s * np.sqrt((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1))
+    line("deviation", values, [s, *ends])
+for n in [6, 40]:
+    a = random.normal(0, 1, n)
+    b, c = a + random.normal(0, 0.5, n), a + random.normal(0, 1, n)
+    r = stats.spearmanr(a, b).statistic
+    half = stats.norm.ppf(0.975) * np.sqrt((1 + r * r / 2) / (n - 3))
+    line("rank_interval", [a, b], [r, *np.tanh(np.arctanh(r) + np.array([-half, half]))])
+    if n > 10:
+        difference = lambda x, y, z: stats.spearmanr(x, z).statistic - stats.spearmanr(y, z).statistic
+        result = stats.bootstrap((b, c, a), difference, paired=True, vectorized=False, n_resamples=20000, method="percentile", rng=np.random.default_rng(1))
+        line("rank_difference", [b, c, a], [difference(b, c, a), *result.confidence_interval])
+# Spikes by pandas' rolling windows; the loss falls, and jumps at some steps.
+for jumps in [[], [60, 200, 201], [30, 299]]:
+    values = 6 * np.exp(-np.arange(300) / 80) + random.normal(0, 0.05, 300)
+    values[jumps] += 6
+    before = pandas.Series(values).rolling(100, min_periods=50)
+    line("spikes", values, np.sum(values > (before.mean() + 7 * before.std()).shift(1)))
+# Bands by root finding on the interpolated curve: log, tolerance, x, y = best at, low, high.
+for log, n in [(1, 7), (0, 9), (1, 5)]:
+    x = np.geomspace(1e-3, 3e-2, n)
+    scaled = np.log(x) if log else x
+    y = 5 + 3 * ((scaled - scaled[n // 2]) / (scaled[-1] - scaled[0])) ** 2 + random.uniform(0, 0.01, n)
+    if n == 5:
+        y[-1] = 5.01  # the band ends with the range
+    curve, best = lambda at: np.interp(at, scaled, y), np.argmin(y)
+    ends = []
+    for side in [-1, 1]:
+        inside = [s for s in (scaled[: best + 1][::-1] if side < 0 else scaled[best:])]
+        found = inside[-1]
+        for a, b in zip(inside, inside[1:]):
+            if curve(b) > y[best] + 0.05:
+                found = optimize.brentq(lambda v: curve(v) - y[best] - 0.05, a, b, xtol=1e-15)
+                break
+        ends.append(np.exp(found) if log else found)
+    line("band", np.concatenate([[log, 0.05], x, y]), [x[best], *ends])

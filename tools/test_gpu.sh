@@ -19,6 +19,10 @@ for program in "$build"/*_test; do
   echo "== $(basename "$program")"
   "$program" --gtest_filter="$filter" --gtest_brief=1 || failed+=("$(basename "$program")")
 done
+if PATH=$PATH:/usr/local/cuda/bin command -v cuobjdump > /dev/null; then
+  echo "== check_sass.py"
+  python3 "$(dirname "$0")/check_sass.py" "$build/libstrobe_cuda.so" || failed+=(check_sass.py)
+fi
 if [ ${#failed[@]} -gt 0 ]; then
   echo "GPU tests failed in: ${failed[*]}" >&2
   exit 1

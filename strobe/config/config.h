@@ -205,7 +205,8 @@ struct ScheduleConfig : CurveConfig {
 };
 
 struct TrainConfig {
-  std::optional<double> steps, tokens, epochs, seconds;
+  std::optional<int64_t> steps;
+  std::optional<double> tokens, epochs, seconds;
   int64_t micro_batch = 8, sequence = 0, grad_accum = 1, patience = 0;
   double memory_limit = 0;
   Length log_every{10, Length::Unit::steps};

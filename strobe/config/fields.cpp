@@ -39,19 +39,17 @@ std::string print(bool value) { return value ? "true" : "false"; }
 void parse(Length& value, std::string_view text) { value = parse_length(text); }
 std::string print(Length value) { return to_string(value); }
 
-void parse(std::optional<double>& value, std::string_view text) {
+template <class T>
+void parse(std::optional<T>& value, std::string_view text) {
   if (text == "auto") return value.reset();
-  double parsed = 0;
+  T parsed{};
   parse(parsed, text);
   value = parsed;
 }
-std::string print(const std::optional<double>& value) { return value ? print(*value) : "auto"; }
-
-void parse(std::optional<Length>& value, std::string_view text) {
-  if (text == "auto") return value.reset();
-  value = parse_length(text);
+template <class T>
+std::string print(const std::optional<T>& value) {
+  return value ? print(*value) : "auto";
 }
-std::string print(const std::optional<Length>& value) { return value ? print(*value) : "auto"; }
 
 const char* type_name(const std::string&) { return "text"; }
 const char* type_name(double) { return "number"; }
@@ -59,6 +57,7 @@ const char* type_name(int64_t) { return "integer"; }
 const char* type_name(bool) { return "true or false"; }
 const char* type_name(Length) { return "length"; }
 const char* type_name(const std::optional<double>&) { return "number or auto"; }
+const char* type_name(const std::optional<int64_t>&) { return "integer or auto"; }
 const char* type_name(const std::optional<Length>&) { return "length or auto"; }
 
 struct Collector {

@@ -43,8 +43,17 @@ Length parse_length(std::string_view text) {
   const auto [end, error] = std::from_chars(whole.data(), whole.data() + whole.size(), value);
   if (error == std::errc() && std::isfinite(value) && value >= 0) {
     const std::string_view unit = trim(whole.substr(static_cast<size_t>(end - whole.data())));
-    for (const UnitName& name : kUnits)
-      if (unit == name.text) return {value * name.factor, name.unit};
+    for (const UnitName& name : kUnits) {
+      if (unit != name.text) continue;
+      value *= name.factor;
+      // 2.3 k is 2300, although the product is not.
+      const double whole = std::round(value);
+      if (name.unit == Length::Unit::steps && std::abs(value - whole) <= 1e-9 * whole)
+        value = whole;
+      if (name.unit == Length::Unit::steps && value != whole)
+        fail("length: '{}' is a fraction of a step; write 500, '2M tokens' or '5 %'", text);
+      return {value, name.unit};
+    }
   }
   fail("length: '{}' is not one; write 500, '2M tokens', '3 epochs', '25 s', '10 min' or '5 %'",
        text);

@@ -38,7 +38,8 @@ enum class RandomUse : uint32_t {
   sample = 4,
   mask = 5,
   search = 6,
-  split = 7
+  split = 7,
+  rotation = 8
 };
 
 /// The i-th block of the stream (seed, use, stream).

@@ -15,6 +15,7 @@ std::string attention_unsupported(AttentionAlgorithm algorithm, const AttentionS
   if (algorithm != AttentionAlgorithm::naive && shape.head_dim > 256)
     return fmt::format("{} takes heads of at most 256 elements, these have {}", name_of(algorithm),
                        shape.head_dim);
+  if (shape.fp8) return fmt::format("{} has no FP8; flash3 has", name_of(algorithm));
   if (shape.kv_heads <= 0 || shape.heads % shape.kv_heads != 0)
     return fmt::format("{} heads cannot share {} key-value heads evenly", shape.heads,
                        shape.kv_heads);

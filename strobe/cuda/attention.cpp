@@ -102,6 +102,8 @@ std::string attention_unsupported(const Device& device, AttentionAlgorithm algor
   if (shape.kv_heads <= 0 || shape.heads % shape.kv_heads != 0)
     return fmt::format("{} heads cannot share {} key-value heads evenly", shape.heads,
                        shape.kv_heads);
+  if (shape.fp8 && algorithm != AttentionAlgorithm::flash3)
+    return fmt::format("{} has no FP8; flash3 has", name_of(algorithm));
   if (algorithm == AttentionAlgorithm::naive) return "";
   if (dtype != DType::bf16)
     return fmt::format("{} takes bf16 on a GPU; {} runs naive", name_of(algorithm), name_of(dtype));
@@ -133,6 +135,11 @@ int64_t attention_saved_bytes(const Device&, AttentionAlgorithm algorithm,
 int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
                                   const AttentionShape& shape, DType dtype, bool backward) {
   if (algorithm == AttentionAlgorithm::naive) return naive_workspace_bytes(shape, dtype, backward);
+  if (shape.fp8 && !backward) {
+    AttentionShape padded = shape;
+    padded.head_dim = round_up(shape.head_dim, 8);
+    return Padding::bytes(shape, backward) + flash3_fp8_workspace_bytes(padded);
+  }
   const bool needed = backward || algorithm == AttentionAlgorithm::flash1;
   return Padding::bytes(shape, backward) +
          (needed ? padded_flash_bytes(algorithm, shape, backward) : 0);
@@ -150,8 +157,12 @@ void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved,
   const Tensor op_ = padding.room(o);
   check_alignment({&qp, &kp, &vp, &op_});
   const AttentionCall call = call_of(device, op_, lse, qp, kp, vp, op);
+  check(!op.fp8 || (op.algorithm == AttentionAlgorithm::flash3 && call.keep == 256),
+        "attention: FP8 is flash3's, without dropout");
   if (op.algorithm == AttentionAlgorithm::flash1)
     flash1_forward(device, call, padding.rest());
+  else if (op.fp8)
+    flash3_fp8_forward(device, call, padding.rest(), true);
   else if (op.algorithm == AttentionAlgorithm::flash3)
     flash3_forward_rung(device, call, op.variant);
   else
@@ -164,6 +175,7 @@ void attention_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, T
                         const AttentionOp& op, Tensor workspace) {
   check_attention_operands(q, k, v, o, lse, op);
   check_attention_operands(dq, dk, dv, d_o, lse, op);
+  check(!op.fp8, "attention: FP8 has no backward");
   if (op.algorithm == AttentionAlgorithm::naive)
     return naive_backward(device, dq, dk, dv, d_o, q, k, v, saved, op, workspace);
   Padding padding(device, workspace.as<char>());

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads)
 
 template <int D>
 dim3 query_grid(const AttentionBackwardCall& c) {
-  return dim3(ceil_div(c.max_q, BackwardSizes<D>::kQueries), c.heads, c.sequences);
+  return dim3(most(ceil_div(c.max_q, BackwardSizes<D>::kQueries), 1), c.heads, c.sequences);
 }
 
 }  // namespace

@@ -48,8 +48,9 @@ struct AttentionBackwardCall : AttentionCall {
   SumOrder order = SumOrder::fixed;
   bool cyclic = false;  // BackwardOrder
   // Workspace, by blocks of queries (block_capacity): of each query log2(e) lse, and delta (Dao
-  // 2023, Algorithm 2, line 2) over keep_scale; dQ in f32, in the order of the accumulators; how
-  // many key blocks have added to each part of dQ; the next item of the order of work.
+  // 2023, Algorithm 2, line 2) over keep_scale (flash3: its negative); dQ in f32, in the order of
+  // the accumulators; how many key blocks have added to each part of dQ; the next item of the order
+  // of work.
   float *lse2 = nullptr, *delta = nullptr, *dq_sum = nullptr;
   int *turns = nullptr, *ticket = nullptr;
 };

@@ -152,8 +152,7 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
   StageRing<Sizes::kQueryStages> q;
-  StageRing<Sizes::kGradientStages> d_o;
-  uint32_t n = 0;
+  uint32_t tile = 0, n = 0;  // steps, of which dO has two stages; key blocks
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
   for (; w.block >= 0; ++n) {
@@ -184,15 +183,16 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
              w.first_k + w.block * Sizes::kKeys, w.kv_head, shared.v_full);
       }
       if (steps > 0) {
-        const uint64_t& full = shared.d_o_full[d_o.stage];
-        wait(shared.d_o_empty[d_o.stage], d_o.parity ^ 1);
+        const uint32_t stage = tile % 2;
+        const uint64_t& full = shared.d_o_full[stage];
+        wait(shared.d_o_empty[stage], (tile / 2 & 1) ^ 1);
         expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
-        load(tiles + Sizes::kGradientsAt + d_o.stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
+        load(tiles + Sizes::kGradientsAt + stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
              maps.d_o, row, head, full);
-        sm90::cp_async_bulk(tiles + Sizes::kDeltaAt + d_o.stage * Sizes::kStatisticBytes,
+        sm90::cp_async_bulk(tiles + Sizes::kDeltaAt + stage * Sizes::kStatisticBytes,
                             c.delta + block * Sizes::kQueries, Sizes::kStatisticBytes,
                             ptx::shared_address(&full));
-        d_o.next();
+        ++tile;
       }
     }
     w = take_key_block<D>(c, false);
@@ -242,7 +242,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   const uint32_t buffer = tiles + Sizes::kSumsAt + consumer * Sizes::kSumBytes;
   const uint32_t ready = ptx::shared_address(&shared.sum_ready[consumer]);
   const uint64_t& full = shared.sum_full[consumer];
-  uint32_t uses = 0;
+  uint32_t phases = 0;  // of k_full and sum_full, a bit each
   int* given = nullptr;
   // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
   // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
@@ -256,15 +256,16 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
     }
     given = nullptr;
   };
-  for (uint32_t n = 0;; ++n) {
+  while (true) {
     give_turn();
-    wait(shared.k_full, n & 1);
+    wait(shared.k_full, phases & 1);
+    phases ^= 1;
     KeyBlock& w = shared.summed[consumer];
     w = shared.work;
     sm90::mbarrier_arrive(ptx::shared_address(&shared.keys_empty));
     if (w.block < 0) return;
     Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, ++uses) {
+    for (int step = w.visits * c.group; step > 0; --step) {
       const BackwardOrder order = order_of<D>(c, w);
       const int rank = order.rank(at.i, w.block), last = order.contributions(at.i) - 1;
       const int head = w.kv_head * c.group + at.g;
@@ -277,7 +278,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
       int seen = begun ? ptx::ld_acquire_gpu(turn) : 0;
       const auto await_turn = [&] {
         while (seen < turns) seen = ptx::ld_acquire_gpu(turn);
-        sm90::fence_proxy_async();
+        sm90::fence_proxy_async_global();
       };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
       bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;
@@ -295,7 +296,8 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
         give_turn();
         if (begun) await_turn();
       }
-      wait(full, uses & 1);
+      wait(full, phases >> 1);
+      phases ^= 2;
       if (rounds) continue;
       if (begun)
         sm90::cp_reduce_async_bulk_add_f32(sum, buffer, Sizes::kSumBytes);
@@ -307,14 +309,24 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   }
 }
 
+/// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the dropped scores of its four keys.
+__device__ inline uint32_t dropped_pairs(const uint32_t (&w)[4], int keep) {
+  uint32_t x[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) x[i] = gather_signs(DropoutKeys::dropped(w[i], keep) & 0x80808080u);
+#pragma unroll
+  for (int e = 0; e < 2; ++e) x[e] = (x[e] & 0xf0000000u) | (x[2 + e] >> 4 & 0x0fffffffu);
+  return ptx::prmt(x[0], x[1], 0x7373);
+}
+
 /// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
 template <int D>
 __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
-                                  char* tiles) {
+                                  uint32_t tiles) {
   using Sizes = Flash3BackwardSizes<D>;
   const Lane lane;
   const int warp = threadIdx.x / 32 % 4;
-  StageRing<Sizes::kMaskStages> ring;
+  uint32_t tile = 0;  // steps
   for (uint32_t n = 0;; ++n) {
     wait(shared.k_full, n & 1);
     KeyBlock& w = shared.masked[warp];
@@ -322,45 +334,25 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
     if (lane.id == 0) w = shared.work;
     arrive(shared.keys_empty, lane);
     if (w.block < 0) return;
-    Visit at(w);
-    for (int step = w.visits * c.group; step > 0; --step, at.next(w), ring.next()) {
+    for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
       const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
-      uint32_t* const masks =
-          reinterpret_cast<uint32_t*>(tiles + Sizes::kMasksAt + ring.stage * Sizes::kMaskBytes);
-      wait(shared.mask_empty[ring.stage], ring.parity ^ 1);
+      const int query = at.i * Sizes::kQueries;
+      wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
 #pragma unroll 1
-      for (int strip = 0; strip < 2; ++strip) {  // 16 keys
-        const int key = w.block * Sizes::kKeys + 16 * (2 * warp + strip);
-#pragma unroll 1
-        for (int word = 0; word < Sizes::kMaskWords; ++word) {
-          uint32_t patches = 0;  // the bits of two
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int query = at.i * Sizes::kQueries + 64 * word + 32 * half;
-            uint32_t x[4];
-            shared.keys.draw(x, stream, query / 4 + drawn_query(lane.id),
-                             key / 4 + drawn_key(lane.id));
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              // The highest bits of four bytes become neighbours.
-              const uint32_t high = DropoutKeys::dropped(x[i], c.keep) >> 7 & 0x01010101u;
-              patches |= (high * 0x01020408u >> 24 & 15u) << (patch_bit(i, 0) + 16 * half);
-            }
-          }
-          uint32_t bits = 0;
-#pragma unroll
-          for (int n = 0; n < 4; ++n)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              const uint32_t got =
-                  __shfl_sync(0xffffffffu, patches, drawing_lane(n, half, lane.g, lane.t));
-              bits |= (got >> patch_bit(2 * (lane.t & 1), lane.g & 3) & 0x01010101u)
-                      << dropout_bit(n, half, 0);
-            }
-          masks[(word * 8 + 2 * warp + strip) * 32 + lane.id] = bits;
-        }
+      for (int i = 0; i < 2 * Sizes::kMaskWords / 32; ++i) {  // words of two warps, 16 keys each
+        const int slot = 32 * i + lane.id, of = 2 * warp + slot / Sizes::kMaskWords;
+        const DropoutWord word = dropout_word(slot % Sizes::kMaskWords);
+        const int key = w.block * Sizes::kKeys + 16 * of;
+        uint32_t x[4];
+        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key);
+        const uint32_t first = dropped_pairs(x, c.keep);
+        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key + 2);
+        const uint32_t second = dropped_pairs(x, c.keep);
+        ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
+                               4 * (2 * warp * Sizes::kMaskWords + slot),
+                           ptx::prmt(first, second, 0x5410));
       }
-      arrive(shared.mask_full[ring.stage], lane);
+      arrive(shared.mask_full[tile % 2], lane);
     }
   }
 }

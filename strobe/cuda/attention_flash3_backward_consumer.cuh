@@ -97,24 +97,38 @@ struct Consumer {
     }
   }
 
-  /// dS = P (dP - delta), line 14. With dropout, dP and for dV also P are 0 where it drops.
+  /// This thread's bits of a step, for each of its accumulators four, in the signs of four bytes.
+  __device__ void read_masks(uint32_t (&words)[kQueries / 8], int stage) const {
+    const uint32_t from =
+        base + Sizes::kMasksAt + stage * Sizes::kMaskBytes +
+        4 * ((4 * group + warp) * Sizes::kMaskWords + dropout_slot(0, lane.g, lane.t));
+    const int shift = dropout_shift(lane.g, lane.t);
+#pragma unroll
+    for (int i = 0; i < kQueries / 8; i += 4) {
+      const uint4 x = ptx::ld_shared_u32x4(from + 4 * dropout_slot(i / 4, 0, 0));
+      words[i] = x.x << shift, words[i + 1] = x.y << shift;
+      words[i + 2] = x.z << shift, words[i + 3] = x.w << shift;
+    }
+  }
+
+  /// dS = P (dP - delta), line 14. With dropout, dP and for dV also P are 0 where it drops. Delta
+  /// is there with its sign changed.
   __device__ void score_gradients(uint32_t (&ds)[kPieces][4], uint32_t (&p)[kPieces][4],
-                                  const float (&dp)[kQueries / 2], int stage,
-                                  const uint32_t (&bits)[Sizes::kMaskWords]) const {
+                                  const float (&dp)[kQueries / 2], int stage) const {
     const float4* deltas =
         reinterpret_cast<const float4*>(tiles + Sizes::kDeltaAt + stage * Sizes::kStatisticBytes);
+    uint32_t words[kQueries / 8];
+    if constexpr (Drop) read_masks(words, stage);
 #pragma unroll
     for (int m = 0; m < kPieces; ++m) {
       const float4 delta = deltas[4 * m + lane.t];
 #pragma unroll
       for (int k = 0; k < 4; ++k) {  // the column of 8 k / 2, the row half k % 2
         const float d0 = k < 2 ? delta.x : delta.z, d1 = k < 2 ? delta.y : delta.w;
-        uint32_t x = ptx::cvt_rn_bf16x2(dp[8 * m + 2 * k + 1] - d1, dp[8 * m + 2 * k] - d0);
+        uint32_t x = ptx::cvt_rn_bf16x2(dp[8 * m + 2 * k + 1] + d1, dp[8 * m + 2 * k] + d0);
         if constexpr (Drop) {
-          const int n = 2 * m + k / 2, bit = dropout_bit(n, k % 2, 0);
-          const uint32_t drops =
-              ptx::prmt(bits[n / 8] << (7 - bit % 8), 0, bit < 16 ? 0x9988 : 0xbbaa);
-          x = (x & ~drops) | (ptx::cvt_rn_bf16x2(-d1, -d0) & drops);
+          const uint32_t drops = ptx::prmt(words[2 * m + k / 2], 0, k % 2 ? 0xbbaa : 0x9988);
+          x = (x & ~drops) | (ptx::cvt_rn_bf16x2(d1, d0) & drops);
           ds[m][k] = sm90::mul_bf16x2(p[m][k], x);
           p[m][k] &= ~drops;
         } else {
@@ -297,16 +311,9 @@ __device__ inline void Consumer<D, Drop>::run() const {
     // dS, line 14, kept and shared with the other consumer.
     const auto gradients_of_scores = [&] {
       sm90::wgmma_fence_operand(s);
-      uint32_t bits[Sizes::kMaskWords];
-      if constexpr (Drop) {
-        wait(shared.mask_full[tile % 2], tile / 2 & 1);
-        const uint32_t* from = reinterpret_cast<const uint32_t*>(tiles + Sizes::kMasksAt +
-                                                                 tile % 2 * Sizes::kMaskBytes);
-#pragma unroll
-        for (int i = 0; i < Sizes::kMaskWords; ++i) bits[i] = from[256 * i + threadIdx.x - 128];
-        arrive(shared.mask_empty[tile % 2], lane);
-      }
-      score_gradients(ds, p, s, tile % 2, bits);
+      if constexpr (Drop) wait(shared.mask_full[tile % 2], tile / 2 & 1);
+      score_gradients(ds, p, s, tile % 2);
+      if constexpr (Drop) arrive(shared.mask_empty[tile % 2], lane);
     };
     // To have dS of a step says also that dQ of the step before is done with the other stage, which
     // the other consumer may then write.

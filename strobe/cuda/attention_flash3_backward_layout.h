@@ -24,9 +24,9 @@ struct Flash3BackwardSizes {
   // dQ of a query block: a warpgroup sums 64 x 64 of it, half the queries or half the columns.
   static constexpr int kSumFloats = 64 * 64, kSumBytes = 4 * kSumFloats;
   static constexpr int kStatisticBytes = kQueries * 4;
-  // Dropout's bits: a thread's scores, one bit each.
-  static constexpr int kMaskWords = kQueries / 64, kMaskStages = 2;
-  static constexpr int kMaskBytes = kConsumers * 128 * 4 * kMaskWords;
+  // Dropout's bits, of each of the consumers' warps.
+  static constexpr int kMaskWords = kQueries / 2, kMaskStages = 2;
+  static constexpr int kMaskBytes = 4 * kConsumers * 4 * kMaskWords;
 
   // Offsets in shared memory. Tiles begin at multiples of 1024.
   static constexpr int kKeysAt = 0, kValuesAt = kKeyBytes;
@@ -54,24 +54,25 @@ STROBE_HD constexpr int panel_byte(int row, int chunk) {
   return row * 128 + ((chunk ^ (row & 7)) * 16);
 }
 
-/// Dropout's bits of a thread of a consumer, whose scores are keys 16 warp + g, + 8 and queries
-/// 8 n + 2 t + e. Word n / 8 holds 64 queries: two draws of 32 queries, of 4 x 2 pairs each. The
-/// bits of a pair's two scores are 8 apart, so that a permutation of bytes spreads them to masks.
-STROBE_HD constexpr int dropout_bit(int n, int half, int e) {
-  return 16 * (n / 4 % 2) + 8 * e + 2 * (n % 4) + half;
+/// Dropout's bits of a warp's 16 keys, in words of two patches of 4 x 4 scores
+/// (ops/dropout_mask.h): of the key patches `key` and `key` + 2 and of query patch `query`. Byte 2
+/// half + e of a word holds the queries e and 2 + e of the patch of keys `half`: key i of it in
+/// bits 4 + i and i. So a thread of the accumulators, keys g + 8 half and queries 8 n + 2 t + e,
+/// shifts a word by dropout_shift(g, t) and has its four bits in the signs of the four bytes.
+struct DropoutWord {
+  int key, query;
+};
+STROBE_HD constexpr DropoutWord dropout_word(int slot) {
+  return {slot / 8 % 2, 2 * (4 * (slot / 16) + slot % 4) + slot / 4 % 2};
 }
+/// The slot of the word of n = 4 m; those of the next three follow.
+STROBE_HD constexpr int dropout_slot(int m, int g, int t) {
+  return 16 * m + 8 * (g / 4) + 4 * (t / 2);
+}
+STROBE_HD constexpr int dropout_shift(int g, int t) { return 4 * (t % 2) + 3 - g % 4; }
 
-/// Which patch of 4 x 4 scores (ops/dropout_mask.h) a lane draws, of 16 keys and 32 queries: `key`
-/// and `query` count patches. And which lane drew the one with the scores of (n, half) of lane
-/// (g, t), n < 4.
-STROBE_HD constexpr int drawn_key(int lane) { return lane % 4; }
-STROBE_HD constexpr int drawn_query(int lane) { return lane / 4; }
-STROBE_HD constexpr int drawing_lane(int n, int half, int g, int t) {
-  return (2 * half + g / 4) + 4 * (2 * n + t / 2);
-}
-/// In a patch's 16 bits, keys and queries counted from its first: where a score's bit is.
-STROBE_HD constexpr int patch_bit(int query, int key) {
-  return 8 * (query % 2) + 4 * (query / 2) + key;
-}
+/// The highest bits of the four bytes of x, others 0, in the highest four, in their order: no two
+/// of the sixteen terms of the product meet.
+STROBE_HD constexpr uint32_t gather_signs(uint32_t x) { return x * 0x00204081u; }
 
 }  // namespace strobe::cuda

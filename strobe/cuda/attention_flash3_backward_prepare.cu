@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(const AttentionBackwa
       const int r = (pass * kThreads + threadIdx.x) / kLanes;
       const int64_t at = block * Sizes::kQueries + statistic_slot(r);
       c.lse2[at] = lse[pass] == -INFINITY ? INFINITY : lse[pass] * kLog2e;
-      c.delta[at] = sum / c.keep_scale;
+      c.delta[at] = -sum / c.keep_scale;  // to be added
     }
   }
 }

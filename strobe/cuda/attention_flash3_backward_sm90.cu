@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(Flash3BackwardSizes<D>::threads(Drop), 1)
     Consumer<D, Drop>(c, shared, tiles).run();
   } else if constexpr (Drop) {
     sm90::setmaxnreg_dec<Registers::kMasks>();
-    draw_masks<D>(c, shared, tiles);
+    draw_masks<D>(c, shared, ptx::shared_address(tiles));
   }
 }
 
@@ -96,11 +96,14 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   if (items == 0) return;
 
   const int kv_heads = c.heads / c.group;
-  const Flash3BackwardMaps maps{
-      head_rows_map(c.q, c.total_q, c.heads, c.head_dim, Sizes::kQueries),
-      head_rows_map(c.d_o, c.total_q, c.heads, c.head_dim, Sizes::kQueries),
-      head_rows_map(c.k, c.total_k, kv_heads, c.head_dim, Sizes::kKeys),
-      head_rows_map(c.v, c.total_k, kv_heads, c.head_dim, Sizes::kKeys)};
+  Flash3BackwardMaps maps;
+  maps.k = head_rows_map(c.k, c.total_k, kv_heads, c.head_dim, Sizes::kKeys);
+  maps.v = head_rows_map(c.v, c.total_k, kv_heads, c.head_dim, Sizes::kKeys);
+  maps.q = maps.d_o = maps.k;  // of no queries there are no copies
+  if (c.total_q > 0) {
+    maps.q = head_rows_map(c.q, c.total_q, c.heads, c.head_dim, Sizes::kQueries);
+    maps.d_o = head_rows_map(c.d_o, c.total_q, c.heads, c.head_dim, Sizes::kQueries);
+  }
   const auto kernel = flash3_backward_kernel<D, Drop>;
   constexpr int kShared = Sizes::shared(Drop);
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),

@@ -1,8 +1,8 @@
 // The flash3 forward's consumers and kernel; attention_flash3_forward_sm90.cu says how it works.
 #pragma once
 
+#include "strobe/cuda/attention_flash3_operands.cuh"
 #include "strobe/cuda/attention_flash3_pipeline.cuh"
-#include "strobe/cuda/attention_flash3_products.cuh"
 #include "strobe/cuda/attention_flash3_softmax.cuh"
 
 namespace strobe::cuda {
@@ -12,9 +12,9 @@ template <class Sizes>
 class Flash3Consumer {
  public:
   static constexpr int D = Sizes::kHeadDim, kKeys = Sizes::kKeys;
-  static constexpr Flash3Masks kMasks = Sizes::kMasks;
   using Item = Flash3Item<Sizes>;
   using Shared = Flash3Shared<Sizes>;
+  using Operands = typename Sizes::Operands;
 
   __device__ explicit Flash3Consumer(const Flash3Context<Sizes>& x)
       : x_(x), warpgroup_(threadIdx.x / 128), warp_(threadIdx.x / 32 % 4) {}
@@ -24,8 +24,9 @@ class Flash3Consumer {
     for (Item item; items.template next<true>(item, lane_.id);) {
       const int row = item.block_row + 64 * warpgroup_;
       const int tiles = item.tiles_of(x_.c.causal, warpgroup_);
-      // A product that is behind holds a stage of V.
-      if (item.tiles - tiles > Sizes::kStages - 2) drain();
+      // A product that is behind holds a stage of V, which tiles that are skipped may need; and its
+      // O is stored under a second product of the next item.
+      if (item.tiles > tiles || tiles == 1) drain();
       for (int tile = item.tiles; tile > tiles; --tile) skip();
       if (tiles > 0)
         attend(item, row + 16 * warp_, tiles);
@@ -57,24 +58,13 @@ class Flash3Consumer {
   }
   __device__ void release_v() { release(x_.shared.v_empty[v().stage()]), v().next(); }
   __device__ void wait_v() { wait(x_.shared.v_full[v().stage()], v().phase()); }
-  /// A tile that none of these queries sees.
+  /// A tile that none of these queries sees; no product is behind.
   __device__ void skip() {
     wait(x_.shared.k_full[k_.stage()], k_.phase());
     release_k();
-    ++skipped_;
-    if (!Sizes::kOverlap || !pending_) skip_values();
+    wait_v();
+    release_v();
     take_turn(), give_turn();
-  }
-  __device__ void skip_values() {
-    for (; skipped_ > 0; --skipped_) {
-      if constexpr (kMasks == Flash3Masks::warpgroup) {
-        const Ring<Sizes::kMaskStages> masks{v().passed};
-        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
-        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
-      }
-      wait_v();
-      release_v();
-    }
   }
   /// Ends an item whose last product is not begun.
   __device__ void drain() {
@@ -99,11 +89,11 @@ class Flash3Consumer {
 
   /// S = Q K^T, begun.
   __device__ void begin_scores() {
-    cuda::begin_scores<D, kKeys>(s_, x_.tiles.q(warpgroup_, q_.stage()), x_.tiles.k(k_.stage()));
+    Operands::begin_scores(s_, x_.tiles.q(warpgroup_, q_.stage()), x_.tiles.k(k_.stage()));
   }
   /// O (+)= P V, begun.
   __device__ void begin_output() {
-    cuda::begin_output<D, kKeys>(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
+    Operands::begin_output(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
     accumulate_ = 1;
   }
 
@@ -119,30 +109,24 @@ class Flash3Consumer {
 
     // Half of the masks of a tile, between a product's issue and its end.
     const auto draw = [&](int half, int key) {
-      if constexpr (kMasks == Flash3Masks::own) {
-        if (key >= 0) dropout.draw(own_masks(), half, key);
+      if constexpr (Sizes::kDrop) {
+        if (key >= 0) dropout.draw(output_tile(), half, key);
         __syncwarp();
       }
     };
+    typename Operands::Scale scale{x_.c.scale};
     const auto softmax = [&](int key) {
       return online_softmax<kKeys>(
-          s_, rows_.softmax, factor, x_.c.scale, key + kKeys > keys_seen(0),
+          s_, rows_.softmax, factor, scale, key + kKeys > keys_seen(0),
           [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; });
     };
     const auto to_p = [&] {
-      to_fragments<kKeys>(p_, s_);
-      // P takes half of the registers of S: all of it before the masks come.
-      if constexpr (Sizes::kDrop) sm90::wgmma_fence_operand(p_);
-      if constexpr (kMasks == Flash3Masks::own) {
-        dropout.apply(own_masks(), p_);
+      Operands::to_fragments(p_, s_);
+      if constexpr (Sizes::kDrop) {
+        // P takes half of the registers of S: all of it before the masks come.
+        sm90::wgmma_fence_operand(p_);
+        dropout.apply(output_tile(), p_);
         __syncwarp();
-      }
-      if constexpr (kMasks == Flash3Masks::warpgroup) {
-        const Ring<Sizes::kMaskStages> masks{v().passed};
-        wait(x_.shared.mask_full[warpgroup_][masks.stage()], masks.phase());
-        dropout.apply(x_.tiles.masks(warpgroup_, masks.stage(), warp_), p_);
-        __syncwarp();
-        release(x_.shared.mask_empty[warpgroup_][masks.stage()]);
       }
     };
 
@@ -150,15 +134,19 @@ class Flash3Consumer {
     wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
     draw(1, (tiles - 1) * kKeys);
     if constexpr (Sizes::kOverlap) {
+      bool unstored = false;  // O of the item before is whole
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
         wait(x_.shared.k_full[k_.stage()], k_.phase());
+        scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
+        if (unstored) give_turn(), store_output(begun_ - 1);
         // Of the tile before, perhaps of the item before. If there is none the result is not used.
         wait_v();
         begin_output();
-        give_turn();
+        if (!unstored) give_turn();
+        unstored = false;
         sm90::wgmma_wait_group<1>();
         release_k();
         if (tile == 0) release_q();
@@ -166,8 +154,7 @@ class Flash3Consumer {
         sm90::wgmma_wait_group<0>();
         if (pending_) release_v();
         if (tile == tiles - 1) {
-          if (pending_) store_output(begun_ - 1);
-          skip_values();
+          unstored = pending_;
           accumulate_ = 0;
         } else if (grown) {
           rows_.rescale(factor);
@@ -181,6 +168,7 @@ class Flash3Consumer {
       for (int tile = tiles - 1; tile >= 0; --tile) {
         const int key = tile * kKeys;
         wait(x_.shared.k_full[k_.stage()], k_.phase());
+        scale.of_tile(output(begun_).scale, x_.scales_at(k_.stage()));
         take_turn();
         begin_scores();
         give_turn();
@@ -201,7 +189,6 @@ class Flash3Consumer {
     }
   }
   __device__ uint32_t output_tile() const { return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2; }
-  __device__ uint32_t own_masks() const { return output_tile(); }
   __device__ typename Shared::Output& output(int item) const {
     return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];
   }
@@ -210,7 +197,7 @@ class Flash3Consumer {
     if (lane_.id == 0)
       output(begun_) = {x_.c.o.at(item.first_q + row, item.head),
                         x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row,
-                        item.queries - row};
+                        item.queries - row, x_.operands.item_scale(x_.c.scale, item, row)};
     __syncwarp();
   }
   /// The log-sum-exp, and the inverse of l: the item's softmax is done, its O may not be.
@@ -269,19 +256,17 @@ class Flash3Consumer {
   Ring<Sizes::kStages> k_, v_;
   float s_[kKeys / 2];
   Flash3Rows<D> rows_;
-  uint32_t p_[kKeys / 16][4];
+  uint32_t p_[Operands::kFragments][4];
   int accumulate_ = 0;
   bool pending_ = false;  // P is of a tile whose product with V is not begun
-  int skipped_ = 0;
-  int begun_ = 0;  // items; without overlap each is stored before the next
+  int begun_ = 0;         // items; without overlap each is stored before the next
 };
 
 template <class Sizes>
 __global__ void __launch_bounds__(Sizes::kThreads, 1)
-    flash3_forward_kernel(const AttentionCall c, const __grid_constant__ CUtensorMap map_q,
-                          const __grid_constant__ CUtensorMap map_k,
-                          const __grid_constant__ CUtensorMap map_v, int items, int chunk,
-                          unsigned* ticket) {
+    flash3_forward_kernel(const AttentionCall c,
+                          const __grid_constant__ typename Sizes::Operands operands, int items,
+                          int chunk, unsigned* ticket) {
   extern __shared__ __align__(1024) char dynamic[];
   __shared__ Flash3Shared<Sizes> shared;
   const int warpgroup = threadIdx.x / 128;
@@ -289,9 +274,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
   if (Sizes::kDrop) shared.dropout.make(c.state, c.site);
   __syncthreads();
   const Flash3Context<Sizes> x{c,
-                               map_q,
-                               map_k,
-                               map_v,
+                               operands,
                                shared,
                                {ptx::held(ptx::shared_address(dynamic))},
                                ptx::held(ptx::shared_address(&shared)),
@@ -302,13 +285,10 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
     const int thread = threadIdx.x % 128;
     if (thread == 0)
       produce<Sizes>(x);
-    else if (thread / 32 == 1)
+    else if (Sizes::Operands::kCopiesTails && thread / 32 == 1)
       copy_tail<Sizes>(x, thread % 32);
     else if (thread == 64)
       schedule<Sizes>(x, ticket);
-  } else if (Sizes::kMaskWarpgroups && warpgroup > Sizes::kWarpgroups) {
-    sm90::setmaxnreg_dec<Sizes::kMaskRegisters>();
-    draw_masks<Sizes>(x);
   } else {
     sm90::setmaxnreg_inc<Sizes::kConsumerRegisters>();
     if (Sizes::kTurns == Flash3Turns::ping_pong && warpgroup == Sizes::kWarpgroups - 1)

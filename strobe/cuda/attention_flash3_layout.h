@@ -16,24 +16,27 @@ STROBE_HD constexpr int panel_chunk_byte(int row, int chunk, int rows) {
   return chunk / 8 * rows * 128 + row * 128 + ((chunk ^ row) & 7) * 16;
 }
 
-/// Dropout's bits of 16 queries x `keys` keys, in words of two patches of 4 x 4 scores: patch rows
-/// `row` and `row` + 2, patch column `column`. Byte 2 half + e of a word holds the columns e and
-/// 2 + e of the patch in row `row` + 2 half: query i of the patch in bit 7 - i, of column 2 + e in
-/// bit 3 - i. So a thread of an accumulator, queries g + 8 half and keys 8 n + 2 t + e, shifts a
-/// word by mask_shift(g, t) and has its four bits in the signs of the four bytes.
-struct MaskWord {
+/// Dropout's bytes of 16 queries x `keys` keys, in slots of 32 bytes: two patches of 4 x 4 scores,
+/// of patch row `row` and the patch columns `column` and `column` + 2. The word of query i and
+/// p = 0, 1 at 8 i + 4 p has, from the lowest byte on, the scores of the columns 2 p of both
+/// patches, then 2 p + 1 of both: its odd bytes and, shifted by 8, its even ones are the high bytes
+/// of the halves of one register of P each.
+struct MaskSlot {
   int row, column;
 };
-/// Where words lie: those that a thread reads, n = 0, 1, ..., one after another from here on.
-STROBE_HD constexpr int mask_slot(int row, int parity, int keys) {
-  return (2 * row + parity) * (keys / 8);
+constexpr int kMaskSlotBytes = 32;
+STROBE_HD constexpr MaskSlot mask_slot(int slot, int keys) {
+  const int piece = slot / 4, half = piece / (keys / 16);
+  return {2 * half + slot / 2 % 2, 4 * (piece % (keys / 16)) + slot % 2};
 }
-/// The word in a slot, the inverse.
-STROBE_HD constexpr MaskWord mask_word(int slot, int keys) {
-  const int run = slot / (keys / 8);
-  return {run / 2, 2 * (slot % (keys / 8)) + run % 2};
+/// Where a thread of an accumulator, queries g + 8 half and keys 8 n + 2 t + e, has the word of
+/// n = 2 i and 2 i + 1: at mask_byte(g, t) + mask_step(half, i, keys).
+STROBE_HD constexpr int mask_byte(int g, int t) {
+  return kMaskSlotBytes * (2 * (g / 4) + t / 2) + 8 * (g % 4) + 4 * (t % 2);
 }
-STROBE_HD constexpr int mask_shift(int g, int t) { return g % 4 + 4 * (t % 2); }
+STROBE_HD constexpr int mask_step(int half, int i, int keys) {
+  return 4 * kMaskSlotBytes * (half * (keys / 16) + i);
+}
 
 /// The first query of block `block` of a sequence, whose blocks are `warpgroups` times 64 queries
 /// each; not below mask.queries if it has no such block. Where the number of 64s is no multiple,

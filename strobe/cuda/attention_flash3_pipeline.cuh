@@ -14,37 +14,36 @@ namespace strobe::cuda {
 /// one runs under the products of another (ping-pong); all at once, so that none does.
 enum class Flash3Turns { free, ping_pong, in_step };
 
+template <int HeadDim, int TileKeys>
+struct Flash3Operands;  // of bf16: attention_flash3_operands.cuh
+
 /// Sizes. A consumer warpgroup owns 64 queries; TileStages is a power of two. Overlap: a
-/// warpgroup's next product runs under its softmax (Algorithm 2).
+/// warpgroup's next product runs under its softmax (Algorithm 2). Drop: with dropout. OperandsOf:
+/// where Q, K and V come from and what multiplies them.
 template <int HeadDim, int Warpgroups, int TileKeys, int TileStages, bool Overlap,
-          Flash3Turns Turns = Flash3Turns::free, Flash3Masks Masks = Flash3Masks::none>
+          Flash3Turns Turns = Flash3Turns::free, bool Drop = false,
+          template <int, int> class OperandsOf = Flash3Operands>
 struct Flash3Sizes {
+  using Operands = OperandsOf<HeadDim, TileKeys>;
   static constexpr int kHeadDim = HeadDim, kWarpgroups = Warpgroups, kKeys = TileKeys;
   static constexpr int kStages = TileStages, kQueryStages = 2;
   static constexpr bool kOverlap = Overlap;
   static constexpr Flash3Turns kTurns = Turns;
-  static constexpr Flash3Masks kMasks = Masks;
-  static constexpr bool kDrop = Masks != Flash3Masks::none;
-  static constexpr int kMaskWarpgroups = Masks == Flash3Masks::warpgroup;
-  static constexpr int kPanels = HeadDim / 64, kQueries = 64 * Warpgroups;
-  static constexpr int kThreads = 128 * (Warpgroups + 1 + kMaskWarpgroups);
+  static constexpr bool kDrop = Drop;
+  static constexpr int kQueries = 64 * Warpgroups;
+  static constexpr int kThreads = 128 * (Warpgroups + 1);
   // The registers that the launch gives the block, handed out anew.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static constexpr int kProducerRegisters = Warpgroups == 2 && !kMaskWarpgroups ? 40 : 32;
-  static constexpr int kMaskRegisters = 40;
+  static constexpr int kProducerRegisters = Warpgroups == 2 ? 40 : 32;
   static constexpr int kConsumerRegisters =
-      (kLaunchRegisters * kThreads / 128 - kProducerRegisters - kMaskRegisters * kMaskWarpgroups) /
-      Warpgroups / 8 * 8;
-  static constexpr int kQueryBytes = 64 * HeadDim * 2;  // of a warpgroup
-  static constexpr int kTileBytes = TileKeys * HeadDim * 2;
-  // Dropout's bits of a warp's 16 queries. A warp that draws its own keeps them where its O will
-  // be, which is not there before the item's last product.
-  static constexpr int kMaskBytes = 16 * TileKeys / 8, kMaskStages = 2;
-  static_assert(Masks != Flash3Masks::own || (!Overlap && kMaskBytes <= 16 * HeadDim * 2));
-  static constexpr int kTilesBytes =
-      (kQueryStages + 1) * Warpgroups * kQueryBytes + 2 * TileStages * kTileBytes;
+      (kLaunchRegisters * (Warpgroups + 1) - kProducerRegisters) / Warpgroups / 8 * 8;
+  static constexpr int kOutputBytes = 64 * HeadDim * 2;  // of a warpgroup
+  // A warp keeps dropout's bytes of its 16 queries where its O will be, which is not there before
+  // the item's last product.
+  static_assert(!Drop || (!Overlap && 64 * TileKeys <= kOutputBytes));
   static constexpr int kSharedBytes =
-      kTilesBytes + kMaskWarpgroups * kMaskStages * 4 * Warpgroups * kMaskBytes;
+      Warpgroups * (kOutputBytes + kQueryStages * Operands::kQueryBytes) +
+      TileStages * (Operands::kKeyBytes + Operands::kValueBytes);
 };
 
 /// Where a producer or consumer is in a ring of stages, by how many it has passed.
@@ -90,27 +89,24 @@ struct Flash3Shared {
   uint64_t q_empty[Sizes::kWarpgroups][Sizes::kQueryStages];
   uint64_t k_full[Sizes::kStages], k_empty[Sizes::kStages];
   uint64_t v_full[Sizes::kStages], v_empty[Sizes::kStages];
-  uint64_t tail_empty[Sizes::kStages];                         // a stage of V is copy_tail's
-  uint64_t mask_full[Sizes::kWarpgroups][Sizes::kMaskStages];  // where a warpgroup draws
-  uint64_t mask_empty[Sizes::kWarpgroups][Sizes::kMaskStages];
+  uint64_t tail_empty[Sizes::kStages];  // a stage of V is copy_tail's
   uint64_t item_full, item_empty;
+  typename Sizes::Operands::TileScales scales[Sizes::kStages];  // come and go with K
   Flash3Item<Sizes> item;
-  /// Where a warp's rows of an item go, and how many there are. The item before may not be stored
+  /// A warp's rows of an item: where they go, how many there are. The item before may not be stored
   /// yet.
   struct Output {
     bf16* o;
     float* lse;
     int rows;
+    float scale;  // of the scores
   } outputs[4 * Sizes::kWarpgroups][2];
   DropoutKeys dropout;
 
   __device__ void init() {
     sm90::mbarrier_init(at(item_full), 1);
     // A lane of each reader.
-    sm90::mbarrier_init(at(item_empty), 2 + 4 * (Sizes::kWarpgroups + Sizes::kMaskWarpgroups));
-    for (int w = 0; w < Sizes::kWarpgroups; ++w)
-      for (int i = 0; i < Sizes::kMaskStages; ++i)
-        sm90::mbarrier_init(at(mask_full[w][i]), 4), sm90::mbarrier_init(at(mask_empty[w][i]), 4);
+    sm90::mbarrier_init(at(item_empty), 1 + Sizes::Operands::kCopiesTails + 4 * Sizes::kWarpgroups);
     for (int w = 0; w < Sizes::kWarpgroups; ++w)
       for (int i = 0; i < Sizes::kQueryStages; ++i)
         sm90::mbarrier_init(at(q_full[w][i]), 1), sm90::mbarrier_init(at(q_empty[w][i]), 4);
@@ -128,34 +124,35 @@ struct Flash3Shared {
 /// Where the tiles lie.
 template <class Sizes>
 struct Flash3Tiles {
+  using Operands = typename Sizes::Operands;
   uint32_t base;
-  __device__ uint32_t o(int warpgroup) const { return base + warpgroup * Sizes::kQueryBytes; }
+  __device__ uint32_t o(int warpgroup) const { return base + warpgroup * Sizes::kOutputBytes; }
   __device__ uint32_t q(int warpgroup, int stage) const {
-    return o(Sizes::kWarpgroups * (1 + stage) + warpgroup);
+    return o(Sizes::kWarpgroups) + (Sizes::kWarpgroups * stage + warpgroup) * Operands::kQueryBytes;
   }
   __device__ uint32_t k(int stage) const {
-    return q(0, Sizes::kQueryStages) + 2 * stage * Sizes::kTileBytes;
+    return q(0, Sizes::kQueryStages) + stage * (Operands::kKeyBytes + Operands::kValueBytes);
   }
-  __device__ uint32_t v(int stage) const { return k(stage) + Sizes::kTileBytes; }
-  __device__ uint32_t masks(int warpgroup, int stage, int warp) const {
-    return base + Sizes::kTilesBytes +
-           ((warpgroup * Sizes::kMaskStages + stage) * 4 + warp) * Sizes::kMaskBytes;
-  }
+  __device__ uint32_t v(int stage) const { return k(stage) + Operands::kKeyBytes; }
 };
 
 /// What every role is given.
 template <class Sizes>
 struct Flash3Context {
   const AttentionCall& c;
-  const CUtensorMap &map_q, &map_k, &map_v;
+  const typename Sizes::Operands& operands;
   Flash3Shared<Sizes>& shared;
   Flash3Tiles<Sizes> tiles;
   uint32_t shared_base;  // the address of `shared`
   int items, chunk;
 
   /// The address of a barrier.
-  __device__ uint32_t at(const uint64_t& barrier) const {
-    return shared_base + static_cast<uint32_t>(reinterpret_cast<const char*>(&barrier) -
+  __device__ uint32_t at(const uint64_t& barrier) const { return address(&barrier); }
+  __device__ uint32_t scales_at(int stage) const { return address(&shared.scales[stage]); }
+
+ private:
+  __device__ uint32_t address(const void* member) const {
+    return shared_base + static_cast<uint32_t>(static_cast<const char*>(member) -
                                                reinterpret_cast<const char*>(&shared));
   }
 };
@@ -205,14 +202,6 @@ class Flash3Items {
 /// The producer: one thread issues the copies of all items' Q, K and V, the last keys first.
 template <class Sizes>
 __device__ inline void produce(const Flash3Context<Sizes>& x) {
-  const auto copy = [](uint32_t to, const CUtensorMap& map, int64_t row, int head, int rows,
-                       uint32_t full) {
-    sm90::mbarrier_arrive_expect_tx(full, rows * Sizes::kHeadDim * 2);
-#pragma unroll
-    for (int p = 0; p < Sizes::kPanels; ++p)
-      sm90::cp_async_bulk_tensor_3d(to + p * rows * 128, &map, 64 * p, static_cast<int>(row), head,
-                                    full);
-  };
   Ring<Sizes::kStages> ring;
   Ring<Sizes::kQueryStages> q_rings[Sizes::kWarpgroups];
   Flash3Items<Sizes> items(x);
@@ -223,29 +212,29 @@ __device__ inline void produce(const Flash3Context<Sizes>& x) {
       if (item.tiles_of(x.c.causal, w) == 0) continue;
       Ring<Sizes::kQueryStages>& q = q_rings[w];
       sm90::mbarrier_wait(x.at(x.shared.q_empty[w][q.stage()]), q.phase() ^ 1);
-      copy(x.tiles.q(w, q.stage()), x.map_q, item.first_q + item.block_row + 64 * w, item.head, 64,
-           x.at(x.shared.q_full[w][q.stage()]));
+      x.operands.copy_queries(x.tiles.q(w, q.stage()), item, item.block_row + 64 * w,
+                              x.at(x.shared.q_full[w][q.stage()]));
       q.next();
     }
 #pragma unroll 1
     for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next()) {
       const int key = tile * Sizes::kKeys;
       sm90::mbarrier_wait(x.at(x.shared.k_empty[ring.stage()]), ring.phase() ^ 1);
-      copy(x.tiles.k(ring.stage()), x.map_k, item.first_k + key, kv_head, Sizes::kKeys,
-           x.at(x.shared.k_full[ring.stage()]));
+      x.operands.copy_keys(x.tiles.k(ring.stage()), x.scales_at(ring.stage()), item, kv_head, key,
+                           x.at(x.shared.k_full[ring.stage()]));
       sm90::mbarrier_wait(x.at(x.shared.v_empty[ring.stage()]), ring.phase() ^ 1);
-      if (key + Sizes::kKeys > item.keys) {
+      if (Sizes::Operands::kCopiesTails && key + Sizes::kKeys > item.keys) {
         sm90::mbarrier_arrive(x.at(x.shared.tail_empty[ring.stage()]));
         continue;
       }
-      copy(x.tiles.v(ring.stage()), x.map_v, item.first_k + key, kv_head, Sizes::kKeys,
-           x.at(x.shared.v_full[ring.stage()]));
+      x.operands.copy_values(x.tiles.v(ring.stage()), item, kv_head, key,
+                             x.at(x.shared.v_full[ring.stage()]));
     }
   }
 }
 
-/// TMA knows no sequences: at the end of one it reads rows of the next. In K those only make scores
-/// that are masked; but P's zeros times a NaN in V would be NaN. So where the last tile of a
+/// (bf16) TMA knows no sequences: at the end of one it reads rows of the next. In K those only make
+/// scores that are masked; but P's zeros times a NaN in V would be NaN. So where the last tile of a
 /// sequence is not full, a warp copies its V, with zeros for the rows that are not there. The
 /// producer hands it the stage: all may pass this warp by while there is nothing for it to copy,
 /// and a wait for "empty" that comes a whole round of the ring late finds the wrong parity.
@@ -276,34 +265,6 @@ __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
       if (lane == 0) sm90::mbarrier_arrive(x.at(x.shared.v_full[ring.stage()]));
     }
   }
-}
-
-/// The warpgroup that draws dropout's masks, a tile or two ahead of the consumers: warp i those of
-/// every consumer warpgroup's warp i, in the order in which they take tiles. Tiles that a warpgroup
-/// skips have their turn too, so that both sides count alike.
-template <class Sizes>
-__device__ inline void draw_masks(const Flash3Context<Sizes>& x) {
-  const Lane lane;
-  const int warp = threadIdx.x / 32 % 4;
-  Ring<Sizes::kMaskStages> ring;
-  Flash3Items<Sizes> items(x);
-  for (Flash3Item<Sizes> item; items.template next<true>(item, lane.id);)
-#pragma unroll 1
-    for (int tile = item.tiles - 1; tile >= 0; --tile, ring.next())
-#pragma unroll 1
-      for (int w = 0; w < Sizes::kWarpgroups; ++w) {
-        const Flash3Dropout<Sizes::kKeys> dropout(x.shared.dropout,
-                                                  item.sequence * x.c.heads + item.head, x.c.keep,
-                                                  item.block_row + 64 * w + 16 * warp, lane);
-        sm90::mbarrier_wait(x.at(x.shared.mask_empty[w][ring.stage()]), ring.phase() ^ 1);
-        const uint32_t words = x.tiles.masks(w, ring.stage(), warp);
-        if (tile < item.tiles_of(x.c.causal, w))
-#pragma unroll 1
-          for (int half = 0; half < dropout.kHalves; ++half)
-            dropout.draw(words, half, tile * Sizes::kKeys);
-        __syncwarp();
-        if (lane.id == 0) sm90::mbarrier_arrive(x.at(x.shared.mask_full[w][ring.stage()]));
-      }
 }
 
 }  // namespace strobe::cuda

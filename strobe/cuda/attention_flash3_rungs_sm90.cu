@@ -19,17 +19,15 @@ template <class Sizes>
 class Flash3Unspecialised {
  public:
   static constexpr int D = Sizes::kHeadDim, kKeys = Sizes::kKeys, kStages = Sizes::kStages;
+  using Operands = typename Sizes::Operands;
   struct Shared {
     uint64_t q_full, k_full[kStages], v_full[kStages];
   };
 
-  __device__ Flash3Unspecialised(const AttentionCall& c, const CUtensorMap& map_q,
-                                 const CUtensorMap& map_k, const CUtensorMap& map_v, Shared& shared,
+  __device__ Flash3Unspecialised(const AttentionCall& c, const Operands& operands, Shared& shared,
                                  uint32_t base, const Flash3Item<Sizes>& item)
       : c_(c),
-        map_q_(map_q),
-        map_k_(map_k),
-        map_v_(map_v),
+        operands_(operands),
         shared_(shared),
         tiles_{base},
         item_(item),
@@ -62,29 +60,20 @@ class Flash3Unspecialised {
   __device__ void wait(const uint64_t& barrier, uint32_t phase) const {
     sm90::mbarrier_wait(at(barrier), phase);
   }
-  __device__ void copy(uint32_t to, const CUtensorMap& map, int64_t row, int head, int rows,
-                       const uint64_t& full) const {
-    for (int p = 0; p < Sizes::kPanels; ++p)
-      sm90::cp_async_bulk_tensor_3d(to + p * rows * 128, &map, 64 * p, static_cast<int>(row), head,
-                                    at(full));
-  }
   /// The copies of the i-th tile, counted from the last keys.
-  __device__ void copy_tile(uint32_t to, const CUtensorMap& map, int i,
-                            const uint64_t& full) const {
-    sm90::mbarrier_arrive_expect_tx(at(full), Sizes::kTileBytes);
-    copy(to, map, item_.first_k + (item_.tiles - 1 - i) * kKeys, item_.head / c_.group, kKeys,
-         full);
-  }
   __device__ void copy_k(int i) const {
-    copy_tile(tiles_.k(i % kStages), map_k_, i, shared_.k_full[i % kStages]);
+    operands_.copy_keys(tiles_.k(i % kStages), 0, item_, item_.head / c_.group, key_of(i),
+                        at(shared_.k_full[i % kStages]));
   }
   __device__ void copy_v(int i) const {
-    copy_tile(tiles_.v(i % kStages), map_v_, i, shared_.v_full[i % kStages]);
+    operands_.copy_values(tiles_.v(i % kStages), item_, item_.head / c_.group, key_of(i),
+                          at(shared_.v_full[i % kStages]));
   }
+  __device__ int key_of(int i) const { return (item_.tiles - 1 - i) * kKeys; }
   /// The first copies; zeros where the last tile of V reaches into the next sequence.
   __device__ void start() const {
     if (threadIdx.x == 0) {
-      sm90::mbarrier_init(at(shared_.q_full), 1);
+      sm90::mbarrier_init(at(shared_.q_full), Sizes::kWarpgroups);
       for (int i = 0; i < kStages; ++i)
         sm90::mbarrier_init(at(shared_.k_full[i]), 1),
             sm90::mbarrier_init(at(shared_.v_full[i]), 1);
@@ -92,10 +81,8 @@ class Flash3Unspecialised {
     }
     __syncthreads();
     if (threadIdx.x == 0 && item_.tiles > 0) {
-      sm90::mbarrier_arrive_expect_tx(at(shared_.q_full), Sizes::kWarpgroups * Sizes::kQueryBytes);
       for (int w = 0; w < Sizes::kWarpgroups; ++w)
-        copy(tiles_.q(w, 0), map_q_, item_.first_q + item_.block_row + 64 * w, item_.head, 64,
-             shared_.q_full);
+        operands_.copy_queries(tiles_.q(w, 0), item_, item_.block_row + 64 * w, at(shared_.q_full));
       for (int i = 0; i < least(kStages, item_.tiles); ++i) copy_k(i), copy_v(i);
     }
     const int first = item_.keys - (item_.tiles - 1) * kKeys;  // row that is not there
@@ -121,7 +108,7 @@ class Flash3Unspecialised {
     const int keys = item_.keys, diagonal = c_.causal ? row_ + 1 + keys - item_.queries : keys;
     const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
     return online_softmax<kKeys>(
-        s_, softmax_, factor, c_.scale, key + kKeys > keys_seen(0),
+        s_, softmax_, factor, Flash3Scale{c_.scale}, key + kKeys > keys_seen(0),
         [&](int half) { return keys_seen(lane_.g + 8 * half) - key - 2 * lane_.t; });
   }
   __device__ void attend(int i, int tile, bool first) {
@@ -169,7 +156,7 @@ class Flash3Unspecialised {
   }
 
   const AttentionCall& c_;
-  const CUtensorMap &map_q_, &map_k_, &map_v_;
+  const Operands& operands_;
   Shared& shared_;
   const Flash3Tiles<Sizes> tiles_;
   const Flash3Item<Sizes>& item_;
@@ -184,15 +171,14 @@ class Flash3Unspecialised {
 
 template <class Sizes>
 __global__ void __launch_bounds__(128 * Sizes::kWarpgroups, 1)
-    flash3_unspecialised_kernel(const AttentionCall c, const __grid_constant__ CUtensorMap map_q,
-                                const __grid_constant__ CUtensorMap map_k,
-                                const __grid_constant__ CUtensorMap map_v, int chunk) {
+    flash3_unspecialised_kernel(const AttentionCall c,
+                                const __grid_constant__ typename Sizes::Operands operands,
+                                int chunk) {
   extern __shared__ __align__(1024) char dynamic[];
   __shared__ typename Flash3Unspecialised<Sizes>::Shared shared;
   const auto item = Flash3Item<Sizes>::make(c, blockIdx.x, chunk);
   if (item.block_row >= item.queries) return;
-  Flash3Unspecialised<Sizes>(c, map_q, map_k, map_v, shared, ptx::shared_address(dynamic), item)
-      .run();
+  Flash3Unspecialised<Sizes>(c, operands, shared, ptx::shared_address(dynamic), item).run();
 }
 
 template <class Sizes>
@@ -201,11 +187,12 @@ void launch_unspecialised(const Device& device, AttentionCall c) {
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   Sizes::kSharedBytes),
              "attention forward");
-  const Flash3Launch<Sizes> of(c);
-  if (of.items == 0 || c.total_q == 0) return;
+  const Flash3Launch<Sizes> of(c, forward_chunk(c));
+  if (of.items == 0) return;
+  const auto operands = flash3_operands<Sizes>(c);
   c.scale *= kLog2e;
-  kernel<<<of.items, 128 * Sizes::kWarpgroups, Sizes::kSharedBytes, device.stream>>>(
-      c, of.q, of.k, of.v, of.chunk);
+  kernel<<<of.items, 128 * Sizes::kWarpgroups, Sizes::kSharedBytes, device.stream>>>(c, operands,
+                                                                                     of.chunk);
   check_launch("attention forward");
 }
 

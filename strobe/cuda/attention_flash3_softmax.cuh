@@ -26,6 +26,22 @@ struct Flash3Softmax {
   }
 };
 
+/// What makes a score of an element of S, in log2 units; that of bf16 is the same for all tiles. P
+/// is at most 2^kLag, and 2^kOffset where the maximum has just been brought up to date.
+struct Flash3Scale {
+  static constexpr float kOffset = 0, kLag = 32, bias = 0;
+  float scale2;
+
+  __device__ void of_tile(float, uint32_t) {}
+  __device__ float weight() const { return 1; }
+  /// Scores whose bits are no greater leave m as it is. INT_MIN: always asks.
+  __device__ int bound(const Flash3Softmax& x, int half) const { return x.bound[half]; }
+  __device__ void keep_bound(Flash3Softmax& x, int half) const {
+    const float bound = __fdividef(x.m[half] + kLag, scale2);
+    x.bound[half] = bound >= 0 ? __float_as_int(bound) : INT_MIN;
+  }
+};
+
 /// And O, not yet divided by l.
 template <int D>
 struct Flash3Rows {
@@ -44,17 +60,18 @@ __device__ inline float row_max_nan(float x) {
   return ptx::max_nan_f32(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
-/// P = 2^(scale2 S - m) in place of S, and l grows by its sums.
-template <int Keys>
+/// P = 2^(scale2 S + bias - m) in place of S, and l grows by `weight` times its sums.
+template <int Keys, class Scale>
 __device__ inline void exponentials(float (&s)[Keys / 2], const float (&m)[2], float (&l)[2],
-                                    float scale2) {
+                                    const Scale& scale) {
+  const float shift[2] = {m[0] - scale.bias, m[1] - scale.bias};
   float sum[4] = {0, 0, 0, 0};
 #pragma unroll
   for (int i = 0; i < Keys / 2; ++i) {
-    s[i] = ptx::ex2_approx_ftz(fmaf(s[i], scale2, -m[i / 2 % 2]));
+    s[i] = ptx::ex2_approx_ftz(fmaf(s[i], scale.scale2, -shift[i / 2 % 2]));
     sum[i % 4] += s[i];
   }
-  l[0] += sum[0] + sum[1], l[1] += sum[2] + sum[3];
+  l[0] += scale.weight() * (sum[0] + sum[1]), l[1] += scale.weight() * (sum[2] + sum[3]);
 }
 
 /// Whether a row's scores ask for a greater maximum: some are greater than `bound`. Floats of which
@@ -71,16 +88,17 @@ __device__ inline bool grows(const float (&s)[Keys / 2], const int (&bound)[2]) 
   return most[0] > bound[0] || most[1] > bound[0] || most[2] > bound[1] || most[3] > bound[1];
 }
 
-/// S becomes P = 2^(scale2 S - m). The maximum m is that of the first tiles
-/// and may lag by 2^32, since P, l and O are floats: only where some row of the warp would have it
+/// S becomes P = 2^(scale2 S + bias - m). The maximum m is that of the first tiles
+/// and may lag by kLag, since P, l and O are floats: only where some row of the warp would have it
 /// lag by more, or does not see all of the tile, it is brought up to date, and l with it. Then the
 /// result is true and O must be multiplied by `factor`. Row `half` sees columns below
-/// in_tile(half), counted from the thread's first. `scale2` is in log2 units.
-template <int Keys, class InTile>
+/// in_tile(half), counted from the thread's first.
+template <int Keys, class Scale, class InTile>
 __device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, float (&factor)[2],
-                                      float scale2, bool masked, const InTile& in_tile) {
-  if (!masked && !__any_sync(0xffffffffu, grows<Keys>(s, x.bound))) {
-    exponentials<Keys>(s, x.m, x.l, scale2);
+                                      const Scale& scale, bool masked, const InTile& in_tile) {
+  const int bounds[2] = {scale.bound(x, 0), scale.bound(x, 1)};
+  if (!masked && !__any_sync(0xffffffffu, grows<Keys>(s, bounds))) {
+    exponentials<Keys>(s, x.m, x.l, scale);
     return false;
   }
   if (masked) {
@@ -93,20 +111,18 @@ __device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, fl
 #pragma unroll
   for (int i = 4; i < Keys / 2; ++i) most[i % 4] = ptx::max_nan_f32(most[i % 4], s[i]);
   most[0] = ptx::max_nan_f32(most[0], most[1]), most[1] = ptx::max_nan_f32(most[2], most[3]);
-  constexpr float kLag = 32;
   float shift[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float top = row_max_nan(most[half]) * scale2;
+    const float top = row_max_nan(most[half]) * scale.scale2 + (scale.bias - Scale::kOffset);
     const bool grown = !(top <= x.m[half]);  // or NaN, which then is all of the row
     factor[half] = grown ? ptx::ex2_approx_ftz(x.m[half] - top) : 1;
     x.m[half] = grown ? top : x.m[half];
-    const float bound = __fdividef(x.m[half] + kLag, scale2);
-    x.bound[half] = bound >= 0 ? __float_as_int(bound) : INT_MIN;  // INT_MIN: always asks
+    scale.keep_bound(x, half);
     x.l[half] *= factor[half];
     shift[half] = x.m[half] == -INFINITY ? 0 : x.m[half];
   }
-  exponentials<Keys>(s, shift, x.l, scale2);
+  exponentials<Keys>(s, shift, x.l, scale);
   return true;
 }
 

@@ -44,9 +44,9 @@ __device__ inline void st_shared_u32x4(uint32_t to, uint4 x) {
                "r"(x.w)
                : "memory");
 }
-__device__ inline uint2 ld_shared_u32x2(uint32_t from) {
-  uint2 x;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(from) : "memory");
+__device__ inline uint32_t ld_shared_u32(uint32_t from) {
+  uint32_t x;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
   return x;
 }
 __device__ inline uint4 ld_shared_u32x4(uint32_t from) {

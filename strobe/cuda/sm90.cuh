@@ -85,8 +85,11 @@ __device__ inline void setmaxnreg_dec() {
 __device__ inline void fence_proxy_async_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
-/// The same for all memory.
-__device__ inline void fence_proxy_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+/// Ordinary accesses to global memory before, bulk copies' after. (Without a state space the fence
+/// also waits until all the thread's writes have reached L2.)
+__device__ inline void fence_proxy_async_global() {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
 __device__ inline void red_relaxed_gpu_add(int* p, int x) {
   asm volatile("red.relaxed.gpu.global.add.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
 }
@@ -177,6 +180,24 @@ __device__ inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
   return y;
 }
 
+/// 1 in the halves where a > b, else, or if one is NaN, 0: bf16.
+__device__ inline uint32_t set_gt_bf16x2(uint32_t a, uint32_t b) {
+  uint32_t y;
+  asm("set.gt.bf16x2.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
+/// Four floats rounded to e4m3, the first in the lowest byte; beyond 448 is 448.
+__device__ inline uint32_t cvt_rn_satfinite_e4m3x4(float a, float b, float c, float d) {
+  uint32_t y;
+  asm("{\n.reg .b16 low, high;\n"
+      "cvt.rn.satfinite.e4m3x2.f32 low, %2, %1;\n"
+      "cvt.rn.satfinite.e4m3x2.f32 high, %4, %3;\n"
+      "mov.b32 %0, {low, high};\n}"
+      : "=r"(y)
+      : "f"(a), "f"(b), "f"(c), "f"(d));
+  return y;
+}
+
 // ---- wgmma -------------------------------------------------------------------------------------
 //
 // d (+)= a b by a warpgroup: 64 x N in f32, as many rows of 16 as it has warps. In the terms of
@@ -246,6 +267,9 @@ __device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
 #define STROBE_REGISTERS_96 \
   STROBE_REGISTERS_88       \
   ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define STROBE_REGISTERS_112 \
+  STROBE_REGISTERS_96        \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
 #define STROBE_FLOATS_8(i)                                                                    \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
@@ -256,6 +280,7 @@ __device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
 #define STROBE_FLOATS_80 STROBE_FLOATS_64, STROBE_FLOATS_8(64), STROBE_FLOATS_8(72)
 #define STROBE_FLOATS_88 STROBE_FLOATS_80, STROBE_FLOATS_8(80)
 #define STROBE_FLOATS_96 STROBE_FLOATS_88, STROBE_FLOATS_8(88)
+#define STROBE_FLOATS_112 STROBE_FLOATS_96, STROBE_FLOATS_8(96), STROBE_FLOATS_8(104)
 
 // %a, %b, ... are the numbers that follow the accumulators.
 #define STROBE_WGMMA_SS(n, registers, a, b, add, ta, tb)                                      \
@@ -318,6 +343,51 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[
     static_assert(N == 0, "wgmma: no such N");
 }
 
+#define STROBE_QGMMA_SS(n, registers, a, b, add)                          \
+  asm volatile(                                                           \
+      "{\n.reg .pred p;\n"                                                \
+      "setp.ne.b32 p, %" #add                                             \
+      ", 0;\n"                                                            \
+      "wgmma.mma_async.sync.aligned.m64n" #n                              \
+      "k32.f32.e4m3.e4m3 "                                                \
+      "{" STROBE_REGISTERS_##registers "}, %" #a ", %" #b ", p, 1, 1;\n}" \
+      : STROBE_FLOATS_##registers                                         \
+      : "l"(desc_a), "l"(desc_b), "r"(accumulate))
+#define STROBE_QGMMA_RS(n, registers, a0, a1, a2, a3, b, add)                              \
+  asm volatile(                                                                            \
+      "{\n.reg .pred p;\n"                                                                 \
+      "setp.ne.b32 p, %" #add                                                              \
+      ", 0;\n"                                                                             \
+      "wgmma.mma_async.sync.aligned.m64n" #n                                               \
+      "k32.f32.e4m3.e4m3 "                                                                 \
+      "{" STROBE_REGISTERS_##registers "}, {%" #a0 ", %" #a1 ", %" #a2 ", %" #a3 "}, %" #b \
+                                       ", p, 1, 1;\n}"                                     \
+      : STROBE_FLOATS_##registers                                                          \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b), "r"(accumulate))
+
+/// The same of e4m3, 32 of k (as many bytes); both operands are k_major. a as a fragment: bytes
+/// 4 t ... 4 t + 3 of rows g, g + 8, then bytes 16 + 4 t ... of the same.
+template <int N>
+__device__ inline void wgmma_m64k32_e4m3(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b,
+                                         int accumulate) {
+  if constexpr (N == 128)
+    STROBE_QGMMA_SS(128, 64, 64, 65, 66);
+  else if constexpr (N == 160)
+    STROBE_QGMMA_SS(160, 80, 80, 81, 82);
+  else if constexpr (N == 192)
+    STROBE_QGMMA_SS(192, 96, 96, 97, 98);
+  else if constexpr (N == 224)
+    STROBE_QGMMA_SS(224, 112, 112, 113, 114);
+  else
+    static_assert(N == 0, "wgmma: no such N");
+}
+__device__ inline void wgmma_m64n128k32_e4m3(float (&d)[64], const uint32_t (&a)[4],
+                                             uint64_t desc_b, int accumulate) {
+  STROBE_QGMMA_RS(128, 64, 64, 65, 66, 67, 68, 69);
+}
+
+#undef STROBE_QGMMA_RS
+#undef STROBE_QGMMA_SS
 #undef STROBE_WGMMA_RS
 #undef STROBE_WGMMA_SS
 #undef STROBE_REGISTERS_32
@@ -326,6 +396,7 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[
 #undef STROBE_REGISTERS_80
 #undef STROBE_REGISTERS_88
 #undef STROBE_REGISTERS_96
+#undef STROBE_REGISTERS_112
 #undef STROBE_FLOATS_8
 #undef STROBE_FLOATS_32
 #undef STROBE_FLOATS_48
@@ -333,5 +404,6 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[
 #undef STROBE_FLOATS_80
 #undef STROBE_FLOATS_88
 #undef STROBE_FLOATS_96
+#undef STROBE_FLOATS_112
 
 }  // namespace strobe::cuda::sm90

@@ -30,8 +30,8 @@ AttentionVariant attention_variant(std::string_view name) {
 }
 
 AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionOp& op) {
-  return {op.cu_q.dim(0) - 1, op.max_q, op.max_k, q.dim(0), k.dim(0),
-          q.dim(1),           k.dim(1), q.dim(2), op.causal};
+  return {op.cu_q.dim(0) - 1, op.max_q, op.max_k, q.dim(0),  k.dim(0),
+          q.dim(1),           k.dim(1), q.dim(2), op.causal, op.fp8};
 }
 
 void check_attention_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& o,

@@ -59,6 +59,9 @@ struct AttentionOp {
   /// The backward's sums run in a fixed order. Switched off, a GPU may add in any order, which can
   /// be faster; the bits then change from run to run.
   bool deterministic = true;
+  /// Products of e4m3, of operands quantised on the way: flash3's forward only, without dropout,
+  /// for evaluation and generation. The operands themselves are bf16.
+  bool fp8 = false;
   Tensor cu_q, cu_k;             // i32 (S + 1), in the backend's memory
   int64_t max_q = 0, max_k = 0;  // no sequence is longer
 };
@@ -68,6 +71,7 @@ struct AttentionShape {
   int64_t sequences, max_q, max_k, total_q, total_k;
   int64_t heads, kv_heads, head_dim;
   bool causal;
+  bool fp8 = false;
 };
 
 AttentionShape attention_shape(const Tensor& q, const Tensor& k, const AttentionOp& op);

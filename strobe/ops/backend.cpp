@@ -76,6 +76,7 @@ void Backend::add_layernorm_backward(Tensor dresidual, Tensor dbranch, Tensor dw
 AttentionAlgorithm Backend::choose_attention(AttentionAlgorithm asked, const AttentionShape& shape,
                                              DType dtype) const {
   using enum AttentionAlgorithm;
+  if (asked == automatic && shape.fp8) asked = flash3;  // no other has it
   if (asked != automatic) {
     const std::string reason = attention_unsupported(asked, shape, dtype);
     if (!reason.empty()) fail("attention: {}", reason);

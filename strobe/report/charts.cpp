@@ -325,8 +325,11 @@ std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult
   names.reserve(groups.size());
   for (const ChartGroup& group : groups) names.push_back(json_quote(group.name));
   return fmt::format(
-      R"({{"groups":{},"curves":{},"memory":{},"effects":{},"cells":{},"plots":{},"parallel":{}}})",
+      R"({{"groups":{},"curves":{},"memory":{},"outcome":{},"effects":{},"cells":{},"plots":{},"parallel":{}}})",
       join(names), curves_json(groups, study), memory_json(groups),
+      study ? fmt::format(R"({{"noun":{},"unit":{}}})", json_quote(study->noun),
+                          json_quote(study->unit))
+            : "null",
       study ? effects_json(*study) : "[]", study ? cells_json(groups, *study) : "[]",
       study ? plots_json(plots_of(*study)) : "[]", study ? parallel_json(*study) : "null");
 }

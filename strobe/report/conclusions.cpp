@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "strobe/core/error.h"
+#include "strobe/report/conclusion_words.h"
 #include "strobe/report/format.h"
 #include "strobe/report/study_analysis.h"
 
@@ -19,45 +20,17 @@ constexpr double kSameRatio = 0.02;
 // (at the end, and at any step) it is no longer called rounding.
 constexpr double kRoundingAtEnd = 0.005, kRoundingAtAnyStep = 0.02;
 
-enum class Verdict { better, worse, unresolved };
-
-Verdict verdict(const Interval& loss) {
-  if (!loss.resolved()) return Verdict::unresolved;
-  return loss.estimate < 0 ? Verdict::better : Verdict::worse;
-}
-
 // "attention" for "attention.algorithm".
 std::string noun(const std::string& factor) { return factor.substr(0, factor.find('.')); }
-
-std::string after_space(const std::string& text) { return text.empty() ? "" : " " + text; }
 
 std::string capital(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 32);
   return text;
 }
 
-// The interval of a change of loss, seen as a gain if the loss fell.
-std::string size_of(const Interval& loss, const char* words) {
-  const bool fell = loss.estimate < 0;
-  return fmt::format("{:.3f} ({}{:.3f} to {:.3f})", std::abs(loss.estimate), words,
-                     fell ? -loss.high : loss.low, fell ? -loss.low : loss.high);
-}
-
-// "lowered the validation loss by 0.212 nats a token (95 % interval 0.164 to 0.260)".
-std::string change(const Interval& loss, const std::string& noun) {
-  const std::string what = "the " + noun;
-  if (loss.n < 2)
-    return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
-  if (verdict(loss) == Verdict::unresolved)
-    return fmt::format("has an unresolved effect on {}: {}, which covers zero", what,
-                       with_interval(loss));
-  return fmt::format("{} {} by {}", loss.estimate < 0 ? "lowered" : "raised", what,
-                     size_of(loss, "95 % interval "));
-}
-
 // The same, shorter after a change in the same direction: "by 0.212 (0.164 to 0.260)".
 std::string change_after(const Interval& before, const Interval& loss, const std::string& noun) {
-  if (verdict(loss) == Verdict::unresolved || verdict(loss) != verdict(before))
+  if (finding(loss) == Finding::unresolved || finding(loss) != finding(before))
     return change(loss, noun);
   return "by " + size_of(loss, "");
 }
@@ -95,7 +68,7 @@ std::string swap_text(const FactorResult& factor) {
 
 std::string factorial_headline(const StudyResult& result) {
   const FactorialResult& f = *result.factorial;
-  const std::array<Verdict, 2> found = {verdict(f.factors[0].loss), verdict(f.factors[1].loss)};
+  const std::array<Finding, 2> found = {finding(f.factors[0].loss), finding(f.factors[1].loss)};
   const std::array<std::string, 2> nouns = {noun(f.factors[0].name), noun(f.factors[1].name)};
   if (f.seeds.size() < 2)
     return fmt::format(
@@ -103,11 +76,11 @@ std::string factorial_headline(const StudyResult& result) {
         "two for an interval.",
         f.seeds.size(), result.seeds.size());
   std::string answer;
-  if (found[0] == Verdict::better && found[1] == Verdict::better)
+  if (found[0] == Finding::better && found[1] == Finding::better)
     answer = "Both made a difference";
-  else if (found[0] == Verdict::better || found[1] == Verdict::better)
+  else if (found[0] == Finding::better || found[1] == Finding::better)
     answer =
-        fmt::format("{} made the difference", capital(nouns[found[0] == Verdict::better ? 0 : 1]));
+        fmt::format("{} made the difference", capital(nouns[found[0] == Finding::better ? 0 : 1]));
   else
     answer = fmt::format("Neither {} nor {} brought a resolved gain", nouns[0], nouns[1]);
   const Interval& first = f.factors[0].loss;
@@ -221,6 +194,76 @@ std::string not_shown(const StudyRecord& study, const StudyResult& result) {
   return out + ".";
 }
 
+// One arm: what nothing but the seed makes of it.
+void conclude_noise(StudyResult& result) {
+  const ArmResult& arm = result.arms[0];
+  if (arm.deviation.n < 2) {
+    result.headline = fmt::format("Not yet answered: {} finished run{} of {}, and it takes two.",
+                                  arm.deviation.n, arm.deviation.n == 1 ? "" : "s", arm.name);
+    return;
+  }
+  // With this standard deviation in both of two arms whose runs are independent.
+  const auto resolved = [&](double n) {
+    return std::sqrt(2 / n) * student_t_quantile(0.975, 2 * n - 2) * arm.deviation.estimate;
+  };
+  result.headline = fmt::format(
+      "Runs of {} that differ in nothing but the seed have a {} of {}{}, with a standard deviation "
+      "of {:.4f} (95 % interval {:.4f} to {:.4f}).",
+      arm.name, result.noun, number_text(arm.loss.estimate, 4), after_space(result.unit),
+      arm.deviation.estimate, arm.deviation.low, arm.deviation.high);
+  result.sentences.push_back(fmt::format(
+      "Two arms with such runs are told apart from a difference of about {:.3f} with 3 seeds each, "
+      "{:.3f} with 5 and {:.3f} with 10, less where seeds pair well.",
+      resolved(3), resolved(5), resolved(10)));
+}
+
+// "a, b and c"
+std::string listed(const std::vector<std::string>& words) {
+  if (words.size() < 2) return words.empty() ? "" : words[0];
+  return fmt::format("{} and {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
+}
+
+// Arms against the first, and effects of a factorial, with what many of them may claim.
+void conclude_comparisons(StudyResult& result) {
+  const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
+                                  [](const ComparisonResult& c) { return c.loss.n > 1; });
+  if (result.comparisons.size() > 1 && paired) {
+    const std::string& first = result.comparisons[0].reference;
+    const bool one = std::all_of(result.comparisons.begin(), result.comparisons.end(),
+                                 [&](const ComparisonResult& c) { return c.reference == first; });
+    std::vector<std::string> better, worse, open;
+    for (const ComparisonResult& c : result.comparisons)
+      (!c.resolved()         ? open
+       : c.loss.estimate < 0 ? better
+                             : worse)
+          .push_back(one ? c.arm
+                         : fmt::format("{} than {} ({})", c.arm, c.reference,
+                                       number_text(c.loss.estimate, 3)));
+    std::string out =
+        fmt::format("{}fter Holm's correction for {} comparisons: ",
+                    one ? fmt::format("Against {}, a", first) : "A", result.comparisons.size());
+    std::vector<std::string> parts;
+    if (!better.empty()) parts.push_back(listed(better) + " better");
+    if (!worse.empty()) parts.push_back(listed(worse) + " worse");
+    if (!open.empty()) parts.push_back(listed(open) + " unresolved");
+    result.sentences.push_back(out + fmt::format("{}.", fmt::join(parts, "; ")));
+  }
+  if (!result.effects || result.factorial || result.effects->seeds < 2) return;
+  std::vector<std::string> found;
+  for (const FactorialContrast& c : result.effects->contrasts)
+    if (c.corrected < 0.05) found.push_back(fmt::format("{} {}", c.name, with_interval(c.effect)));
+  result.sentences.push_back(
+      found.empty()
+          ? fmt::format("None of the {} main effects and interactions is significant after Holm's "
+                        "correction.",
+                        result.effects->contrasts.size())
+          : fmt::format("Significant after Holm's correction for {} main effects and interactions: "
+                        "{}.",
+                        result.effects->contrasts.size(), fmt::join(found, "; ")));
+}
+
+}  // namespace
+
 void conclude_ranking(StudyResult& result) {
   std::vector<const ArmResult*> order;
   for (const ArmResult& arm : result.arms)
@@ -251,151 +294,6 @@ void conclude_ranking(StudyResult& result) {
         order.size()));
 }
 
-// "a, b and c"
-std::string listed(const std::vector<std::string>& words) {
-  if (words.size() < 2) return words.empty() ? "" : words[0];
-  return fmt::format("{} and {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
-}
-
-// Arms against the first, and effects of a factorial, with what many of them may claim.
-void conclude_comparisons(StudyResult& result) {
-  const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
-                                  [](const ComparisonResult& c) { return c.loss.n > 1; });
-  if (result.comparisons.size() > 1 && paired) {
-    std::vector<std::string> better, worse, open;
-    for (const ComparisonResult& c : result.comparisons)
-      (!c.resolved() ? open : c.loss.estimate < 0 ? better : worse).push_back(c.arm);
-    std::string out = fmt::format("Against {}, after Holm's correction for {} comparisons: ",
-                                  result.comparisons[0].reference, result.comparisons.size());
-    std::vector<std::string> parts;
-    if (!better.empty()) parts.push_back(listed(better) + " better");
-    if (!worse.empty()) parts.push_back(listed(worse) + " worse");
-    if (!open.empty()) parts.push_back(listed(open) + " unresolved");
-    result.sentences.push_back(out + fmt::format("{}.", fmt::join(parts, "; ")));
-  }
-  if (!result.effects || result.factorial || result.effects->seeds < 2) return;
-  std::vector<std::string> found;
-  for (const FactorialContrast& c : result.effects->contrasts)
-    if (c.corrected < 0.05) found.push_back(fmt::format("{} {}", c.name, with_interval(c.effect)));
-  result.sentences.push_back(
-      found.empty()
-          ? fmt::format("None of the {} main effects and interactions is significant after Holm's "
-                        "correction.",
-                        result.effects->contrasts.size())
-          : fmt::format("Significant after Holm's correction for {} main effects and interactions: "
-                        "{}.",
-                        result.effects->contrasts.size(), fmt::join(found, "; ")));
-}
-
-const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
-  for (const ArmTarget& at : target.arms)
-    if (at.arm == arm) return &at;
-  return nullptr;
-}
-
-// What the search is worth: seconds to targets with it and without.
-void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
-  for (const TargetResult& target : result.targets) {
-    const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
-    if (!target.stated || !without || !with) continue;
-    const auto time = [](double seconds) {
-      return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
-    };
-    const bool pays = with->seconds < without->seconds;
-    std::string out =
-        fmt::format("To {} {:.4g}: {} with the base recipe, {} with the best", result.noun,
-                    target.target, time(without->seconds), time(with->seconds));
-    if (pays)
-      out += fmt::format(", {} with the search's own {:.0f} s",
-                         time(with->seconds + result.search->wall), result.search->wall);
-    result.sentences.push_back(out + ".");
-  }
-}
-
-void conclude_search(StudyResult& result) {
-  const SearchResult& search = *result.search;
-  const int ended = search.complete + search.pruned + search.failed;
-  if (search.best < 0) {
-    result.headline =
-        fmt::format("Not yet answered: of {} trials none is complete{}.", ended + search.running,
-                    search.failed ? fmt::format(" ({} failed)", search.failed) : "");
-    return;
-  }
-  const TrialResult& best = search.trials[static_cast<size_t>(search.best)];
-  const auto arm_named = [&](const std::string& name) -> const ArmResult* {
-    for (const ArmResult& arm : result.arms)
-      if (arm.name == name) return &arm;
-    return nullptr;
-  };
-  if (!search.confirmed) {
-    result.headline = fmt::format(
-        "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
-        "and the best of many looks better than it is.",
-        ended, best.text, result.noun, best.value, after_space(result.unit));
-  } else if (const ArmResult* found = arm_named(best.text);
-             found && result.arms.size() == 2 && result.comparisons.size() == 1) {
-    const ComparisonResult& c = result.comparisons[0];
-    result.headline = fmt::format(
-        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) "
-        "it "
-        "{}.",
-        ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
-        found->loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
-    conclude_targets(result.arms[0], *found, result);
-  } else {
-    conclude_ranking(result);
-  }
-  for (const ArmResult& arm : result.arms)
-    if (arm.name.find('(') == std::string::npos && !arm.overrides.empty()) {
-      std::vector<std::string> values;
-      for (const auto& [key, value] : arm.overrides) values.push_back(key + "=" + value);
-      result.sentences.push_back(fmt::format("{} is {}.", arm.name, fmt::join(values, ", ")));
-    }
-  if (search.low < search.high)
-    result.sentences.push_back(
-        fmt::format("Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: "
-                    "there the choice "
-                    "matters little.",
-                    search.parameters[0], search.low, search.high, search.tolerance));
-  if (search.at_edge)
-    result.sentences.push_back(fmt::format(
-        "The best lies at the edge of the range of {}: a wider range may hold a better one.",
-        search.edge));
-  if (!search.importance.empty()) {
-    std::vector<std::pair<double, std::string>> order;
-    for (size_t p = 0; p < search.parameters.size(); ++p)
-      order.emplace_back(search.importance[p], search.parameters[p]);
-    std::sort(order.rbegin(), order.rend());
-    result.sentences.push_back(
-        fmt::format("What mattered most among the trials: {} ({:.0f} %){}.", order[0].second,
-                    100 * order[0].first,
-                    fmt::format(", then {} ({:.0f} %)", order[1].second, 100 * order[1].first)));
-  }
-  if (search.confirmed && search.points < search.wanted)
-    result.sentences.push_back(
-        fmt::format("The study's budget ended the search after {} of {} trials{}: it is less than "
-                    "was asked for.",
-                    search.points, search.wanted, result.arms.size() > 2 ? " of each arm" : ""));
-  std::string cost = fmt::format(
-      "The search cost {} trials by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
-      "tokens; its best was trial {}",
-      ended, search.sampler, search.pruned, search.failed, search.wall, count_text(search.tokens),
-      best.number);
-  if (search.confirm_wall > 0)
-    cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
-  result.sentences.push_back(cost + ".");
-  // Of trials that were all run whole; those that a pruner lets through are too alike.
-  for (const RungResult& rung : search.rungs)
-    if (search.pruner == "none" && (std::isfinite(rung.complete) || std::isfinite(rung.mid_run)))
-      result.sentences.push_back(fmt::format(
-          "At {} % of a run ({} trials) the rank correlation with the final outcome was {} for "
-          "short "
-          "whole runs and {} for the whole run on its way.",
-          rung.percent, rung.trials, number_text(rung.complete, 2), number_text(rung.mid_run, 2)));
-}
-
-}  // namespace
-
 void conclude(const StudyRecord& study, StudyResult& result) {
   const bool any = std::any_of(result.arms.begin(), result.arms.end(), [](const ArmResult& arm) {
     return std::isfinite(arm.loss.estimate);
@@ -418,6 +316,8 @@ void conclude(const StudyRecord& study, StudyResult& result) {
         result.sentences.push_back(factor_sentence(f.factors[i], f.factors[1 - i], result));
       result.sentences.push_back(both_sentence(f, result.noun));
     }
+  } else if (result.arms.size() == 1) {
+    conclude_noise(result);
   } else {
     conclude_ranking(result);
     conclude_comparisons(result);

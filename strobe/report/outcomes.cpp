@@ -19,6 +19,8 @@ const OutcomeKind kKinds[] = {
      &E::loss_ema},
     {"val/loss_lawa", "validation loss of averaged weights (LAWA)", "nats a token", &R::loss_lawa,
      &E::loss_lawa},
+    {"val/loss_averaged", "validation loss (of averaged weights where a run averages)",
+     "nats a token", &R::loss_averaged, &E::loss_averaged},
     {"train/loss", "training loss of the last step", "nats a token", &R::train_loss, nullptr},
     {"seconds", "training time", "s", &R::seconds, nullptr},
     {"tokens", "number of training tokens", "", &R::tokens, nullptr},
@@ -31,6 +33,11 @@ const OutcomeKind kKinds[] = {
 }  // namespace
 
 std::span<const OutcomeKind> outcome_kinds() { return kKinds; }
+
+std::vector<std::string> keys_of_outcome(const std::string& outcome) {
+  if (outcome == "val/loss_averaged") return {"val/loss_ema", "val/loss_lawa", "val/loss"};
+  return {outcome};
+}
 
 const OutcomeKind* find_outcome(const std::string& name) {
   for (const OutcomeKind& kind : kKinds)

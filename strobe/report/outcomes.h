@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "strobe/report/run_reader.h"
 
@@ -17,6 +18,9 @@ struct OutcomeKind {
 };
 
 std::span<const OutcomeKind> outcome_kinds();
+
+/// The keys under which a run may have written an outcome, the first that is there counting.
+std::vector<std::string> keys_of_outcome(const std::string& outcome);
 
 /// Null if there is no such outcome.
 const OutcomeKind* find_outcome(const std::string& name);

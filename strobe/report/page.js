@@ -220,8 +220,8 @@
       customdata: [[effect.low, effect.high]],
       hovertemplate: "%{fullData.name}<br><b>%{x:.4f}</b> (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
     }));
-    draw(element, traces, layout("Effects on the validation loss, 95 % intervals", {
-      xaxis: { ...axisStyle("nats a token (left: lower loss)"), zeroline: true, zerolinecolor: colour("ink"), rangemode: "tozero" },
+    draw(element, traces, layout(`Effects on the ${data.outcome.noun}, 95 % intervals`, {
+      xaxis: { ...axisStyle(`${data.outcome.unit} (left: less)`), zeroline: true, zerolinecolor: colour("ink"), rangemode: "tozero" },
       yaxis: { ...axisStyle(""), tickvals: at, ticktext: data.effects.map((effect) => plain(shorten(effect.name, 42))), range: [at.length - 0.5, -0.5], showgrid: false, zeroline: false },
       margin: { l: 10, r: 12, t: 34, b: 42 },
     }));
@@ -248,9 +248,9 @@
         line: { color: groupColour(cell.group), width: 3 }, hovertemplate: "mean of %{fullData.name}<br><b>%{y:.4f}</b><extra></extra>",
       });
     });
-    draw(element, traces, layout("Validation loss at the end, run by run", {
+    draw(element, traces, layout(`${data.outcome.noun[0].toUpperCase() + data.outcome.noun.slice(1)} at the end, run by run`, {
       xaxis: { ...axisStyle(""), tickvals: data.cells.map((_, i) => i), ticktext: data.cells.map((cell) => plain(shorten(cell.name, 26))), showgrid: false, zeroline: false, range: [-0.5, data.cells.length - 0.5] },
-      yaxis: axisStyle("nats a token"),
+      yaxis: axisStyle(data.outcome.unit),
     }));
   };
 

@@ -20,16 +20,25 @@ namespace {
 constexpr int64_t kLargestSamples = 16 << 20;
 constexpr double kMostSlowShare = 0.2;  // of the time in slow steps, before a run says so
 
+// Of either kind of figures.
+template <class Figures>
+void set_averaged(Figures& f) {
+  f.loss_averaged = std::isfinite(f.loss_ema)    ? f.loss_ema
+                    : std::isfinite(f.loss_lawa) ? f.loss_lawa
+                                                 : f.loss;
+}
+
 void read_events(const std::string& file, RunRecord& run) {
   const bool torn = read_json_lines(file, [&](const Json& line) {
     const auto number = [&](const char* key) { return number_at(line, key); };
     const double step = number("step"), tokens = number("tokens"), seconds = number("seconds");
-    if (line.contains("val/loss"))
+    if (line.contains("val/loss")) {
       run.evaluations.push_back({step, tokens, seconds, number("val/loss"),
                                  number("val/token_perplexity"), number("val/word_perplexity"),
                                  number("val/bits_per_byte"), number("val/error"),
                                  number("val/loss_ema"), number("val/loss_lawa")});
-    else if (line.contains("train/loss"))
+      set_averaged(run.evaluations.back());
+    } else if (line.contains("train/loss"))
       run.training.push_back({step, tokens, seconds, number("train/loss"), number("lr"),
                               number("train/grad_norm"), number("tokens_per_second"),
                               number("mfu")});
@@ -53,22 +62,24 @@ RunResult read_result(const std::string& file) {
   const Json value = fs::exists(file) ? read_json_file(file) : Json::object();
   if (!value.is_object()) fail("report: {} is not a JSON object", file);
   const auto number = [&](const char* key) { return number_at(value, key); };
-  return {.state = text_at(value, "state", "unfinished"),
-          .steps = number("steps"),
-          .tokens = number("tokens"),
-          .seconds = number("seconds"),
-          .loss = number("val/loss"),
-          .bits_per_byte = number("val/bits_per_byte"),
-          .word_perplexity = number("val/word_perplexity"),
-          .token_perplexity = number("val/token_perplexity"),
-          .error = number("val/error"),
-          .tokens_per_second = number("tokens_per_second"),
-          .parameters = number("parameters"),
-          .peak_bytes = number("peak_bytes"),
-          .planned_bytes = number("planned_bytes"),
-          .loss_ema = number("val/loss_ema"),
-          .loss_lawa = number("val/loss_lawa"),
-          .train_loss = number("train/loss")};
+  RunResult out{.state = text_at(value, "state", "unfinished"),
+                .steps = number("steps"),
+                .tokens = number("tokens"),
+                .seconds = number("seconds"),
+                .loss = number("val/loss"),
+                .bits_per_byte = number("val/bits_per_byte"),
+                .word_perplexity = number("val/word_perplexity"),
+                .token_perplexity = number("val/token_perplexity"),
+                .error = number("val/error"),
+                .tokens_per_second = number("tokens_per_second"),
+                .parameters = number("parameters"),
+                .peak_bytes = number("peak_bytes"),
+                .planned_bytes = number("planned_bytes"),
+                .loss_ema = number("val/loss_ema"),
+                .loss_lawa = number("val/loss_lawa"),
+                .train_loss = number("train/loss")};
+  set_averaged(out);
+  return out;
 }
 
 void read_environment(const std::string& file, RunRecord& run) {

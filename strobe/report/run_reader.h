@@ -22,6 +22,7 @@ struct EvalPoint {
   double loss, token_perplexity, word_perplexity, bits_per_byte;
   double error = kMissing;  // of labelled texts: 1 minus the mean of the metrics
   double loss_ema = kMissing, loss_lawa = kMissing;  // with averages of the weights in their place
+  double loss_averaged = kMissing;  // of the average that the run keeps; loss where it keeps none
 };
 
 struct MemoryPart {
@@ -38,6 +39,7 @@ struct RunResult {
   double tokens_per_second = kMissing, parameters = kMissing;
   double peak_bytes = kMissing, planned_bytes = kMissing;
   double loss_ema = kMissing, loss_lawa = kMissing, train_loss = kMissing;
+  double loss_averaged = kMissing;
 };
 
 struct RunRecord {

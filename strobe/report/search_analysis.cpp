@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "strobe/core/error.h"
 #include "strobe/report/outcomes.h"
+#include "strobe/report/stability.h"
 #include "strobe/report/targets.h"
 
 namespace strobe {
@@ -21,6 +23,12 @@ constexpr double kNatsTolerance = 0.05, kRelativeTolerance = 0.01;
 constexpr double kEdge = 0.05;
 
 double at_least_zero(double value) { return std::isfinite(value) ? value : 0; }
+
+double tolerance_of(const StudyRecord& study, double best) {
+  const OutcomeKind* kind = find_outcome(study.outcome);
+  const bool nats = kind && std::string(kind->unit) == "nats a token";
+  return nats ? kNatsTolerance : kRelativeTolerance * std::abs(best);
+}
 
 TrialResult trial_result(const SearchRecord& search, const Trial& trial) {
   TrialResult out{};
@@ -52,19 +60,72 @@ double on_its_way(const RunRecord& run, const std::string& outcome, int64_t perc
 
 RungResult rung_result(const StudyRecord& study, int64_t percent) {
   const SearchRecord& search = *study.search;
-  std::vector<double> rung, final_of_rung, way, final_of_way;
+  struct Pairs {
+    std::vector<double> rung, whole;
+    void add(double value, double final) { rung.push_back(value), whole.push_back(final); }
+    Interval correlation() const { return rank_correlation_interval(rung, whole); }
+  } complete, way;
+  std::vector<double> both_complete, both_way, both_whole;
   for (const Trial& trial : search.trials) {
     if (trial.state != TrialState::complete || trial.attr("phase") != "search") continue;
-    if (const auto at = trial.rungs.find(percent); at != trial.rungs.end())
-      rung.push_back(at->second), final_of_rung.push_back(trial.value);
+    double short_run = kNan, whole_run = kNan;
+    if (const auto at = trial.rungs.find(percent); at != trial.rungs.end()) short_run = at->second;
     if (const auto run = search.runs.find(trial.number); run != search.runs.end())
-      if (const double value = on_its_way(run->second, study.outcome, percent);
-          std::isfinite(value))
-        way.push_back(value), final_of_way.push_back(trial.value);
+      whole_run = on_its_way(run->second, study.outcome, percent);
+    if (std::isfinite(short_run)) complete.add(short_run, trial.value);
+    if (std::isfinite(whole_run)) way.add(whole_run, trial.value);
+    if (!std::isfinite(short_run) || !std::isfinite(whole_run)) continue;
+    both_complete.push_back(short_run), both_way.push_back(whole_run);
+    both_whole.push_back(trial.value);
   }
-  return {percent, std::max(rung.size(), way.size()),
-          search.complete_rungs ? rank_correlation(rung, final_of_rung) : kNan,
-          rank_correlation(way, final_of_way)};
+  RungResult out{
+      percent, std::max(complete.rung.size(), way.rung.size()), {}, way.correlation(), {}};
+  if (!search.complete_rungs) return out;
+  out.complete = complete.correlation();
+  out.difference = rank_correlation_difference(both_complete, both_way, both_whole);
+  return out;
+}
+
+// Of each arm that varies one number alone: the mean of its outcomes over seeds.
+void add_bands(const StudyRecord& study, SearchResult& out) {
+  const SearchRecord& search = *study.search;
+  for (const std::string& arm : search.groups) {
+    std::map<std::string, std::vector<const TrialResult*>> points;
+    std::set<size_t> varied;
+    for (const TrialResult& t : out.trials)
+      if (t.phase == "search" && t.arm == arm) {
+        points[t.name].push_back(&t);
+        for (size_t p = 0; p < t.parameters.size(); ++p)
+          if (!std::isnan(t.parameters[p])) varied.insert(p);
+      }
+    if (varied.size() != 1) continue;
+    const size_t p = *varied.begin();
+    const std::vector<std::string>& labels = search.labels[p];
+    const auto at = [&](double value) {
+      return labels.empty() ? value : number_of_label(labels[static_cast<size_t>(value)]);
+    };
+    BandResult band{arm, search.parameters[p].name, {}, 0, 0, 0};
+    std::vector<std::pair<double, double>> values;
+    for (const auto& [name, trials] : points) {
+      std::vector<double> outcomes;
+      bool failed = false;
+      for (const TrialResult* t : trials) {
+        failed = failed || t->state == "failed";
+        if (std::isfinite(t->value)) outcomes.push_back(t->value);
+      }
+      if (outcomes.empty() && !failed) continue;  // stopped early
+      values.emplace_back(at(trials[0]->parameters[p]), failed ? INFINITY : mean(outcomes));
+      band.failed += failed;
+    }
+    if (std::any_of(values.begin(), values.end(), [](auto& v) { return std::isnan(v.first); }))
+      continue;  // names, not numbers
+    const auto best = std::min_element(values.begin(), values.end(),
+                                       [](auto& a, auto& b) { return a.second < b.second; });
+    if (values.empty() || !std::isfinite(best->second)) continue;
+    band.points = values.size(), band.tolerance = tolerance_of(study, best->second);
+    band.band = band_of(values, band.tolerance, search.parameters[p].log || !labels.empty());
+    if (std::isfinite(band.band.best)) out.bands.push_back(std::move(band));
+  }
 }
 
 // Of the trials that are complete.
@@ -92,9 +153,7 @@ void look_at_best(const StudyRecord& study, SearchResult& out) {
     if (unit < kEdge || unit > 1 - kEdge) out.at_edge = true, out.edge = range.name;
   }
   if (search.parameters.size() != 1 || search.parameters[0].choices > 0) return;
-  const OutcomeKind* kind = find_outcome(study.outcome);
-  const bool nats = kind && std::string(kind->unit) == "nats a token";
-  out.tolerance = nats ? kNatsTolerance : kRelativeTolerance * best.value;
+  out.tolerance = tolerance_of(study, best.value);
   // Around the best, as far as nothing worse lies between.
   std::vector<std::pair<double, double>> points;
   for (const TrialResult& trial : out.trials)
@@ -152,6 +211,7 @@ SearchResult search_result(const StudyRecord& study) {
   out.front = pareto_front(seconds, values);
   for (const int64_t percent : search.rungs) out.rungs.push_back(rung_result(study, percent));
   add_importance(search, out);
+  add_bands(study, out);
   if (out.best >= 0) look_at_best(study, out);
   return out;
 }

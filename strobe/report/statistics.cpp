@@ -169,6 +169,35 @@ double f_tail(double f, double numerator_df, double denominator_df) {
                          denominator_df / (denominator_df + numerator_df * f));
 }
 
+double chi_square_cdf(double x, double degrees_of_freedom) {
+  check(degrees_of_freedom > 0, "chi_square_cdf: degrees of freedom above 0");
+  if (!(x > 0)) return 0;
+  const double a = degrees_of_freedom / 2, z = x / 2;
+  double term = 1 / a, sum = term;
+  for (double k = 1; term > sum * 1e-17 && k < 1e6; ++k) sum += term *= z / (a + k);
+  return std::min(1.0, sum * std::exp(a * std::log(z) - z - std::lgamma(a)));
+}
+
+double chi_square_quantile(double p, double degrees_of_freedom) {
+  check(p > 0 && p < 1, "chi_square_quantile: 0 < p < 1");
+  double low = 0, high = 1;
+  while (chi_square_cdf(high, degrees_of_freedom) < p) high *= 2;
+  for (int i = 0; i < 200 && high - low > 1e-15 * high; ++i) {
+    const double middle = (low + high) / 2;
+    (chi_square_cdf(middle, degrees_of_freedom) > p ? high : low) = middle;
+  }
+  return (low + high) / 2;
+}
+
+Interval deviation_interval(std::span<const double> values, double level) {
+  Interval out{.estimate = standard_deviation(values), .n = static_cast<int>(values.size())};
+  if (values.size() < 2) return out;
+  const double df = static_cast<double>(values.size()) - 1;
+  out.low = out.estimate * std::sqrt(df / chi_square_quantile((1 + level) / 2, df));
+  out.high = out.estimate * std::sqrt(df / chi_square_quantile((1 - level) / 2, df));
+  return out;
+}
+
 double t_test(std::span<const double> values) {
   if (values.size() < 2) return kNan;
   const double n = static_cast<double>(values.size()), sd = standard_deviation(values);
@@ -201,6 +230,37 @@ double rank_correlation(std::span<const double> a, std::span<const double> b) {
     xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx),
         yy += (y[i] - my) * (y[i] - my);
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNan;
+}
+
+Interval rank_correlation_interval(std::span<const double> a, std::span<const double> b,
+                                   double level) {
+  Interval out{.estimate = rank_correlation(a, b), .n = static_cast<int>(a.size())};
+  if (a.size() < 4 || !(std::abs(out.estimate) < 1)) return out;
+  const double r = out.estimate, middle = std::atanh(r);
+  const double half = normal_quantile((1 + level) / 2) *
+                      std::sqrt((1 + r * r / 2) / (static_cast<double>(a.size()) - 3));
+  out.low = std::tanh(middle - half), out.high = std::tanh(middle + half);
+  return out;
+}
+
+Interval rank_correlation_difference(std::span<const double> a, std::span<const double> b,
+                                     std::span<const double> c, double level, int resamples) {
+  const size_t n = a.size();
+  Interval out{.estimate = rank_correlation(a, c) - rank_correlation(b, c),
+               .n = static_cast<int>(n)};
+  if (n < 4) return out;
+  RandomSequence random(/*seed=*/1, RandomUse::sample, /*stream=*/1);
+  std::vector<double> found, x(n), y(n), z(n);
+  for (int s = 0; s < resamples; ++s) {
+    for (size_t i = 0; i < n; ++i) {
+      const size_t from = random.below(n);
+      x[i] = a[from], y[i] = b[from], z[i] = c[from];
+    }
+    if (const double d = rank_correlation(x, z) - rank_correlation(y, z); std::isfinite(d))
+      found.push_back(d);
+  }
+  out.low = quantile(found, (1 - level) / 2), out.high = quantile(found, (1 + level) / 2);
+  return out;
 }
 
 double quantile(std::vector<double> values, double p) {

@@ -64,6 +64,25 @@ double t_test(std::span<const double> values);
 /// for nothing.
 std::vector<double> holm(std::span<const double> p);
 
+/// P(X <= x) for the chi-squared distribution: the regularised incomplete gamma function P(df/2,
+/// x/2) by its series; and the x with P(X <= x) = p.
+double chi_square_cdf(double x, double degrees_of_freedom);
+double chi_square_quantile(double p, double degrees_of_freedom);
+
+/// The standard deviation s of normal values, from s sqrt((n - 1) / chi2_{(1 + level)/2, n - 1})
+/// up.
+Interval deviation_interval(std::span<const double> values, double level = 0.95);
+
+/// Spearman's rank correlation r with the interval of D. G. Bonett and T. A. Wright (2000):
+/// tanh(atanh(r) +- z sqrt((1 + r^2 / 2) / (n - 3))). No interval of fewer than four pairs.
+Interval rank_correlation_interval(std::span<const double> a, std::span<const double> b,
+                                   double level = 0.95);
+
+/// rank_correlation(a, c) - rank_correlation(b, c), and the percentile bootstrap's interval of it.
+Interval rank_correlation_difference(std::span<const double> a, std::span<const double> b,
+                                     std::span<const double> c, double level = 0.95,
+                                     int resamples = 1999);
+
 /// Spearman's rank correlation, ties having their mean rank; NaN if one side is constant.
 double rank_correlation(std::span<const double> a, std::span<const double> b);
 

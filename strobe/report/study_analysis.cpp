@@ -53,8 +53,25 @@ std::vector<double> figures(const ArmResult& arm, double SeedResult::*figure) {
   return out;
 }
 
+void add_stability(const ArmRecord& arm, ArmResult& out) {
+  out.deviation = deviation_interval(figures(out, &SeedResult::loss));
+  std::vector<double> clipped, losses, norms, steps;
+  for (const auto& run : arm.runs) {
+    if (!run) continue;
+    out.diverged += run->result.state == "diverged";
+    out.failed += run->result.state == "failed";
+    const RunStability found = run_stability(*run);
+    if (found.steps == 0) continue;
+    if (std::isfinite(found.clipped)) clipped.push_back(found.clipped);
+    losses.push_back(found.loss_spikes), norms.push_back(found.norm_spikes);
+    steps.push_back(static_cast<double>(found.steps));
+  }
+  out.clipped = mean(clipped), out.loss_spikes = mean(losses), out.norm_spikes = mean(norms);
+  out.logged_steps = mean(steps);
+}
+
 ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
-  ArmResult out;
+  ArmResult out{};
   out.name = arm.name, out.levels = arm.levels, out.overrides = arm.overrides;
   for (size_t i = 0; i < study.seeds.size(); ++i) out.runs.push_back(seed_result(arm, study, i));
   out.loss = mean_interval(figures(out, &SeedResult::loss));
@@ -64,6 +81,7 @@ ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   out.seconds = mean(figures(out, &SeedResult::seconds));
   out.tokens_per_second = mean(figures(out, &SeedResult::tokens_per_second));
   out.peak_bytes = mean(figures(out, &SeedResult::peak_bytes));
+  add_stability(arm, out);
   return out;
 }
 
@@ -326,8 +344,17 @@ StudyResult analyse(const StudyRecord& study) {
   out.noun = outcome_of(study).noun, out.unit = outcome_of(study).unit;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
-  for (size_t a = 1; a < out.arms.size(); ++a)
-    out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
+  if (study.compare.empty())
+    for (size_t a = 1; a < out.arms.size(); ++a)
+      out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
+  for (const auto& [arm, reference] : study.compare) {
+    const auto at = [&](const std::string& name) {
+      return std::find_if(out.arms.begin(), out.arms.end(),
+                          [&](const ArmResult& a) { return a.name == name; });
+    };
+    if (at(arm) != out.arms.end() && at(reference) != out.arms.end())
+      out.comparisons.push_back(compare(*at(arm), *at(reference)));
+  }
   std::vector<double> p, losses, seconds, bytes;
   for (const ComparisonResult& c : out.comparisons) p.push_back(c.p);
   const std::vector<double> corrected = holm(p);

@@ -159,14 +159,16 @@ std::string search_section(const StudyResult& study, const std::vector<Plot>& pl
   std::string ranks;
   if (!s.rungs.empty()) {
     std::vector<std::vector<std::string>> table = {
-        {"Rung", "Trials", "Short whole runs", "The whole run on its way"}};
+        {"Rung", "Trials", "Short whole runs", "The whole run on its way", "Difference"}};
     for (const RungResult& rung : s.rungs)
       table.push_back({fmt::format("{} %", rung.percent), fmt::format("{}", rung.trials),
-                       number_text(rung.complete, 2), number_text(rung.mid_run, 2)});
+                       short_interval(rung.complete, 2), short_interval(rung.mid_run, 2),
+                       short_interval(rung.difference, 2)});
     ranks =
         html_table(table) + html_paragraph(
                                 "Spearman's rank correlation of what a rung showed with the final "
-                                "outcome, over the trials that were run whole.",
+                                "outcome, over the trials that were run whole, with intervals "
+                                "after Bonett and Wright; the difference's is bootstrapped.",
                                 "note");
   }
   const std::string parallel =
@@ -298,6 +300,49 @@ std::string effects_section(const StudyResult& study, const std::vector<Plot>& p
                           plot_frames(plots, "interactions") + variance);
 }
 
+std::string stability_section(const StudyResult& study) {
+  std::vector<std::vector<std::string>> rows = {{"Arm", "Runs", "Diverged", "Failed",
+                                                 "Standard deviation", "Clipped steps",
+                                                 "Loss spikes", "Gradient spikes"}};
+  for (const ArmResult& arm : study.arms) {
+    const bool logged = arm.logged_steps > 0;
+    rows.push_back({arm.name, fmt::format("{}", arm.runs.size()), fmt::format("{}", arm.diverged),
+                    fmt::format("{}", arm.failed), short_interval(arm.deviation, 4),
+                    std::isfinite(arm.clipped) ? fmt::format("{:.1f} %", 100 * arm.clipped) : "—",
+                    logged ? number_text(arm.loss_spikes, 1) : "—",
+                    logged ? number_text(arm.norm_spikes, 1) : "—"});
+  }
+  std::string out =
+      html_table(rows) +
+      html_paragraph(
+          "Standard deviation of the " + study.noun +
+              " over seeds, with the 95 % interval of a normal distribution's; share of the steps "
+              "whose gradient was clipped; spikes a run: steps seven standard deviations above the "
+              "mean of the hundred before them. Means over the runs of an arm.",
+          "note");
+  if (study.search && !study.search->bands.empty()) {
+    std::vector<std::vector<std::string>> table = {
+        {"Searched", "Best at", "Best", "Within", "From", "To", "Factor", "Points", "Failed"}};
+    for (const BandResult& b : study.search->bands) {
+      const auto end = [](double value, bool edge) {
+        return fmt::format("{:.3g}{}", value, edge ? " (end)" : "");
+      };
+      table.push_back({(b.arm.empty() ? "" : b.arm + ": ") + b.parameter,
+                       fmt::format("{:.3g}", b.band.best_at), number_text(b.band.best, 4),
+                       fmt::format("{:.3g}", b.tolerance), end(b.band.low, b.band.low_is_edge),
+                       end(b.band.high, b.band.high_is_edge), number_text(b.band.ratio(), 1),
+                       fmt::format("{}", b.points), fmt::format("{}", b.failed)});
+    }
+    out += html_table(table) +
+           html_paragraph(
+               "How far a parameter may be from the best for the outcome to stay that "
+               "near to it: between points by straight lines, on a logarithmic scale "
+               "where the search had one. A point of which a run diverged ends a band.",
+               "note");
+  }
+  return html_section("stability", "Stability", out);
+}
+
 std::string equal_tokens_section(const StudyResult& study) {
   if (!study.equal_tokens) return "";
   const EqualTokensResult& e = *study.equal_tokens;
@@ -331,7 +376,8 @@ void write_study_report(const std::string& folder, const std::string& out) {
       page_head("study", result.name, result.question, result.headline, result.sentences);
   const std::vector<Plot> plots = plots_of(result);
   if (!result.arms.empty()) body += arms_section(result);
-  body += stated_section(result) + effects_section(result, plots) + targets_section(result, plots) +
+  body += stated_section(result) + effects_section(result, plots) +
+          (result.arms.empty() ? "" : stability_section(result)) + targets_section(result, plots) +
           fronts_section(plots) + search_section(result, plots) + equal_tokens_section(result);
   if (!groups.empty())
     body += curves_section(groups, true) + memory_section(groups) + configuration_section(groups) +

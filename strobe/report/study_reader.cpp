@@ -97,7 +97,8 @@ void take_arms_of_search(StudyRecord& study, const std::vector<int64_t>& confirm
   } else {
     std::vector<const Trial*> order;
     for (const Trial& trial : search.trials)
-      if (trial.state == TrialState::complete) order.push_back(&trial);
+      if (trial.state == TrialState::complete && trial.attr("phase") == "search")
+        order.push_back(&trial);  // others may be in the journal, of Optuna's
     std::stable_sort(order.begin(), order.end(),
                      [](const Trial* a, const Trial* b) { return a->value < b->value; });
     for (const Trial* trial : order)
@@ -179,6 +180,10 @@ StudyRecord read_study_record(const std::string& path) {
     for (const int64_t seed : out.seeds)
       arm.runs.push_back(
           run_if_there(inside(path, fmt::format("runs/{}-s{}", arm.folder, seed), file)));
+  if (const auto compare = study.find("compare"); compare != study.end() && compare->is_array())
+    for (const Json& pair : *compare)
+      if (pair.is_object())
+        out.compare.emplace_back(text_at(pair, "arm"), text_at(pair, "reference"));
   if (const auto text = study.find("text"); text != study.end() && text->is_object())
     out.text = {number_at(*text, "unigram_bits_per_byte"), number_at(*text, "bigram_bits_per_byte"),
                 number_at(*text, "unigram_nats"), number_at(*text, "bigram_nats")};

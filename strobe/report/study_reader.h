@@ -47,6 +47,7 @@ struct StudyRecord {
   std::string outcome = "val/loss", stopping_rule;
   std::vector<double> targets;
   std::vector<ArmRecord> arms;
+  std::vector<std::pair<std::string, std::string>> compare;  // arm, reference; empty: to the first
   std::optional<SearchRecord> search;
   std::optional<TextEntropy> text;
   std::string equal_tokens_factor;

@@ -13,8 +13,9 @@
 // "seconds" are those of training planned for a run. "text" and "equal_tokens" may be absent, and
 // so may runs: what is missing is said in the notes. Runs of "equal_tokens" had the same seed and
 // the same number of steps. "outcome" is what is compared ("val/loss"), "targets" and
-// "stopping_rule" were stated before the first run. A search also has "space", "sampler", "pruner",
-// "rungs", "confirm_seeds", and its trials in journal.log (strobe/report/journal.h).
+// "compare" ([{"arm", "reference"}], absent: every arm to the first) and "stopping_rule" were
+// stated before the first run. A search also has "space", "sampler", "pruner", "rungs",
+// "confirm_seeds", and its trials in journal.log (strobe/report/journal.h).
 #pragma once
 
 #include <array>
@@ -28,6 +29,7 @@
 
 #include "strobe/report/factorial.h"
 #include "strobe/report/run_reader.h"
+#include "strobe/report/stability.h"
 #include "strobe/report/statistics.h"
 #include "strobe/report/targets.h"
 
@@ -51,6 +53,11 @@ struct ArmResult {
   std::vector<SeedResult> runs;                           // in order of seeds
   Interval loss, bits_per_byte, word_perplexity;          // over its finished runs
   double tokens, seconds, tokens_per_second, peak_bytes;  // means over them
+  // How steady it is. The standard deviation of the outcome over seeds with its interval; means
+  // over all runs that logged steps; how many runs diverged, and failed otherwise.
+  Interval deviation;
+  double clipped, loss_spikes, norm_spikes, logged_steps;
+  int diverged, failed;
 };
 
 /// A factor of a 2x2 factorial. Ratios are of `to` over `from`, over seeds and the other factor.
@@ -68,7 +75,7 @@ struct FactorialResult {
   std::vector<int64_t> seeds;
 };
 
-/// An arm against the first one, over seeds where both finished.
+/// An arm against the first one, or what the study names, over seeds where both finished.
 struct ComparisonResult {
   std::string arm, reference;
   Interval loss;
@@ -121,7 +128,16 @@ struct TrialResult {
 struct RungResult {
   int64_t percent = 0;
   size_t trials = 0;
-  double complete, mid_run;  // Spearman's; of short whole runs, and of the whole run on its way
+  Interval complete, mid_run;  // Spearman's; of short whole runs, and of the whole run on its way
+  Interval difference;         // complete - mid_run, over the trials that have both
+};
+
+/// How far a searched number may lie from the best: of an arm that varies nothing else.
+struct BandResult {
+  std::string arm, parameter;
+  Band band;
+  double tolerance = 0;
+  size_t points = 0, failed = 0;  // failed: points of which a run diverged or failed
 };
 
 struct SearchResult {
@@ -141,6 +157,7 @@ struct SearchResult {
   std::vector<size_t> front;  // trials no other beats in both outcome and seconds of training
   // Of a space of one number: where the outcome is within `tolerance` of the best.
   double tolerance = 0, low = kMissing, high = kMissing;
+  std::vector<BandResult> bands;
   bool at_edge = false;  // the best lies at an end of a range
   std::string edge;      // of which
 };

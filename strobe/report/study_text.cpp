@@ -47,6 +47,13 @@ std::string json_of(const ArmResult& arm) {
       .number("seconds", arm.seconds)
       .number("tokens_per_second", arm.tokens_per_second)
       .number("peak_bytes", arm.peak_bytes)
+      .interval("standard_deviation", arm.deviation)
+      .number("clipped_share", arm.clipped)
+      .number("loss_spikes", arm.loss_spikes)
+      .number("gradient_norm_spikes", arm.norm_spikes)
+      .number("logged_steps", arm.logged_steps)
+      .number("diverged", arm.diverged)
+      .number("failed", arm.failed)
       .raw("runs", json_array(arm.runs, [](const SeedResult& run) { return json_of(run); }))
       .str();
 }
@@ -143,8 +150,26 @@ std::string json_of(const SearchResult& s) {
             return JsonObject()
                 .number("percent", static_cast<double>(r.percent))
                 .number("trials", static_cast<double>(r.trials))
-                .number("rank_correlation_complete", r.complete)
-                .number("rank_correlation_mid_run", r.mid_run)
+                .interval("rank_correlation_complete", r.complete)
+                .interval("rank_correlation_mid_run", r.mid_run)
+                .interval("difference", r.difference)
+                .str();
+          }));
+  out.raw("bands", json_array(s.bands, [](const BandResult& b) {
+            const auto flag = [](bool value) { return value ? "true" : "false"; };
+            return JsonObject()
+                .text("arm", b.arm)
+                .text("parameter", b.parameter)
+                .number("best_at", b.band.best_at)
+                .number("best", b.band.best)
+                .number("tolerance", b.tolerance)
+                .number("from", b.band.low)
+                .number("to", b.band.high)
+                .number("ratio", b.band.ratio())
+                .raw("from_is_edge", flag(b.band.low_is_edge))
+                .raw("to_is_edge", flag(b.band.high_is_edge))
+                .number("points", static_cast<double>(b.points))
+                .number("failed_points", static_cast<double>(b.failed))
                 .str();
           }));
   out.raw("pareto_seconds",

@@ -87,24 +87,32 @@ Spent spent_on(const Trial& trial) {
   return {at("wall"), at("tokens"), at("flops"), at("share")};
 }
 
-// True if `share` of a run more, what is under way, and the runs that confirm still fit.
+// True if `share` of a run more, what is under way, and the runs that confirm still fit. A trial
+// that crashed counts as its first rung at least, or a search whose trials all do would not end.
 bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double share) {
   Spent all;
+  std::vector<Spent> crashed;
   double under_way = 0;
   for (const Trial& trial : trials) {
     const Spent one = spent_on(trial);
-    all.wall += one.wall, all.tokens += one.tokens, all.flops += one.flops, all.share += one.share;
     if (runs(trial)) under_way += 1;
+    if (trial.state == TrialState::failed && one.share == 0) {
+      crashed.push_back(one);
+      continue;
+    }
+    all.wall += one.wall, all.tokens += one.tokens, all.flops += one.flops, all.share += one.share;
   }
   const double confirming = study.confirming_runs();
-  const auto fits = [&](double limit, double used, double of_a_run) {
+  const auto fits = [&](double limit, double Spent::*part, double of_a_run) {
     if (limit == 0) return true;
-    const double one = all.share > 0 ? used / all.share : of_a_run;
+    const double one = all.share > 0 ? all.*part / all.share : of_a_run;
+    double used = all.*part;
+    for (const Spent& trial : crashed) used += std::max(trial.*part, study.first_share() * one);
     return used + (share + under_way + confirming) * one <= limit * (1 + 1e-9);
   };
-  return fits(study.total_seconds, all.wall, study.seconds) &&
-         fits(study.total_tokens, all.tokens, study.tokens) &&
-         fits(study.total_flops, all.flops, study.flops);
+  return fits(study.total_seconds, &Spent::wall, study.seconds) &&
+         fits(study.total_tokens, &Spent::tokens, study.tokens) &&
+         fits(study.total_flops, &Spent::flops, study.flops);
 }
 
 // ---- rungs
@@ -321,12 +329,6 @@ std::vector<Measured> to_confirm(const StudyFile& study, const std::vector<Trial
 }
 
 }  // namespace
-
-std::vector<int64_t> rung_percents(const StudyFile& study) {
-  std::vector<int64_t> out;
-  for (const double share : study.pruner.rungs) out.push_back(std::llround(100 * share));
-  return out;
-}
 
 const StudyArm& arm_of(const StudyFile& study, const Trial& trial) {
   for (const StudyArm& arm : study.arms)

@@ -87,8 +87,8 @@ void check_length(const StudyFile& study, const Json& sizes, const std::string& 
 // A run's length as the recipe has it: the key, and how much.
 std::pair<std::string, double> own_length(const Config& config) {
   const TrainConfig& t = config.train;
-  for (const auto& [key, value] : {std::pair("train.steps", t.steps),
-                                   {"train.tokens", t.tokens},
+  if (t.steps) return {"train.steps", static_cast<double>(*t.steps)};
+  for (const auto& [key, value] : {std::pair("train.tokens", t.tokens),
                                    {"train.epochs", t.epochs},
                                    {"train.seconds", t.seconds}})
     if (value) return {key, *value};

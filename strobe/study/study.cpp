@@ -36,6 +36,7 @@ namespace {
 // How long another process may take to set the study up.
 constexpr double kSetUpSeconds = 600;
 constexpr int kWaitMilliseconds = 300;
+constexpr int64_t kLargestDescription = 1 << 26;
 // A search whose first trials all fail has something wrong with it.
 constexpr size_t kFailuresToStop = 5;
 
@@ -72,6 +73,7 @@ class Runner {
   std::vector<const StudyArm*> arms_at_equal_tokens(size_t factor) const;
   Json compare_at_equal_tokens() const;
   Json description() const;
+  Json text_entropy() const;
   void write_description(const Json& description) const;
   StudyOutcome count() const;
 
@@ -285,18 +287,34 @@ Json Runner::description() const {
       overrides[override.substr(0, override.find('='))] = override.substr(override.find('=') + 1);
     json["arms"].push_back({{"name", arm.name}, {"levels", levels}, {"overrides", overrides}});
   }
+  for (const auto& [arm, reference] : study_.compare)
+    json["compare"].push_back({{"arm", arm}, {"reference", reference}});
+  if (const Json text = text_entropy(); text.is_object()) json["text"] = text;
+  return json;
+}
+
+// Of the validation text. To count a large one takes a while, so what another process, or this
+// study at another time, found is taken from study.json.
+Json Runner::text_entropy() const {
   const Config first = load_config(recipe(), study_.arms[0].overrides).config;
   // What n-grams make of a text says something of models that continue it.
-  if (first.data.path.empty() || first.model.kind != "gpt2") return json;
-  const Dataset dataset = Dataset::open(first.data.path);
-  if (dataset.has_split("valid")) {
-    const SplitEntropy text = split_entropy(dataset, "valid");
-    json["text"] = {{"unigram_nats", text.unigram_nats},
-                    {"bigram_nats", text.bigram_nats},
-                    {"unigram_bits_per_byte", text.unigram_bits_per_byte},
-                    {"bigram_bits_per_byte", text.bigram_bits_per_byte}};
+  if (first.data.path.empty() || first.model.kind != "gpt2") return nullptr;
+  const std::string& path = first.data.path;
+  const Dataset dataset = Dataset::open(path);
+  if (!dataset.has_split("valid")) return nullptr;
+  const std::string hash = fmt::format("{:016x}", dataset.hash());
+  if (const std::string file = folder_ + "/study.json"; fs::exists(file)) {
+    const Json before = Json::parse(read_file("study", file, kLargestDescription), nullptr, false);
+    if (before.is_object() && before.contains("text") && before["text"].is_object() &&
+        before["text"].value("data", "") == hash)
+      return before["text"];
   }
-  return json;
+  const SplitEntropy text = split_entropy(dataset, "valid");
+  return {{"data", hash},
+          {"unigram_nats", text.unigram_nats},
+          {"bigram_nats", text.bigram_nats},
+          {"unigram_bits_per_byte", text.unigram_bits_per_byte},
+          {"bigram_bits_per_byte", text.bigram_bits_per_byte}};
 }
 
 void Runner::write_description(const Json& description) const {

@@ -2,22 +2,21 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <cmath>
+#include <numeric>
 
 #include "strobe/config/load.h"
 #include "strobe/config/toml.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
-#include "strobe/report/outcomes.h"
-#include "strobe/study/sobol.h"
 #include "strobe/study/space_file.h"
+#include "strobe/study/study_checks.h"
 
 namespace strobe {
 
 namespace {
 
 constexpr int64_t kLargestStudyFile = 1 << 20;
-
 double number(const TomlEntry& entry, const std::string& where) {
   try {
     size_t used = 0;
@@ -86,159 +85,6 @@ void multiply(StudyFile& study) {
   study.arms.insert(study.arms.end(), arms.begin(), arms.end());
 }
 
-void check_names(const StudyFile& study, const std::string& file) {
-  if (study.name.empty()) fail("study: {} has no 'name'", file);
-  check_name(study.name, file);
-  if (study.base.empty()) fail("study: {} has no 'base', the recipe its arms vary", file);
-  if (study.seeds.empty()) fail("study: {} has no 'seeds', for example seeds = [1, 2, 3]", file);
-  if (study.arms.empty())
-    fail("study: {} has no arms: give it [factors.NAME], [arms] or a [space] to search", file);
-  std::vector<int64_t> seeds = study.seeds;
-  seeds.insert(seeds.end(), study.confirm.seeds.begin(), study.confirm.seeds.end());
-  if (std::set<int64_t>(study.seeds.begin(), study.seeds.end()).size() != study.seeds.size())
-    fail("study: {} names a seed twice", file);
-  if (std::set<int64_t>(seeds.begin(), seeds.end()).size() != seeds.size())
-    fail(
-        "study: {} confirms on a seed it searches with, or names one twice; confirm.seeds takes "
-        "fresh ones",
-        file);
-  std::set<std::string> names;
-  for (const StudyArm& arm : study.arms)
-    if (!names.insert(arm.name).second) fail("study: {} names the arm '{}' twice", file, arm.name);
-}
-
-// The ends of every range and every choice, as the configuration sees them.
-void check_values(const StudyFile& study, const std::string& file) {
-  for (const StudyArm& arm : study.arms) {
-    const auto try_out = [&](const std::vector<std::string>& more, const std::string& what) {
-      std::vector<std::string> overrides = arm.overrides;
-      overrides.insert(overrides.end(), more.begin(), more.end());
-      try {
-        load_config(study.base, overrides);
-      } catch (const Error& error) {
-        fail("study: {} of {}: {}", what, file, error.what());
-      }
-    };
-    try_out({}, arm.name.empty() ? "the base" : fmt::format("arm '{}'", arm.name));
-    for (const Parameter& p : study.space_of(arm)) {
-      const std::string what = fmt::format("the space's '{}'", p.name);
-      for (const Choice& choice : p.choices) try_out(choice.overrides, what);
-      if (p.is_choice()) continue;
-      for (const double end : {p.low, p.high}) try_out({p.key + "=" + value_text(p, end)}, what);
-    }
-  }
-}
-
-void check_budget(const StudyFile& study, const std::string& file) {
-  if ((study.seconds > 0) + (study.tokens > 0) + (study.flops > 0) > 1)
-    fail(
-        "study: {} has more than one of budget.seconds, budget.tokens and budget.flops; it takes "
-        "one of them",
-        file);
-  if (study.min_tokens > 0 && (study.seconds == 0 || study.searches()))
-    fail(
-        "study: {} has budget.min_tokens, which lengthens the budget.seconds of arms without a "
-        "search; set that too",
-        file);
-  if (std::none_of(study.arms.begin(), study.arms.end(),
-                   [&](const StudyArm& arm) { return study.needs_tokens(arm); }))
-    fail("study: {} has no arm or level '{}' for budget.min_tokens_arms", file,
-         study.min_tokens_arms);
-  const std::pair<double, double> limits[] = {{study.seconds, study.total_seconds},
-                                              {study.tokens, study.total_tokens},
-                                              {study.flops, study.total_flops}};
-  for (const auto& [one, all] : limits)
-    if (all > 0 && one > all)
-      fail("study: {} has a budget of {} for a run and of {} for the whole study: not one run fits",
-           file, one, all);
-  if (!study.searches() && study.total_seconds + study.total_tokens + study.total_flops > 0)
-    fail(
-        "study: {} has a budget for the whole study, which ends a search; without a [space] every "
-        "arm is run with every seed",
-        file);
-  for (const auto& [one, all] : limits)
-    if (all > 0 && one * (study.first_share() + study.confirming_runs()) > all * (1 + 1e-9))
-      fail(
-          "study: {} has a budget of {} for the whole study, and {:g} runs of {} are kept for "
-          "[confirm]: not one trial fits",
-          file, all, study.confirming_runs(), one);
-}
-
-void check_search(const StudyFile& study, const std::string& file) {
-  if (!study.searches()) {
-    if (study.trials > 0 || !study.confirm.seeds.empty() || study.pruner.name != "none")
-      fail("study: {} has trials, a pruner or [confirm], but no [space] to search", file);
-    return;
-  }
-  const auto names = sampler_names();
-  if (std::find(names.begin(), names.end(), study.sampler.name) == names.end())
-    fail("study: {} has the sampler '{}'; it takes {}", file, study.sampler.name,
-         fmt::join(names, ", "));
-  for (const StudyArm& arm : study.arms)
-    if (const size_t size = study.space_of(arm).size();
-        size > sobol_dimensions() && (study.sampler.name == "sobol" || study.sampler.name == "tpe"))
-      fail(
-          "study: {} searches {} parameters, and sampler '{}' takes {} at most; 'random' takes any",
-          file, size, study.sampler.name, sobol_dimensions());
-  if (study.sampler.name == "grid")
-    for (const StudyArm& arm : study.arms) grid(study.space_of(arm));
-  else if (study.trials == 0 && study.total_seconds + study.total_tokens + study.total_flops == 0)
-    fail(
-        "study: {} would search without end: give it budget.trials, or a budget.total_seconds, "
-        "total_tokens or total_flops",
-        file);
-  const PrunerSpec& pruner = study.pruner;
-  const std::string pruners[] = {"none", "median", "halving", "asha"};
-  if (std::find(std::begin(pruners), std::end(pruners), pruner.name) == std::end(pruners))
-    fail("study: {} has the pruner '{}'; it takes {}", file, pruner.name, fmt::join(pruners, ", "));
-  if (!(pruner.eta > 1))
-    fail("study: pruner.eta of {} is {}; it takes more than 1", file, pruner.eta);
-  if (pruner.name == "halving" && !pruner.complete)
-    fail(
-        "study: {} halves mid-run: all would wait for each other half-way; halving takes rung = "
-        "\"complete\"",
-        file);
-  if (pruner.name == "halving" && study.trials == 0 && study.sampler.name != "grid")
-    fail("study: {} has the pruner 'halving', which needs to know budget.trials", file);
-  for (size_t i = 0; i < pruner.rungs.size(); ++i) {
-    const double before = i ? pruner.rungs[i - 1] : 0;
-    if (!(pruner.rungs[i] > before) || pruner.rungs[i] >= 1)
-      fail("study: pruner.rungs of {} take ascending shares of a run between 0 and 1", file);
-    if (std::round(100 * pruner.rungs[i]) <= std::round(100 * before))
-      fail("study: two of pruner.rungs of {} are the same percentage of a run", file);
-  }
-}
-
-void check_outcome(const StudyFile& study, const std::string& file) {
-  const OutcomeKind* kind = find_outcome(study.outcome);
-  if (study.outcome == "tokens_per_second")
-    fail("study: {} has the outcome 'tokens_per_second', of which more is better; take 'seconds'",
-         file);
-  if (!kind) {
-    std::vector<std::string> known;
-    for (const OutcomeKind& one : outcome_kinds()) known.emplace_back(one.name);
-    fail("study: {} has the outcome '{}'; it takes {}", file, study.outcome,
-         fmt::join(known, ", "));
-  }
-  if (kind->of_evaluation) return;
-  if (!study.targets.empty())
-    fail("study: {} states a target of '{}', which evaluations do not have", file, study.outcome);
-  if (study.pruner.name != "none" && !study.pruner.complete)
-    fail("study: {} judges '{}' mid-run, which only whole runs have; it takes rung = \"complete\"",
-         file, study.outcome);
-}
-
-void check_equal_tokens(const StudyFile& study, const std::string& file) {
-  if (study.equal_tokens_factor.empty()) return;
-  const bool known = std::any_of(study.factors.begin(), study.factors.end(), [&](const auto& f) {
-    return f.name == study.equal_tokens_factor;
-  });
-  if (!known)
-    fail("study: {} has no factor '{}' for equal_tokens", file, study.equal_tokens_factor);
-  if (study.seconds == 0 || study.searches())
-    fail("study: {} has equal_tokens, which need budget.seconds", file);
-}
-
 // Factors as choices, which conditions of the space may name; "arm" names the arms themselves.
 std::vector<Parameter> outer_choices(const StudyFile& study) {
   std::vector<Parameter> out;
@@ -269,12 +115,51 @@ void complete_choices(Space& space) {
   }
 }
 
-StudyFile parse_study(const std::string& file) {
+// "seeds=[1, 2]" as a line of the file; text needs no quotes.
+TomlEntry entry_of(const std::string& override) {
+  const size_t equals = override.find('=');
+  if (equals == std::string::npos || equals == 0)
+    fail("study: '{}' is not an override; write key=value, for example budget.tokens=1e6",
+         override);
+  const std::string value = override.substr(equals + 1);
+  std::vector<TomlEntry> entries;
+  try {
+    entries = parse_toml("x = " + value, "command line");
+  } catch (const Error&) {
+    entries = parse_toml("x = " + toml_quote(value), "command line");
+  }
+  if (entries.size() != 1 || entries[0].path != "x")
+    fail("study: '{}' takes one value: a number, a text or a list", override);
+  entries[0].path = override.substr(0, equals), entries[0].line = 0;
+  std::erase(entries[0].path, '"');  // space."optimizer.lr".log=[1e-3, 1e-2]
+  return entries[0];
+}
+
+// The file's entries, and in their place or behind them what the command line says.
+std::vector<TomlEntry> entries_of(StudyFile& study, const std::string& file,
+                                  const std::vector<std::string>& overrides) {
+  std::vector<TomlEntry> out = parse_toml(study.text, file);
+  if (!study.text.ends_with('\n')) study.text += '\n';
+  for (const std::string& override : overrides) {
+    const TomlEntry entry = entry_of(override);
+    const auto same = std::find_if(out.begin(), out.end(),
+                                   [&](const TomlEntry& e) { return e.path == entry.path; });
+    if (same == out.end())
+      out.push_back(entry);
+    else
+      *same = entry;
+    study.text += fmt::format("# on the command line: {}\n", override);
+  }
+  return out;
+}
+
+StudyFile parse_study(const std::string& file, const std::vector<std::string>& overrides) {
   StudyFile study;
   study.text = read_file("study", file, kLargestStudyFile);
   bool base_said = false;
-  for (const TomlEntry& entry : parse_toml(study.text, file)) {
-    const std::string where = fmt::format("{}:{}", file, entry.line);
+  for (const TomlEntry& entry : entries_of(study, file, overrides)) {
+    const std::string where =
+        entry.line > 0 ? fmt::format("{}:{}", file, entry.line) : std::string("command line");
     const std::string& path = entry.path;
     const auto below = [&](std::string_view prefix) {
       return path.starts_with(prefix) ? path.substr(prefix.size()) : std::string();
@@ -348,6 +233,9 @@ StudyFile parse_study(const std::string& file) {
     } else if (const std::string arm = below("arms."); !arm.empty()) {
       check_name(arm, where);
       study.arms.push_back({arm, {}, entry.values});
+    } else if (const std::string compared = below("compare."); !compared.empty()) {
+      for (const std::string& reference : entry.values)
+        study.compare.emplace_back(compared, reference);
     } else if (const std::string rest = below("factors."); rest.find('.') != std::string::npos) {
       const std::string factor = rest.substr(0, rest.find('.'));
       const std::string level = rest.substr(rest.find('.') + 1);
@@ -365,7 +253,7 @@ StudyFile parse_study(const std::string& file) {
       fail("study: unknown key '{}' ({}){}", path, where,
            meant.empty()
                ? "; known are name, question, base, seeds, outcome, target, noise, budget, "
-                 "factors, arms, space, sampler, pruner, confirm, equal_tokens"
+                 "factors, arms, compare, space, sampler, pruner, confirm, equal_tokens"
                : fmt::format("; did you mean '{}'?", meant));
     }
   }
@@ -379,6 +267,18 @@ StudyFile parse_study(const std::string& file) {
 }
 
 }  // namespace
+
+std::vector<int64_t> rung_percents(const StudyFile& study) {
+  std::vector<int64_t> out;
+  for (const double share : study.pruner.rungs) out.push_back(std::llround(100 * share));
+  return out;
+}
+
+int64_t evaluated_percent(const StudyFile& study) {
+  int64_t out = 0;
+  for (const int64_t percent : rung_percents(study)) out = std::gcd(out, percent);
+  return out;
+}
 
 bool StudyFile::needs_tokens(const StudyArm& arm) const {
   return min_tokens_arms.empty() || arm.name == min_tokens_arms ||
@@ -432,7 +332,7 @@ std::string StudyFile::stopping_rule() const {
 }
 
 StudyFile read_space(const std::string& file) {
-  StudyFile study = parse_study(file);
+  StudyFile study = parse_study(file, {});
   if (!study.searches()) fail("study: {} has no [space]", file);
   check_space(study.space, outer_choices(study), file);
   if (study.trials == 0) study.trials = 1;
@@ -440,15 +340,12 @@ StudyFile read_space(const std::string& file) {
   return study;
 }
 
-StudyFile read_study(const std::string& file) {
-  StudyFile study = parse_study(file);
-  check_names(study, file);
+StudyFile read_study(const std::string& file, const std::vector<std::string>& overrides) {
+  StudyFile study = parse_study(file, overrides);
+  if (study.name.empty()) fail("study: {} has no 'name'", file);
+  check_name(study.name, file);
   check_space(study.space, outer_choices(study), file);
-  check_search(study, file);
-  check_values(study, file);
-  check_equal_tokens(study, file);
-  check_budget(study, file);
-  check_outcome(study, file);
+  check_study(study, file);
   return study;
 }
 

@@ -28,6 +28,9 @@
 //   [arms]                       # or named one by one
 //   small-lr = ["optimizer.lr=1e-4"]
 //
+//   [compare]                    # differences to report; unless given, every arm's to the first
+//   small-lr = "flash2"           # or a list
+//
 //   [space]                      # what is searched, for each arm alike (strobe/study/space.h)
 //   "optimizer.lr" = { log = [1e-4, 1e-2] }
 //   "optimizer.weight_decay" = { float = [0, 0.3], step = 0.1 }
@@ -116,6 +119,7 @@ struct StudyFile {
   double total_seconds = 0, total_tokens = 0, total_flops = 0;  // 0: no limit
   std::vector<StudyFactor> factors;
   std::vector<StudyArm> arms;  // at least one
+  std::vector<std::pair<std::string, std::string>> compare;  // arms, and what they are compared to
   Space space;                 // empty: a comparison of arms; otherwise a search
   SamplerSpec sampler;
   PrunerSpec pruner;
@@ -138,9 +142,15 @@ struct StudyFile {
   std::string stopping_rule() const;
 };
 
+/// Rungs in percent of a run.
+std::vector<int64_t> rung_percents(const StudyFile& study);
+/// Evaluations at every multiple of so many percent of a run meet all of its rungs.
+int64_t evaluated_percent(const StudyFile& study);
+
 /// Throws Error for what is not a study, naming file and line: unknown keys, impossible ranges, no
-/// seeds, values that a configuration refuses.
-StudyFile read_study(const std::string& file);
+/// seeds, values that a configuration refuses. `overrides` are "key=value", as "budget.tokens=1e6"
+/// or "seeds=[1, 2]", in place of what the file says; they become a part of its text.
+StudyFile read_study(const std::string& file, const std::vector<std::string>& overrides = {});
 
 /// Only the space and the sampler of a study, of parameters that need not be strobe's.
 StudyFile read_space(const std::string& file);

@@ -6,6 +6,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/report/outcomes.h"
 
 namespace strobe {
 
@@ -56,7 +57,8 @@ std::string run_state(const std::string& run) {
 RunFigures run_figures(const std::string& run, const std::string& outcome) {
   const Json json = read_json(run + "/result.json");
   RunFigures out;
-  out.outcome = figure(json, outcome);
+  for (const std::string& key : keys_of_outcome(outcome))
+    if (out.outcome = figure(json, key); std::isfinite(out.outcome)) break;
   out.tokens = figure(json, "tokens"), out.seconds = figure(json, "seconds");
   out.steps = figure(json, "steps"), out.peak_bytes = figure(json, "peak_bytes");
   out.flops = out.steps * figure(read_json(run + "/environment.json"), "flops_per_step");

@@ -4,8 +4,10 @@
 //
 // What was tried is split into the better few, D_l, and the rest, D_g. A mixture of product kernels
 // about the points of each gives densities l and g; of some candidates drawn from l the one with
-// the greatest l / g is tried. Trials that still run count as bad ones (the "constant liar" of D.
-// Ginsbourger et al., 2010), so that workers side by side do not all try the same.
+// the greatest l / g is tried. Points of D_l weigh by how much better they are than the best of
+// D_g: the improvement whose expectation the criterion stands for ("EI weights" of the survey).
+// Trials that still run count as bad ones (the "constant liar" of D. Ginsbourger et al., 2010), so
+// that workers side by side do not all try the same.
 //
 // Parameters that depend on a choice form groups: those with the same condition are drawn
 // together, from the trials that had them, once the choice is made.
@@ -20,8 +22,8 @@ namespace strobe {
 
 namespace {
 
-constexpr int kCandidates = 48;
-constexpr double kBest = 0.12;  // share of the trials that counts as good
+constexpr int kCandidates = 96;
+constexpr double kBest = 0.15;  // share of the trials that counts as good
 constexpr size_t kMostBest = 25;
 constexpr size_t kFullWeight = 25;  // as many of the newest trials count in full
 constexpr double kPriorWeight = 1;
@@ -97,7 +99,9 @@ using Group = std::vector<size_t>;  // indices of parameters
 // A mixture over points: one product of kernels a point, and one flat product, the prior.
 class Mixture {
  public:
-  Mixture(const Space& space, const Group& group, const std::vector<const Observation*>& points)
+  /// `gains`: weights of the points; empty: by age.
+  Mixture(const Space& space, const Group& group, const std::vector<const Observation*>& points,
+          const std::vector<double>& gains = {})
       : group_(group), kernels_(points.size() + 1) {
     for (const size_t i : group) mixed_ = mixed_ || space[i].is_choice() || space[i].step > 0;
     for (const size_t i : group) add(space[i], i, points);
@@ -107,7 +111,8 @@ class Mixture {
       const size_t ramp = n > kFullWeight ? n - kFullWeight : 0;
       const double share = ramp > 1 ? static_cast<double>(k) / static_cast<double>(ramp - 1) : 1;
       const double least = 1 / static_cast<double>(n);
-      weights_.push_back(k < ramp ? least + (1 - least) * share : 1);
+      const double by_age = k < ramp ? least + (1 - least) * share : 1;
+      weights_.push_back(gains.empty() ? by_age : gains[k]);
     }
     weights_.push_back(kPriorWeight);
     for (const double w : weights_) total_ += w;
@@ -178,6 +183,23 @@ bool better(const Observation* a, const Observation* b) {
   return a->level != b->level ? a->level > b->level : a->value < b->value;
 }
 
+// By how much each of `best` is better than `next`, the best of the others; 1 on average. Nothing
+// where that is no number: values of different rungs, or of trials that failed or still run.
+std::vector<double> gains_over(const Observation* next,
+                               const std::vector<const Observation*>& best) {
+  std::vector<double> out;
+  double sum = 0;
+  for (const Observation* o : best) {
+    if (next->running || o->running || o->level != next->level || !std::isfinite(next->value) ||
+        !std::isfinite(o->value))
+      return {};
+    out.push_back(next->value - o->value), sum += out.back();
+  }
+  if (!(sum > 0)) return {};
+  for (double& gain : out) gain *= static_cast<double>(out.size()) / sum;
+  return out;
+}
+
 // Sets the parameters of one group.
 void draw_group(const Space& space, const Group& group, std::span<const Observation> history,
                 Random& random, Point& point) {
@@ -190,9 +212,11 @@ void draw_group(const Space& space, const Group& group, std::span<const Observat
   std::stable_sort(order.begin(), order.end(), better);
   std::vector<const Observation*> best(order.begin(), order.begin() + static_cast<long>(good));
   std::vector<const Observation*> rest(order.begin() + static_cast<long>(good), order.end());
+  const Observation* next = rest.empty() ? nullptr : rest[0];
   const auto by_age = [](const Observation* a, const Observation* b) { return a < b; };
   std::sort(best.begin(), best.end(), by_age), std::sort(rest.begin(), rest.end(), by_age);
-  const Mixture l(space, group, best), g(space, group, rest);
+  const std::vector<double> gains = next ? gains_over(next, best) : std::vector<double>();
+  const Mixture l(space, group, best, gains), g(space, group, rest);
   double greatest = -std::numeric_limits<double>::infinity();
   Point chosen = point;
   for (int c = 0; c < kCandidates; ++c) {

@@ -3,7 +3,9 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,6 +15,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/files.h"
+#include "strobe/report/outcomes.h"
 #include "strobe/study/child.h"
 #include "strobe/study/study_folder.h"
 
@@ -56,6 +59,13 @@ void record_failure(const std::string& run, const std::string& recipe, const Wor
              Json{{"state", "failed"}, {"exit_status", status}}.dump(2) + "\n");
 }
 
+// Of what a run said when it failed.
+bool is_full_disk(const std::string& said) {
+  return said.find("the disk has ") != std::string::npos ||
+         said.find(std::strerror(ENOSPC)) != std::string::npos ||
+         said.find(std::strerror(EDQUOT)) != std::string::npos;
+}
+
 double at_least_zero(double value) { return std::isfinite(value) ? value : 0; }
 
 }  // namespace
@@ -92,10 +102,12 @@ std::vector<Progressed> evaluations_of(const std::string& run, const std::string
   for (std::string line; std::getline(events, line) && !events.eof();) {
     const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     const std::string key = unit == "steps" ? "step" : unit;
-    if (!event.is_object() || !event.contains(outcome) || !event[outcome].is_number() ||
-        !event.contains(key) || !event[key].is_number())
-      continue;
-    out.push_back({100 * event[key].get<double>() / whole, event[outcome].get<double>()});
+    if (!event.is_object() || !event.contains(key) || !event[key].is_number()) continue;
+    for (const std::string& name : keys_of_outcome(outcome))
+      if (event.contains(name) && event[name].is_number()) {
+        out.push_back({100 * event[key].get<double>() / whole, event[name].get<double>()});
+        break;
+      }
   }
   return out;
 }
@@ -167,6 +179,10 @@ bool TrialRunner::train(Attempt& attempt) const {
   if (attempt.pruned) return true;
   if (stop && stop() && state != "finished") return false;
   if (state == "diverged") return fail_trial(attempt.number, "diverged", attempt), false;
+  // Every trial after it would fail as well: this one is taken up again once there is room.
+  if (state != "finished" && is_full_disk(attempt.said))
+    fail("study: {}; 'strobe study run' goes on with {} once there is room", attempt.said,
+         attempt.run);
   if (state != "finished") return fail_trial(attempt.number, attempt.said, attempt), false;
   attempt.value = run_figures(attempt.run, study.outcome).outcome;
   if (std::isfinite(attempt.value)) return true;
@@ -243,7 +259,7 @@ void TrialRunner::run(int64_t number) const {
       for (const char* off : {"eval.every=0", "checkpoint.every=0", "sample.tokens=0"})
         attempt.overrides.push_back(off);
     else if (search && !study.pruner.complete && !study.pruner.rungs.empty())
-      attempt.overrides.push_back(fmt::format("eval.every={} %", rung_percents(study)[0]));
+      attempt.overrides.push_back(fmt::format("eval.every={} %", evaluated_percent(study)));
     attempt.began = steady_seconds();
     if (train(attempt)) finish_rung(attempt);
   }

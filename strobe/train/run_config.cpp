@@ -46,7 +46,7 @@ Config resolve(Config config, const RunData& data) {
     if (value < 0) fail("{}: {} is negative; it takes 0 or more", key, value);
   if (!config.schedule.record.empty())
     config.train.steps =
-        static_cast<double>(recorded_learning_rates(config.schedule.record).size()),
+        static_cast<int64_t>(recorded_learning_rates(config.schedule.record).size()),
     config.train.tokens = config.train.epochs = config.train.seconds = std::nullopt;
   return config;
 }

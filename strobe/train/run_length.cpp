@@ -58,12 +58,13 @@ RunLength run_length(const TrainConfig& train, double tokens_per_step, double to
   out.tokens_per_step = tokens_per_step, out.tokens_per_epoch = tokens_per_epoch;
   constexpr double kLongest = 1e15;  // in any unit: counts stay whole numbers in double precision
   int set = 0;
-  const auto take = [&](const std::optional<double>& value, Length::Unit unit) {
+  const auto take = [&](const auto& value, Length::Unit unit) {
     if (!value) return;
-    if (!(*value > 0)) fail("train: the length of the run is {}; it takes more than 0", *value);
-    if (*value > kLongest)
-      fail("train: the length of the run is {}; it takes at most {:.0e}", *value, kLongest);
-    out.unit = unit, out.total = *value, ++set;
+    const auto total = static_cast<double>(*value);
+    if (!(total > 0)) fail("train: the length of the run is {}; it takes more than 0", total);
+    if (total > kLongest)
+      fail("train: the length of the run is {}; it takes at most {:.0e}", total, kLongest);
+    out.unit = unit, out.total = total, ++set;
   };
   take(train.steps, Length::Unit::steps);
   take(train.tokens, Length::Unit::tokens);

@@ -107,6 +107,7 @@ struct Operands {
     const Tensor l(lse.data, DType::f32, {c.heads, shape.total_q});
     backend.attention_forward(o.tensor, l, kept, q.tensor, k.tensor, v.tensor, op,
                               work.tensor(forward_bytes));
+    if (op.fp8) return;
     backend.attention_backward(dq.tensor, dk.tensor, dv.tensor, d_o.tensor, q.tensor, k.tensor,
                                v.tensor, o.tensor, l, kept, op, work2.tensor(backward_bytes));
   }
@@ -143,7 +144,7 @@ std::string name_of(const AttentionCase& c) {
 
 AttentionTrial::AttentionTrial(const AttentionCase& c) : c(c) {
   cu_q = offsets(c.queries), cu_k = c.keys.empty() ? cu_q : offsets(c.keys);
-  op.causal = c.causal;
+  op.causal = c.causal, op.fp8 = c.fp8;
   op.scale = 1 / std::sqrt(static_cast<float>(c.dim));
   op.dropout = {c.dropout, 3};
   op.cu_q = Tensor(cu_q.data(), DType::i32, {int64_t(cu_q.size())});
@@ -160,7 +161,8 @@ AttentionTrial::AttentionTrial(const AttentionCase& c) : c(c) {
            c.heads,
            c.kv_heads,
            c.dim,
-           c.causal};
+           c.causal,
+           c.fp8};
   state.seed = 7, state.step = 11, state.micro_step = 1;
   RandomSequence random(5, RandomUse::init, static_cast<uint32_t>(c.dim));
   const auto draw = [&](std::vector<double>& x, int64_t n) {

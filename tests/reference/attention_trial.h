@@ -19,6 +19,7 @@ struct AttentionCase {
   float dropout = 0;
   DType dtype = DType::f32;
   bool strided = false;  // q, k, v (and gradients) inside a packed projection
+  bool fp8 = false;      // without a backward
 };
 
 std::string name_of(const AttentionCase& c);

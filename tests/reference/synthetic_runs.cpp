@@ -30,7 +30,7 @@ void write_run(const std::string& folder, const SyntheticRun& run) {
   config.name = run.name, config.seed = run.seed;
   config.attention.algorithm = run.attention, config.optimizer.name = run.optimizer;
   config.model.dropout = run.optimizer == "adamw" ? 0.1 : 0;
-  config.train.steps = static_cast<double>(run.steps);
+  config.train.steps = run.steps;
   write(folder + "/config.toml", to_toml(config));
 
   const auto steps = static_cast<double>(run.steps);

@@ -1,0 +1,170 @@
+// The sentences of a search, and words that all sentences share.
+#include <algorithm>
+#include <cmath>
+
+#include "strobe/core/error.h"
+#include "strobe/report/conclusion_words.h"
+#include "strobe/report/format.h"
+
+namespace strobe {
+
+namespace {
+
+const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
+  for (const ArmTarget& at : target.arms)
+    if (at.arm == arm) return &at;
+  return nullptr;
+}
+
+// What the search is worth: seconds to targets with it and without.
+void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
+  for (const TargetResult& target : result.targets) {
+    const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
+    if (!target.stated || !without || !with) continue;
+    const auto time = [](double seconds) {
+      return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
+    };
+    const bool pays = with->seconds < without->seconds;
+    std::string out =
+        fmt::format("To {} {:.4g}: {} with the base recipe, {} with the best", result.noun,
+                    target.target, time(without->seconds), time(with->seconds));
+    if (pays)
+      out += fmt::format(", {} with the search's own {:.0f} s",
+                         time(with->seconds + result.search->wall), result.search->wall);
+    result.sentences.push_back(out + ".");
+  }
+}
+
+}  // namespace
+
+Finding finding(const Interval& loss) {
+  if (!loss.resolved()) return Finding::unresolved;
+  return loss.estimate < 0 ? Finding::better : Finding::worse;
+}
+
+std::string after_space(const std::string& text) { return text.empty() ? "" : " " + text; }
+
+std::string size_of(const Interval& loss, const char* words) {
+  const bool fell = loss.estimate < 0;
+  return fmt::format("{:.3f} ({}{:.3f} to {:.3f})", std::abs(loss.estimate), words,
+                     fell ? -loss.high : loss.low, fell ? -loss.low : loss.high);
+}
+
+std::string change(const Interval& loss, const std::string& noun) {
+  const std::string what = "the " + noun;
+  if (loss.n < 2)
+    return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
+  if (finding(loss) == Finding::unresolved)
+    return fmt::format("has an unresolved effect on {}: {}, which covers zero", what,
+                       with_interval(loss));
+  return fmt::format("{} {} by {}", loss.estimate < 0 ? "lowered" : "raised", what,
+                     size_of(loss, "95 % interval "));
+}
+
+void conclude_search(StudyResult& result) {
+  const SearchResult& search = *result.search;
+  const int ended = search.complete + search.pruned + search.failed;
+  if (search.best < 0) {
+    result.headline =
+        fmt::format("Not yet answered: of {} trials none is complete{}.", ended + search.running,
+                    search.failed ? fmt::format(" ({} failed)", search.failed) : "");
+    return;
+  }
+  const TrialResult& best = search.trials[static_cast<size_t>(search.best)];
+  const auto arm_named = [&](const std::string& name) -> const ArmResult* {
+    for (const ArmResult& arm : result.arms)
+      if (arm.name == name) return &arm;
+    return nullptr;
+  };
+  if (!search.confirmed && search.bands.size() > 1) {
+    std::vector<std::string> widths;
+    for (const BandResult& b : search.bands)
+      widths.push_back(fmt::format("{} from {:.3g} to {:.3g}, a factor of {}{:.1f}",
+                                   b.arm.empty() ? b.parameter : b.arm, b.band.low, b.band.high,
+                                   b.band.low_is_edge || b.band.high_is_edge ? "at least " : "",
+                                   b.band.ratio()));
+    result.headline = fmt::format("Within {:.3g}{} of its best {}: {}.", search.bands[0].tolerance,
+                                  after_space(result.unit), result.noun, fmt::join(widths, "; "));
+  } else if (!search.confirmed) {
+    result.headline = fmt::format(
+        "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
+        "and the best of many looks better than it is.",
+        ended, best.text, result.noun, best.value, after_space(result.unit));
+  } else if (const ArmResult* found = arm_named(best.text);
+             found && result.arms.size() == 2 && result.comparisons.size() == 1) {
+    const ComparisonResult& c = result.comparisons[0];
+    result.headline = fmt::format(
+        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) "
+        "it "
+        "{}.",
+        ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
+        found->loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
+    conclude_targets(result.arms[0], *found, result);
+  } else {
+    conclude_ranking(result);
+  }
+  for (const ArmResult& arm : result.arms)
+    if (arm.name.find('(') == std::string::npos && !arm.overrides.empty()) {
+      std::vector<std::string> values;
+      for (const auto& [key, value] : arm.overrides) values.push_back(key + "=" + value);
+      result.sentences.push_back(fmt::format("{} is {}.", arm.name, fmt::join(values, ", ")));
+    }
+  if (search.low < search.high)
+    result.sentences.push_back(
+        fmt::format("Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: "
+                    "there the choice "
+                    "matters little.",
+                    search.parameters[0], search.low, search.high, search.tolerance));
+  for (const BandResult& b : search.bands)
+    result.sentences.push_back(fmt::format(
+        "{}{} may lie from {:.3g}{} to {:.3g}{} to stay within {:.3g} of the best, {:.4g} at "
+        "{:.3g}: "
+        "a factor of {:.1f}{}.",
+        b.arm.empty() ? "" : b.arm + ": ", b.parameter, b.band.low,
+        b.band.low_is_edge ? " (the range's end)" : "", b.band.high,
+        b.band.high_is_edge ? " (the range's end)" : "", b.tolerance, b.band.best, b.band.best_at,
+        b.band.ratio(), b.band.low_is_edge || b.band.high_is_edge ? " at least" : ""));
+  if (search.at_edge)
+    result.sentences.push_back(fmt::format(
+        "The best lies at the edge of the range of {}: a wider range may hold a better one.",
+        search.edge));
+  if (!search.importance.empty()) {
+    std::vector<std::pair<double, std::string>> order;
+    for (size_t p = 0; p < search.parameters.size(); ++p)
+      order.emplace_back(search.importance[p], search.parameters[p]);
+    std::sort(order.rbegin(), order.rend());
+    result.sentences.push_back(
+        fmt::format("What mattered most among the trials: {} ({:.0f} %){}.", order[0].second,
+                    100 * order[0].first,
+                    fmt::format(", then {} ({:.0f} %)", order[1].second, 100 * order[1].first)));
+  }
+  if (search.confirmed && search.points < search.wanted)
+    result.sentences.push_back(
+        fmt::format("The study's budget ended the search after {} of {} trials{}: it is less than "
+                    "was asked for.",
+                    search.points, search.wanted, result.arms.size() > 2 ? " of each arm" : ""));
+  std::string cost = fmt::format(
+      "The search cost {} trials by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
+      "tokens; its best was trial {}",
+      ended, search.sampler, search.pruned, search.failed, search.wall, count_text(search.tokens),
+      best.number);
+  if (search.confirm_wall > 0)
+    cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
+  result.sentences.push_back(cost + ".");
+  // Of trials that were all run whole; those that a pruner lets through are too alike.
+  for (const RungResult& rung : search.rungs)
+    if (search.pruner == "none" &&
+        (std::isfinite(rung.complete.estimate) || std::isfinite(rung.mid_run.estimate)))
+      result.sentences.push_back(fmt::format(
+          "At {} % of a run ({} trials) the rank correlation with the final outcome was {} for "
+          "short whole runs and {} for the whole run on its way{}.",
+          rung.percent, rung.trials, short_interval(rung.complete, 2),
+          short_interval(rung.mid_run, 2),
+          std::isnan(rung.difference.low) ? ""
+          : rung.difference.resolved()
+              ? fmt::format("; the difference is {}", short_interval(rung.difference, 2))
+              : fmt::format("; the difference is unresolved: {}",
+                            short_interval(rung.difference, 2))));
+}
+
+}  // namespace strobe

@@ -1,0 +1,156 @@
+// The demo of BERT with its own recipe and study file, from texts to report: a tiny BERT in place
+// of MiniLM, steps in place of half minutes.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "strobe/core/error.h"
+#include "strobe/core/rng.h"
+#include "tests/reference/tiny_dataset.h"
+
+namespace strobe {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+using reference::slurp;
+
+constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
+                                  "letter", "winter", "summer", "market", "bridge",  "window"};
+
+std::string sentence(RandomSequence& random) {
+  std::string out;
+  for (int i = 0; i < 4; ++i)
+    out += std::string(i ? " " : "") + kWords[random.below(std::size(kWords))];
+  return out;
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << "no '" << from << "' in:\n" << text;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+class DemoBert : public testing::Test {
+ protected:
+  void SetUp() override {
+    RandomSequence random(1, RandomUse::sample, 1);
+    fs::create_directory(folder_.file("text"));
+    for (const auto& [name, documents] : {std::pair{"train", 60}, {"valid", 8}}) {
+      std::ofstream out(folder_.file(fmt::format("text/{}.jsonl", name)));
+      for (int i = 0; i < documents; ++i)
+        out << fmt::format("{{\"text\": \"{}\"}}\n", sentence(random) + " " + sentence(random));
+    }
+    for (const auto& [name, rows] : {std::pair{"train.tsv", 320}, {"valid.tsv", 50}}) {
+      std::ofstream out(folder_.file(name));
+      out << "first\tsecond\tarticle\n";
+      for (int i = 0; i < rows; ++i)
+        out << sentence(random) << "\t" << sentence(random) << "\t" << (i % 2 ? "same" : "other")
+            << "\n";
+    }
+    const std::string root = STROBE_SOURCE_DIR;
+    std::string recipe = slurp(root + "/recipes/bert-finetune.toml");
+    for (const auto& [from, to] : {std::pair{"build/minilm-run", "words"},
+                                   {"build/demo-pairs/train.tsv", "train.tsv"},
+                                   {"build/demo-pairs/valid.tsv", "valid.tsv"},
+                                   {"layers = 6", "layers = 2"},
+                                   {"channels = 384", "channels = 32"},
+                                   {"heads = 12", "heads = 2"},
+                                   {"context = 512", "context = 32"},
+                                   {"sequence = 128", "sequence = 32"}})
+      recipe = replaced(recipe, from, to);
+    std::ofstream(folder_.file("recipe.toml")) << recipe;
+    std::string study = slurp(root + "/studies/demo-bert.toml");
+    study = replaced(study, "recipes/bert-finetune.toml", "recipe.toml");
+    study = replaced(study, "tokens = 368640", "tokens = 10240");  // 20 steps
+    std::ofstream(folder_.file("study.toml")) << study;
+
+    strobe("data prepare --text text --tokenizer train:wordpiece:80 --out data");
+    std::ofstream(folder_.file("words.toml"))
+        << "[data]\npath = \"data\"\n[model]\nkind = \"bert\"\nlayers = 2\nchannels = 32\n"
+           "heads = 2\ncontext = 32\n[train]\nsteps = 5\nmicro_batch = 4\n";
+    strobe("train words.toml --run words");
+  }
+
+  // Standard output of `strobe <words>`, which must end with `expected`.
+  std::string strobe(const std::string& words, int expected = 0) {
+    return shell(fmt::format("{} {}", STROBE_BINARY, words), expected);
+  }
+  std::string shell(const std::string& line, int expected) {
+    const std::string command =
+        fmt::format("cd {} && {} 2> {}", folder_.path(), line, folder_.file("errors"));
+    FILE* pipe = ::popen(command.c_str(), "r");
+    std::string out;
+    char buffer[4096];
+    for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+      out.append(buffer, got);
+    const int status = ::pclose(pipe);
+    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, expected)
+        << line << "\n"
+        << out << slurp(folder_.file("errors"));
+    return out;
+  }
+
+  reference::TemporaryFolder folder_;
+};
+
+TEST_F(DemoBert, FromTextsToReport) {
+  const std::string shown = strobe("study run study.toml --out out");
+  for (const char* part :
+       {"run 8 of 8: optimised, seed 4", "validation error", "accuracy", "report: out/report.html"})
+    EXPECT_NE(shown.find(part), std::string::npos) << part << " is missing in:\n" << shown;
+  const std::string page = slurp(folder_.file("out/report.html"));
+  EXPECT_NE(page.find("Validation error"), std::string::npos);
+  EXPECT_NE(page.find("nats an example"), std::string::npos);
+  EXPECT_EQ(page.find("nats a token"), std::string::npos);
+
+  const Json report = Json::parse(strobe("study report out --json"));
+  ASSERT_EQ(report["arms"].size(), 2u);
+  for (const Json& arm : report["arms"])
+    for (const Json& run : arm["runs"]) EXPECT_EQ(run["state"], "finished");
+  const Json result = Json::parse(slurp(folder_.file("out/runs/optimised-s1/result.json")));
+  EXPECT_NEAR(result["val/error"].get<double>(), 1 - result["val/accuracy"].get<double>(), 1e-9);
+
+  const std::string one =
+      strobe("predict out/runs/optimised-s1 --text 'rain stone' --pair 'mill river' --json");
+  EXPECT_TRUE(Json::parse(one).contains("same")) << one;
+  const std::string many = strobe(
+      "predict out/runs/optimised-s1 --file valid.tsv --text-column first --pair-column second");
+  EXPECT_EQ(std::count(many.begin(), many.end(), '\n'), 50);
+  strobe("report out/runs/baseline-s1 out/runs/optimised-s1 --out runs.html");
+  EXPECT_NE(slurp(folder_.file("runs.html")).find("lowest validation error"), std::string::npos);
+}
+
+// Stopped in the middle it goes on; complete, it trains nothing; and where it writes may close.
+TEST_F(DemoBert, StopsGoesOnAndSurvivesAClosedPipe) {
+  shell(fmt::format("timeout -s INT 1.5 {} study run study.toml --out out", STROBE_BINARY), 124);
+  strobe("study run study.toml --out out");
+  const Json report = Json::parse(strobe("study report out --json"));
+  for (const Json& arm : report["arms"])
+    for (const Json& run : arm["runs"]) EXPECT_EQ(run["state"], "finished");
+  const std::string again = strobe("study run study.toml --out out");
+  EXPECT_EQ(again.find("run 1 of 8"), std::string::npos);
+  shell(fmt::format("{} study report out --json | head -c 10", STROBE_BINARY), 0);
+}
+
+TEST_F(DemoBert, OutcomesThatRunsLackAreRefused) {
+  const std::string study = slurp(folder_.file("study.toml"));
+  const auto refuses = [&](const std::string& text, const std::string& message) {
+    std::ofstream(folder_.file("other.toml")) << text;
+    strobe("study run other.toml --out other", 1);
+    const std::string said = slurp(folder_.file("errors"));
+    EXPECT_NE(said.find(message), std::string::npos) << message << ": " << said;
+  };
+  refuses(replaced(study, "val/error", "val/bits_per_byte"), "labelled texts do not have");
+  refuses(replaced(study, "recipe.toml", "words.toml"), "a dataset do not have");
+  std::ofstream(folder_.file("unseen.toml"))
+      << replaced(slurp(folder_.file("recipe.toml")), "valid = \"valid.tsv\"", "");
+  refuses(replaced(study, "recipe.toml", "unseen.toml"), "neither texts.valid nor texts.hold_out");
+}
+
+}  // namespace
+}  // namespace strobe
