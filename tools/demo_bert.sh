@@ -33,7 +33,7 @@ if [ -n "${GLUE:-}" ]; then
   GLUE=$(cd "$GLUE" && pwd)
   sed "s|^train = .*|train = \"$GLUE\"\ntask = \"sst2\"|; s|^valid = .*|valid = \"dev\"|; /^text = /d; /^pair = /d; /^label = /d" \
     recipes/bert-finetune.toml > $base
-  sed "s|^base = .*|base = \"$base\"|; s|^name = .*|name = \"demo-bert-sst2\"|; s|^tokens = .*|tokens = 1638400  # 800 steps|" \
+  sed "s|^base = .*|base = \"$base\"|; s|^name = .*|name = \"demo-bert-sst2\"|; s|^tokens = .*|tokens = 716800  # 350 steps|" \
     studies/demo-bert.toml > $study
   echo "Fine-tuning on SST-2 for a part of an epoch: no GLUE score."
 else

@@ -136,7 +136,7 @@
     for (const panel of data.curves) {
       const element = document.createElement("div");
       element.id = "panel-" + panel.id;
-      element.className = "chart" + (["validation", "training"].includes(panel.id) ? " wide" : "");
+      element.className = "chart" + (["validation", "error", "training"].includes(panel.id) ? " wide" : "");
       frame.append(element);
     }
     drawCurves();
