@@ -298,6 +298,10 @@ TEST_F(Study, AFolderHoldsOneStudy) {
   expect_fails([&] { run(read("seeds = [2]\n" + kOneArm)); }, "holds another study");
   std::ofstream(folder_.file("base.toml"), std::ios::app) << "micro_batch = 4\n";
   expect_fails([&] { run(study); }, "its base.toml differs");
+  fs::create_directories(folder_.file("begun"));  // by a process that was killed at once
+  std::ofstream(folder_.file("begun/study.toml.77.tmp")) << "name = ";
+  std::ofstream(folder_.file("begun/lock"));
+  EXPECT_EQ(run_study(study, folder_.file("begun"), {folder_.file("program"), {}}).finished, 1);
   fs::create_directories(folder_.file("mine"));
   std::ofstream(folder_.file("mine/thesis.txt")) << "dear\n";
   expect_fails(

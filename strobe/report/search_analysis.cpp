@@ -106,6 +106,7 @@ void add_bands(const StudyRecord& study, SearchResult& out) {
     };
     BandResult band{arm, search.parameters[p].name, {}, 0, 0, 0};
     std::vector<std::pair<double, double>> values;
+    bool whole = true;
     for (const auto& [name, trials] : points) {
       std::vector<double> outcomes;
       bool failed = false;
@@ -113,7 +114,7 @@ void add_bands(const StudyRecord& study, SearchResult& out) {
         failed = failed || t->state == "failed";
         if (std::isfinite(t->value)) outcomes.push_back(t->value);
       }
-      if (outcomes.empty() && !failed) continue;  // stopped early
+      if (outcomes.empty() && !failed) whole = false;  // stopped early: it may be in the band
       values.emplace_back(at(trials[0]->parameters[p]), failed ? INFINITY : mean(outcomes));
       band.failed += failed;
     }
@@ -121,7 +122,7 @@ void add_bands(const StudyRecord& study, SearchResult& out) {
       continue;  // names, not numbers
     const auto best = std::min_element(values.begin(), values.end(),
                                        [](auto& a, auto& b) { return a.second < b.second; });
-    if (values.empty() || !std::isfinite(best->second)) continue;
+    if (!whole || values.empty() || !std::isfinite(best->second)) continue;
     band.points = values.size(), band.tolerance = tolerance_of(study, best->second);
     band.band = band_of(values, band.tolerance, search.parameters[p].log || !labels.empty());
     if (std::isfinite(band.band.best)) out.bands.push_back(std::move(band));

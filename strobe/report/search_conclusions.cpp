@@ -16,19 +16,25 @@ const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
   return nullptr;
 }
 
+// What an arm of a search is called: the base recipe, or the name of its point.
+std::string called(const ArmResult& arm) {
+  return arm.name == "base" ? "the base recipe" : arm.name.substr(0, arm.name.find(" ("));
+}
+
 // What the search is worth: seconds to targets with it and without.
 void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
   for (const TargetResult& target : result.targets) {
     const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
     if (!target.stated || !without || !with) continue;
     const auto time = [](double seconds) {
-      return std::isfinite(seconds) ? fmt::format("{:.0f} s", seconds) : std::string("never");
+      return std::isfinite(seconds) ? fmt::format("{:.{}f} s", seconds, seconds < 10 ? 1 : 0)
+                                    : std::string("never");
     };
-    const bool pays = with->seconds < without->seconds;
     std::string out =
-        fmt::format("To {} {:.4g}: {} with the base recipe, {} with the best", result.noun,
-                    target.target, time(without->seconds), time(with->seconds));
-    if (pays)
+        fmt::format("To {} {:.4g}: {} with {}, {} with {}", result.noun, target.target,
+                    time(without->seconds), called(base), time(with->seconds), called(best));
+    // Where both were searched for, it was needed either way.
+    if (with->seconds < without->seconds && base.name == "base")
       out += fmt::format(", {} with the search's own {:.0f} s",
                          time(with->seconds + result.search->wall), result.search->wall);
     result.sentences.push_back(out + ".");
@@ -90,15 +96,15 @@ void conclude_search(StudyResult& result) {
         "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
         "and the best of many looks better than it is.",
         ended, best.text, result.noun, best.value, after_space(result.unit));
-  } else if (const ArmResult* found = arm_named(best.text);
-             found && result.arms.size() == 2 && result.comparisons.size() == 1) {
+  } else if (const ArmResult* found = arm_named(best.text); found && found == &result.arms.back() &&
+                                                            result.arms.size() == 2 &&
+                                                            result.comparisons.size() == 1) {
     const ComparisonResult& c = result.comparisons[0];
     result.headline = fmt::format(
-        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against the base recipe ({}) "
-        "it "
-        "{}.",
-        ended, found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
-        found->loss.n, short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
+        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against {} ({}) it {}.", ended,
+        found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
+        found->loss.n, called(result.arms[0]), short_interval(result.arms[0].loss, 3),
+        change(c.loss, result.noun));
     conclude_targets(result.arms[0], *found, result);
   } else {
     conclude_ranking(result);

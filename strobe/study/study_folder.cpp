@@ -66,12 +66,15 @@ RunFigures run_figures(const std::string& run, const std::string& outcome) {
 }
 
 void claim_study_folder(const StudyFile& study, const std::string& folder) {
+  // What a study that was killed as it began may have left: write_file()'s temporary too.
+  const auto left_behind = [](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename();
+    return name == "lock" || name == "workers" ||
+           (name.starts_with("study.toml.") && name.ends_with(".tmp"));
+  };
   if (fs::exists(folder) && !fs::exists(folder + "/study.toml") &&
-      !(fs::is_directory(folder) && std::all_of(fs::directory_iterator(folder),
-                                                fs::directory_iterator(), [](const auto& entry) {
-                                                  return entry.path().filename() == "lock" ||
-                                                         entry.path().filename() == "workers";
-                                                })))
+      !(fs::is_directory(folder) &&
+        std::all_of(fs::directory_iterator(folder), fs::directory_iterator(), left_behind)))
     fail("study: {} is there and is no study; --out names another folder", folder);
   std::error_code error;
   fs::create_directories(folder, error);
