@@ -118,9 +118,9 @@ struct StudyFile {
   int64_t trials = 0;           // of an arm's search; 0: none, or the whole grid
   double total_seconds = 0, total_tokens = 0, total_flops = 0;  // 0: no limit
   std::vector<StudyFactor> factors;
-  std::vector<StudyArm> arms;  // at least one
+  std::vector<StudyArm> arms;                                // at least one
   std::vector<std::pair<std::string, std::string>> compare;  // arms, and what they are compared to
-  Space space;                 // empty: a comparison of arms; otherwise a search
+  Space space;  // empty: a comparison of arms; otherwise a search
   SamplerSpec sampler;
   PrunerSpec pruner;
   ConfirmSpec confirm;

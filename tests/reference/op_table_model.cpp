@@ -140,6 +140,7 @@ void add_normalisation(std::vector<OpRow>& table) {
                    {"dweight", in_out, 1, c, Type::f32},
                    {"dbias", in_out, 1, c, Type::f32},
                    {"branch_bias", in_out, 1, c, Type::f32},
+                   {"y", out, r, c},
                    {"scratch", scratch, r, c},
                    {"mean", scratch, 1, r, Type::f32},
                    {"rstd", scratch, 1, r, Type::f32},
@@ -152,6 +153,7 @@ void add_normalisation(std::vector<OpRow>& table) {
          .run = [=](Backend& ops, const Operands& t) { add_backward(ops, t, place, false); },
          .meaning =
              [=](Arrays& a, const StepState& state) {
+               a["y"] = normalised(a, a["sum"]);
                Array &d = a["dresidual"], dy = a["dy"];
                const bool joins = place == NormPlace::post;
                for (int64_t i = 0; i < dy.size() && joins; ++i) dy[i] += a["dsum"][i];
