@@ -77,12 +77,12 @@ void CpuBackend::release(void* memory) { std::free(memory); }
 
 void CpuBackend::upload(Tensor dst, const void* src) {
   check(dst.contiguous(), "cpu: upload to a strided view");
-  std::memcpy(dst.data, src, dst.bytes());
+  if (dst.bytes() > 0) std::memcpy(dst.data, src, dst.bytes());  // null may not be copied
 }
 
 void CpuBackend::download(void* dst, Tensor src) {
   check(src.contiguous(), "cpu: download of a strided view");
-  std::memcpy(dst, src.data, src.bytes());
+  if (src.bytes() > 0) std::memcpy(dst, src.data, src.bytes());
 }
 
 int64_t CpuBackend::start_download(Tensor src) {

@@ -127,7 +127,13 @@ TEST_F(DemoBert, FromTextsToReport) {
 
 // Stopped in the middle it goes on; complete, it trains nothing; and where it writes may close.
 TEST_F(DemoBert, StopsGoesOnAndSurvivesAClosedPipe) {
-  shell(fmt::format("timeout -s INT 1.5 {} study run study.toml --out out", STROBE_BINARY), 124);
+  // Job control (set -m), since a shell without it lets its background ignore Ctrl-C.
+  shell(fmt::format("bash -c 'set -m; {} study run study.toml --out out > shown & "
+                    "until grep -q \"run 2 of 8\" shown; do sleep 0.01; done; "
+                    "kill -INT $!; wait $!'",
+                    STROBE_BINARY),
+        130);
+  EXPECT_NE(slurp(folder_.file("shown")).find("stopped"), std::string::npos);
   strobe("study run study.toml --out out");
   const Json report = Json::parse(strobe("study report out --json"));
   for (const Json& arm : report["arms"])
