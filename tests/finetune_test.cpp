@@ -15,6 +15,7 @@
 #include "strobe/train/finetune.h"
 #include "strobe/train/interchange.h"
 #include "strobe/train/run_data.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/training.h"
 
 namespace strobe {
@@ -22,17 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using reference::sentence;
 using reference::slurp;
-
-constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
-                                  "letter", "winter", "summer", "market", "bridge",  "window"};
-
-std::string sentence(RandomSequence& random, int64_t words) {
-  std::string out;
-  for (int64_t i = 0; i < words; ++i)
-    out += std::string(i ? " " : "") + kWords[random.below(std::size(kWords))];
-  return out;
-}
 
 class Words : public testing::Test {
  protected:

@@ -13,6 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using reference::expect_fails;
 using reference::slurp;
 using StudyRefusals = reference::SearchTest;
 

@@ -24,6 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using reference::expect_fails;
 using reference::slurp;
 using StudySearch = reference::SearchTest;
 

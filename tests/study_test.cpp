@@ -18,6 +18,7 @@
 #include "strobe/report/study_report.h"
 #include "strobe/study/plan.h"
 #include "strobe/study/study_folder.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
@@ -25,6 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using reference::expect_fails;
 using reference::slurp;
 
 // Logs its arguments. Takes a tenth of a second for a step of 100 tokens. Trains by writing a
@@ -97,15 +99,6 @@ class Study : public testing::Test {
     return out;
   }
   std::string state(const std::string& run) const { return run_state(out_ + "/runs/" + run); }
-  template <class Act>
-  static void expect_fails(Act act, const std::string& part) {
-    try {
-      act();
-      ADD_FAILURE() << "accepted, should say: " << part;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
-  }
   void expect_refused(const std::string& body, const std::string& part) {
     expect_fails([&] { read(body); }, part);
   }

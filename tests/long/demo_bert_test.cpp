@@ -1,7 +1,6 @@
 // The demo of BERT with its own recipe and study file, from texts to report: a tiny BERT in place
 // of MiniLM, steps in place of half minutes.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,32 +9,19 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/program_test.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
+using reference::replaced;
+using reference::sentence;
 using reference::slurp;
 
-constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
-                                  "letter", "winter", "summer", "market", "bridge",  "window"};
-
-std::string sentence(RandomSequence& random) {
-  std::string out;
-  for (int i = 0; i < 4; ++i)
-    out += std::string(i ? " " : "") + kWords[random.below(std::size(kWords))];
-  return out;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << "no '" << from << "' in:\n" << text;
-  return at == std::string::npos ? text : text.replace(at, from.size(), to);
-}
-
-class DemoBert : public testing::Test {
+class DemoBert : public reference::ProgramTest {
  protected:
   void SetUp() override {
     RandomSequence random(1, RandomUse::sample, 1);
@@ -43,14 +29,15 @@ class DemoBert : public testing::Test {
     for (const auto& [name, documents] : {std::pair{"train", 60}, {"valid", 8}}) {
       std::ofstream out(folder_.file(fmt::format("text/{}.jsonl", name)));
       for (int i = 0; i < documents; ++i)
-        out << fmt::format("{{\"text\": \"{}\"}}\n", sentence(random) + " " + sentence(random));
+        out << fmt::format("{{\"text\": \"{}\"}}\n",
+                           sentence(random, 4) + " " + sentence(random, 4));
     }
     for (const auto& [name, rows] : {std::pair{"train.tsv", 320}, {"valid.tsv", 50}}) {
       std::ofstream out(folder_.file(name));
       out << "first\tsecond\tarticle\n";
       for (int i = 0; i < rows; ++i)
-        out << sentence(random) << "\t" << sentence(random) << "\t" << (i % 2 ? "same" : "other")
-            << "\n";
+        out << sentence(random, 4) << "\t" << sentence(random, 4) << "\t"
+            << (i % 2 ? "same" : "other") << "\n";
     }
     const std::string root = STROBE_SOURCE_DIR;
     std::string recipe = slurp(root + "/recipes/bert-finetune.toml");
@@ -75,27 +62,6 @@ class DemoBert : public testing::Test {
            "heads = 2\ncontext = 32\n[train]\nsteps = 5\nmicro_batch = 4\n";
     strobe("train words.toml --run words");
   }
-
-  // Standard output of `strobe <words>`, which must end with `expected`.
-  std::string strobe(const std::string& words, int expected = 0) {
-    return shell(fmt::format("{} {}", STROBE_BINARY, words), expected);
-  }
-  std::string shell(const std::string& line, int expected) {
-    const std::string command =
-        fmt::format("cd {} && {} 2> {}", folder_.path(), line, folder_.file("errors"));
-    FILE* pipe = ::popen(command.c_str(), "r");
-    std::string out;
-    char buffer[4096];
-    for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
-      out.append(buffer, got);
-    const int status = ::pclose(pipe);
-    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, expected)
-        << line << "\n"
-        << out << slurp(folder_.file("errors"));
-    return out;
-  }
-
-  reference::TemporaryFolder folder_;
 };
 
 TEST_F(DemoBert, FromTextsToReport) {

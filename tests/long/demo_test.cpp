@@ -1,6 +1,5 @@
 // The demo from text to report, with its own recipe and study file, at a budget of a second or so.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -10,7 +9,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/program_test.h"
 
 namespace strobe {
 namespace {
@@ -18,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+using reference::replaced;
 using reference::slurp;
 
 // Articles of a small language, in WikiText's form.
@@ -43,32 +43,7 @@ std::string articles(int count, uint32_t stream) {
   return out;
 }
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << "no '" << from << "' in:\n" << text;
-  return at == std::string::npos ? text : text.replace(at, from.size(), to);
-}
-
-class Demo : public testing::Test {
- protected:
-  // Standard output of `strobe <words>`, which must succeed.
-  std::string strobe(const std::string& words, int expected = 0) {
-    const std::string command = fmt::format("cd {} && {} {} 2> {}", folder_.path(), STROBE_BINARY,
-                                            words, folder_.file("errors"));
-    FILE* pipe = ::popen(command.c_str(), "r");
-    std::string out;
-    char buffer[4096];
-    for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
-      out.append(buffer, got);
-    const int status = ::pclose(pipe);
-    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, expected)
-        << words << "\n"
-        << out << slurp(folder_.file("errors"));
-    return out;
-  }
-
-  reference::TemporaryFolder folder_;
-};
+class Demo : public reference::ProgramTest {};
 
 TEST_F(Demo, FromTextToReport) {
   fs::create_directories(folder_.file("text"));

@@ -14,6 +14,7 @@
 #include "strobe/study/study.h"
 #include "strobe/study/study_folder.h"
 #include "strobe/study/trial_store.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe::reference {
@@ -101,15 +102,6 @@ class SearchTest : public testing::Test {
     size_t out = 0;
     for (const Trial& trial : trials()) out += trial.state == state && trial.attr("phase") == phase;
     return out;
-  }
-  template <class Act>
-  static void expect_fails(Act act, const std::string& part) {
-    try {
-      act();
-      ADD_FAILURE() << "accepted, should say: " << part;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-    }
   }
   void expect_refused(const std::string& body, const std::string& part) {
     expect_fails([&] { read("seeds = [1]\n" + body); }, part);

@@ -59,4 +59,22 @@ std::string articles(int count) {
   return text;
 }
 
+void expect_fails(const std::function<void()>& action, const std::string& part) {
+  try {
+    action();
+    ADD_FAILURE() << "accepted, should say: " << part;
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+std::string sentence(RandomSequence& random, int64_t words) {
+  constexpr const char* kWords[] = {"river",  "mill",   "rain",   "stone",  "morning", "garden",
+                                    "letter", "winter", "summer", "market", "bridge",  "window"};
+  std::string out;
+  for (int64_t i = 0; i < words; ++i)
+    out += std::string(i ? " " : "") + kWords[random.below(std::size(kWords))];
+  return out;
+}
+
 }  // namespace strobe::reference

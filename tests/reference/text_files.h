@@ -7,6 +7,8 @@
 #include <map>
 #include <string>
 
+#include "strobe/core/rng.h"
+
 namespace strobe::reference {
 
 void write_text(const std::string& file, const std::string& text);
@@ -21,5 +23,11 @@ std::string articles(int count);
 
 /// What `action` complains of.
 std::string error_of(const std::function<void()>& action);
+
+/// Expects `action` to throw an Error that says `part`.
+void expect_fails(const std::function<void()>& action, const std::string& part);
+
+/// So many words, drawn from twelve.
+std::string sentence(RandomSequence& random, int64_t words);
 
 }  // namespace strobe::reference

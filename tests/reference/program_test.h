@@ -1,0 +1,46 @@
+// Tests of the program itself, in a folder of their own.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <string>
+
+#include "strobe/core/error.h"
+#include "tests/reference/tiny_dataset.h"
+
+namespace strobe::reference {
+
+/// `text` with `to` in the place of the first `from`, which must be there.
+inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << "no '" << from << "' in:\n" << text;
+  return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+
+class ProgramTest : public testing::Test {
+ protected:
+  // Standard output of `strobe <words>`, which must end with `expected`.
+  std::string strobe(const std::string& words, int expected = 0) {
+    return shell(std::string(STROBE_BINARY) + " " + words, expected);
+  }
+  std::string shell(const std::string& line, int expected) {
+    const std::string command =
+        "cd " + folder_.path() + " && " + line + " 2> " + folder_.file("errors");
+    FILE* pipe = ::popen(command.c_str(), "r");
+    std::string out;
+    char buffer[4096];
+    for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+      out.append(buffer, got);
+    const int status = ::pclose(pipe);
+    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, expected)
+        << line << "\n"
+        << out << slurp(folder_.file("errors"));
+    return out;
+  }
+
+  TemporaryFolder folder_;
+};
+
+}  // namespace strobe::reference
