@@ -69,7 +69,7 @@ int run(RunOptions options) {
   catch_stop_signals();
   const std::string program = fs::read_symlink("/proc/self/exe");
   StudyOptions study_options{program, stop_requested, options.plan, {}, {}};
-  const Config base = load_config(study.base, {}).config;
+  const Config base = load_config(study.base, study.overrides).config;
   // Side by side they share the cores, as long as the recipe does not say how many it takes.
   if (options.workers > 1 && base.threads == 0)
     study_options.overrides.push_back(fmt::format(
@@ -199,9 +199,10 @@ Verb verb_study_run() {
           "strobe study run studies/demo.toml --out runs/demo", [](Options& options) {
             auto v = std::make_shared<RunOptions>();
             options.value(v->file, "study", "study file (TOML)", Options::required);
-            options.values(v->overrides, "overrides",
-                           "key=value in place of what the study file says: budget.tokens=1e6, "
-                           "'seeds=[1, 2]', base=recipes/demo.toml");
+            options.values(
+                v->overrides, "overrides",
+                "key=value in place of what the study file says: budget.tokens=1e6, "
+                "'seeds=[1, 2]', base=recipes/demo.toml; a recipe's key is set for every arm");
             options.value(v->folder, "--out", "folder of the study; runs/<name> unless given");
             options.value(v->workers, "--workers",
                           "processes that work on it side by side; more may join by the same "

@@ -133,9 +133,10 @@ const auto kHeads = testing::Values(
 // The GPU's flash kernels take bf16.
 const auto kGpuHeads = testing::Values(
     Head{"cuda", "lm", "naive"}, Head{"cuda", "lm", "naive", "bf16"},
-    Head{"cuda", "lm", "flash2", "bf16"}, Head{"cuda", "classification", "naive"},
-    Head{"cuda", "classification", "flash2", "bf16"}, Head{"cuda", "regression", "naive"},
-    Head{"cuda", "regression", "flash2", "bf16"});
+    Head{"cuda", "lm", "flash2", "bf16"}, Head{"cuda", "lm", "automatic", "bf16"},
+    Head{"cuda", "classification", "naive"}, Head{"cuda", "classification", "flash2", "bf16"},
+    Head{"cuda", "classification", "automatic", "bf16"}, Head{"cuda", "regression", "naive"},
+    Head{"cuda", "regression", "flash2", "bf16"}, Head{"cuda", "regression", "automatic", "bf16"});
 INSTANTIATE_TEST_SUITE_P(Cpu, Bert, kHeads);
 INSTANTIATE_TEST_SUITE_P(Cuda, Bert, kGpuHeads);
 

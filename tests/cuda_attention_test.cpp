@@ -238,6 +238,19 @@ TEST_F(CudaAttention, Fp8IsAskedOfFlash3Only) {
   EXPECT_NE(backend_->attention_unsupported(AttentionAlgorithm::flash2, shape, DType::bf16), "");
 }
 
+TEST_F(CudaAttention, ChoosesTheNewestThatRuns) {
+  using enum AttentionAlgorithm;
+  AttentionShape shape{1, 8, 8, 8, 8, 1, 1, 64, true};
+  const auto chosen = [&](DType dtype) {
+    return backend_->choose_attention(automatic, shape, dtype);
+  };
+  EXPECT_EQ(chosen(DType::bf16),
+            backend_->attention_unsupported(flash3, shape, DType::bf16).empty() ? flash3 : flash2);
+  EXPECT_EQ(chosen(DType::f32), naive);
+  shape.head_dim = 256;
+  EXPECT_EQ(chosen(DType::bf16), flash2);
+}
+
 TEST_F(CudaAttention, SaysWhyAnAlgorithmCannotRun) {
   const AttentionShape wide{1, 8, 8, 8, 8, 1, 1, 300, true};
   EXPECT_NE(backend_->attention_unsupported(AttentionAlgorithm::flash2, wide, DType::bf16), "");

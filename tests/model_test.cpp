@@ -192,7 +192,8 @@ INSTANTIATE_TEST_SUITE_P(Cuda, Gpt2Attention,
                          testing::Values(AttentionTest{"cuda", "naive"},
                                          AttentionTest{"cuda", "naive", "bf16"},
                                          AttentionTest{"cuda", "flash1", "bf16"},
-                                         AttentionTest{"cuda", "flash2", "bf16"}));
+                                         AttentionTest{"cuda", "flash2", "bf16"},
+                                         AttentionTest{"cuda", "automatic", "bf16"}));
 
 TEST_P(Gpt2, TenAdamWLossesEqualTransformers) {
   const Fixture fixture;

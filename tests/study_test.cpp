@@ -269,6 +269,20 @@ TEST_F(Study, TheCommandLineWinsOverTheFile) {
   expect_fails([&] { read_study(file, {"seeds=1\nname=x"}); }, "study:");
 }
 
+TEST_F(Study, KeysOfTheRecipeOnTheCommandLineHoldForEveryArm) {
+  read("seeds = [1]\noverrides = [\"train.micro_batch=3\"]\n" + kOneArm);
+  const std::string file = folder_.file("study.toml");
+  const StudyFile study = read_study(file, {"model.dropout=0.25"});
+  expect_all_finish(study);
+  const Config base = load_config(out_ + "/base.toml", {}).config;
+  EXPECT_EQ(base.model.dropout, 0.25);
+  EXPECT_EQ(base.train.micro_batch, 3);
+  expect_fails([&] { run(read_study(file)); }, "holds another study");
+  expect_fails([&] { read_study(file, {"model.dropout=much"}); }, "model.dropout");
+  expect_fails([&] { read_study(file, {"model.dropout=[0, 1]"}); }, "not a list");
+  expect_fails([&] { read_study(file, {"model.dropuot=0"}); }, "unknown key");
+}
+
 TEST_F(Study, ATextIsCountedOnce) {
   const StudyFile study = read("seeds = [1]\n" + kOneArm);
   expect_all_finish(study);

@@ -404,7 +404,7 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
       "attention backward");
   const int key_blocks = ceil_div(c.max_k, Sizes::kKeys);
   c.cyclic = key_blocks * Sizes::kParts <= device.multiprocessors;
-  if (c.max_q > 0) prepare_backward<D>(device, c);
+  prepare_backward<D>(device, c);  // the ticket too, which keys without queries also draw
   const int blocks = (c.order == SumOrder::alone ? 1 : key_blocks) * Sizes::kParts * c.sequences *
                      (c.heads / c.group);
   if (blocks > 0) {
@@ -428,6 +428,7 @@ int64_t flash_backward_workspace_bytes(const AttentionShape& shape) {
 }
 
 void flash_backward(const Device& device, AttentionBackwardCall c, char* workspace) {
+  if (c.max_q == 0 && c.max_k == 0) return;
   const bool drop = c.keep < 256;
   if (c.head_dim <= 64)
     drop ? launch<64, true>(device, c, workspace) : launch<64, false>(device, c, workspace);

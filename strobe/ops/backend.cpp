@@ -82,8 +82,7 @@ AttentionAlgorithm Backend::choose_attention(AttentionAlgorithm asked, const Att
     if (!reason.empty()) fail("attention: {}", reason);
     return asked;
   }
-  // flash3 is chosen by its name until its whole proof has run on a GPU (docs/kernels.md).
-  for (const AttentionAlgorithm algorithm : {flash2, flash1})
+  for (const AttentionAlgorithm algorithm : {flash3, flash2, flash1})
     if (attention_unsupported(algorithm, shape, dtype).empty()) return algorithm;
   return naive;
 }

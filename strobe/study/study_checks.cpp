@@ -57,7 +57,8 @@ double value_between(const Parameter& p) {
 void check_values(const StudyFile& study, const std::string& file) {
   for (const StudyArm& arm : study.arms) {
     const auto try_out = [&](const std::vector<std::string>& more, const std::string& what) {
-      std::vector<std::string> overrides = arm.overrides;
+      std::vector<std::string> overrides = study.overrides;
+      overrides.insert(overrides.end(), arm.overrides.begin(), arm.overrides.end());
       overrides.insert(overrides.end(), more.begin(), more.end());
       try {
         load_config(study.base, overrides);

@@ -102,14 +102,17 @@ std::vector<Parameter> outer_choices(const StudyFile& study) {
   return out;
 }
 
+bool is_recipe_key(const std::string& path) {
+  static const auto keys = flatten(Config{});
+  return path == "model.preset" ||
+         std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == path; });
+}
+
 // A choice between plain values sets its own key.
 void complete_choices(Space& space) {
-  const auto keys = flatten(Config{});
   for (Parameter& p : space) {
     // "precision", unlike the name of a choice that only others depend on.
-    const bool is_key =
-        p.key.find('.') != std::string::npos ||
-        std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == p.key; });
+    const bool is_key = p.key.find('.') != std::string::npos || is_recipe_key(p.key);
     for (Choice& choice : p.choices)
       if (choice.overrides.empty() && is_key) choice.overrides = {p.key + "=" + choice.label};
   }
@@ -209,7 +212,11 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       if (path == w.path) *w.value = whole_number(entry, where, w.least), taken = true;
     study.sampler.seed = static_cast<uint64_t>(seed);
     if (taken) continue;
-    if (path == "seeds" || path == "confirm.seeds") {
+    if (path == "overrides") {
+      study.overrides.insert(study.overrides.begin(), entry.values.begin(), entry.values.end());
+    } else if (entry.line == 0 && is_recipe_key(path)) {
+      study.overrides.push_back(path + "=" + text_of(entry, where));
+    } else if (path == "seeds" || path == "confirm.seeds") {
       auto& seeds = path == "seeds" ? study.seeds : study.confirm.seeds;
       for (const std::string& text : entry.values) seeds.push_back(seed_of(text, where));
     } else if (path == "target") {
@@ -244,17 +251,17 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
         study.factors.push_back({factor, {}});
       study.factors.back().levels.push_back({level, entry.values});
     } else {
-      std::vector<std::string> known = {"seeds",        "confirm.seeds", "target",
-                                        "pruner.rungs", "pruner.rung",   "confirm.base"};
+      std::vector<std::string> known = {"overrides",    "seeds",       "confirm.seeds", "target",
+                                        "pruner.rungs", "pruner.rung", "confirm.base"};
       for (const Text& t : texts) known.push_back(t.path);
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
       const std::string meant = nearest(path, known.data(), known.size());
       fail("study: unknown key '{}' ({}){}", path, where,
-           meant.empty()
-               ? "; known are name, question, base, seeds, outcome, target, noise, budget, "
-                 "factors, arms, compare, space, sampler, pruner, confirm, equal_tokens"
-               : fmt::format("; did you mean '{}'?", meant));
+           meant.empty() ? "; known are name, question, base, overrides, seeds, outcome, target, "
+                           "noise, budget, "
+                           "factors, arms, compare, space, sampler, pruner, confirm, equal_tokens"
+                         : fmt::format("; did you mean '{}'?", meant));
     }
   }
   multiply(study);

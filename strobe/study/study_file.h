@@ -3,6 +3,7 @@
 //   name = "demo"
 //   question = "Does it pay?"
 //   base = "recipes/demo.toml"
+//   overrides = ["model.dropout=0"]  # of the base, for every arm; the command line adds to them
 //   seeds = [1, 2, 3]            # every arm, or every point of a search, runs with each of them
 //
 //   outcome = "val/loss"         # what is compared: a figure of result.json of which less is
@@ -107,6 +108,7 @@ struct ConfirmSpec {
 struct StudyFile {
   std::string text;  // the file as it is
   std::string name, question, base;
+  std::vector<std::string> overrides;  // of the base, for every arm: "key=value"
   std::vector<int64_t> seeds;
   std::string outcome = "val/loss";
   std::vector<double> targets;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/report/outcomes.h"
@@ -79,7 +80,8 @@ void claim_study_folder(const StudyFile& study, const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail("study: cannot make {}: {}", folder, error.message());
-  const std::string base = read_file("study", study.base, kLargestFile);
+  std::string base = read_file("study", study.base, kLargestFile);
+  if (!study.overrides.empty()) base = to_toml(load_config(study.base, study.overrides).config);
   // A plan that no run has followed binds nobody.
   const bool begun = fs::exists(folder + "/journal.log") || fs::exists(folder + "/runs");
   if (!begun && !(holds(folder + "/study.toml", study.text) && holds(folder + "/base.toml", base)))
