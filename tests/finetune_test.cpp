@@ -118,6 +118,7 @@ TEST_F(Words, AreMaskedAfreshEachEpochAndTheSameEachTime) {
         EXPECT_TRUE(a.tokens.size() % 24 == 0) << a.tokens.size();
         int64_t filler = 0;
         while (a.tokens[a.tokens.size() - 1 - static_cast<size_t>(filler)] == 0) ++filler;
+        EXPECT_EQ(a.filler, filler);
         EXPECT_LT(filler, 24);
         const size_t sequences = a.starts.size() - (filler > 0 ? 2 : 1);
         EXPECT_EQ(a.starts[sequences], static_cast<int64_t>(a.tokens.size()) - filler);
@@ -174,6 +175,17 @@ TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
   EXPECT_EQ(run_config(path("kinds")).texts.classes, "dry|wet");
   EXPECT_GE(number("kinds", "val/accuracy"), 0.9);
   EXPECT_NEAR(number("kinds", "val/error"), 1 - number("kinds", "val/accuracy"), 1e-9);
+  // Its tokens are those of the texts, not the room for them.
+  const Tokenizer tokenizer = Tokenizer::load(path("kinds") + "/tokenizer.json");
+  std::ifstream lines(path("train.tsv"));
+  std::string line;
+  std::getline(lines, line);
+  double tokens = 0;
+  while (std::getline(lines, line)) {
+    const Example example = {line.substr(0, line.find('\t')), "", 0};
+    tokens += static_cast<double>(encode_example(tokenizer, example, false, 16).ids.size());
+  }
+  EXPECT_EQ(number("kinds", "tokens"), 10 * tokens);
   // The best checkpoint's own figure, under its own name.
   const Json best = Json::parse(slurp(path("kinds") + "/checkpoints/best.json"));
   EXPECT_FALSE(best.contains("val/loss")) << best;
@@ -185,6 +197,7 @@ TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
     EXPECT_EQ(train(config, stopped, stop), RunState::stopped);
     EXPECT_EQ(train(config, stopped), RunState::finished);
     EXPECT_EQ(weights("kinds", 200), weights(stopped, 200)) << stop;
+    EXPECT_EQ(number(stopped, "tokens"), 10 * tokens) << stop;
     EXPECT_EQ(Json::parse(slurp(path(stopped) + "/checkpoints/best.json")), best) << stop;
   }
 

@@ -9,14 +9,14 @@
 
 namespace strobe {
 
-int64_t fill_up(HostBatch& batch, int64_t unit, int64_t most) {
+void fill_up(HostBatch& batch, int64_t unit, int64_t most) {
   const auto rows = static_cast<int64_t>(batch.tokens.size());
   const int64_t filled = std::min((rows + unit - 1) / unit * unit, most);
-  if (filled <= rows) return 0;
+  batch.filler = std::max<int64_t>(0, filled - rows);
+  if (batch.filler == 0) return;
   batch.tokens.resize(static_cast<size_t>(filled), 0);
   if (!batch.types.empty()) batch.types.resize(static_cast<size_t>(filled), 0);
   batch.starts.push_back(static_cast<int32_t>(filled));
-  return filled - rows;
 }
 
 // A permutation of [0, n) without a table: a four-round Feistel network over the next power of

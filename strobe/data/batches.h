@@ -20,14 +20,15 @@ struct HostBatch {
   std::vector<float> scores;   // empty: none
   int64_t sequences = 0, length = 0;
   int64_t scored = 0;  // targets that are not -1
+  int64_t filler = 0;  // rows at the end that nothing is made of
   /// Where attention begins anew, from 0 to the number of rows; empty: where blocks do.
   std::vector<int32_t> starts;
   int64_t longest = 0;  // no sequence is longer; 0: `length`
 };
 
 /// Adds rows that nothing is made of, a sequence of their own, up to a multiple of `unit` or to
-/// `most` rows: a device records a step once for each number of rows. Returns how many.
-int64_t fill_up(HostBatch& batch, int64_t unit, int64_t most);
+/// `most` rows: a device records a step once for each number of rows.
+void fill_up(HostBatch& batch, int64_t unit, int64_t most);
 
 /// What a run trains on: micro-batches, each a pure function of its number.
 class BatchSource {

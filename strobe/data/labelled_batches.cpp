@@ -39,9 +39,8 @@ void EncodedExamples::fill(HostBatch& out, const std::vector<int64_t>& which) co
 
 void make_shapes_few(HostBatch& batch, int64_t longest) {
   constexpr int64_t kRows = 64;
-  const int64_t filler =
-      fill_up(batch, std::min(kRows, batch.length), batch.sequences * batch.length);
-  const auto up = std::bit_ceil(static_cast<uint64_t>(std::max(longest, filler)));
+  fill_up(batch, std::min(kRows, batch.length), batch.sequences * batch.length);
+  const auto up = std::bit_ceil(static_cast<uint64_t>(std::max(longest, batch.filler)));
   batch.longest = std::min(static_cast<int64_t>(up), batch.length);
 }
 

@@ -239,17 +239,19 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
         fmt::format("{}{}: {}", scores.empty() ? "" : ", ", json_quote(name), json_number(value));
   if (!scores.empty()) scores = fmt::format("  \"best_scores\": {{{}}},\n", scores);
   const std::string state = sealed(fmt::format(
-      "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"seconds\": {},\n  \"best_loss\": {},\n  "
+      "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"tokens_seen\": {},\n  \"seconds\": {},\n  "
+      "\"best_loss\": {},\n  "
       "\"best_step\": {},\n{}  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": "
       "{},\n"
       "  \"snapshots\": {},\n  \"lr_most\": {},\n  \"lr_squares\": {},\n  \"plateau_best\": {},\n"
       "  \"plateau_factor\": {},\n  \"plateau_bad\": {},\n{}{}  \"checksums\": {{\n    \"{}\": "
       "\"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
-      s.step, json_number(s.tokens), json_number(s.seconds), json_number(s.best_loss), s.best_step,
-      scores, s.since_best, s.micro_batches, s.ema_steps, s.snapshots, json_number(s.lr_most),
-      json_number(s.lr_squares), json_number(s.plateau_best), json_number(s.plateau_factor),
-      s.plateau_bad, s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
+      s.step, json_number(s.tokens), json_number(s.tokens_seen), json_number(s.seconds),
+      json_number(s.best_loss), s.best_step, scores, s.since_best, s.micro_batches, s.ema_steps,
+      s.snapshots, json_number(s.lr_most), json_number(s.lr_squares), json_number(s.plateau_best),
+      json_number(s.plateau_factor), s.plateau_bad,
+      s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
       s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
       kModel, model_sum, kOptimizer, optimizer_sum));
   write_whole(path + "/state.json", state);
@@ -330,6 +332,7 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
       TrainState state;
       state.step = json["step"].get<int64_t>();
       state.tokens = json["tokens"].get<double>();
+      state.tokens_seen = json.value("tokens_seen", state.tokens);
       state.seconds = json["seconds"].get<double>();
       if (json.contains("best_step") && json["best_step"].is_number_integer() &&
           json.contains("best_loss") && json["best_loss"].is_number()) {

@@ -203,9 +203,10 @@ void Trainer::start_step() {
   engine_.start_step(input, batches, values.dropout_scale);
   const double tokens = static_cast<double>(values.micro_batches) *
                         static_cast<double>(config_.train.micro_batch * sequence_);
-  double rows = 0;
-  for (const HostBatch& batch : batches) rows += static_cast<double>(batch.tokens.size());
-  under_way_.push_back({begin, input.lr, tokens, rows});
+  double seen = 0;
+  for (const HostBatch& batch : batches)
+    seen += static_cast<double>(batch.tokens.size()) - static_cast<double>(batch.filler);
+  under_way_.push_back({begin, input.lr, tokens, seen});
   average(before);
 }
 
@@ -223,14 +224,15 @@ StepEvent Trainer::finish_step() {
   state_.step += 1;
   state_.seconds += seconds;
   state_.tokens += step.tokens;
+  state_.tokens_seen += step.seen;
   StepEvent event;
   event.step = state_.step;
-  event.tokens = state_.tokens;
+  event.tokens = state_.tokens_seen;
   event.seconds = state_.seconds;
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
-  event.tokens_per_second = step.rows / seconds;
+  event.tokens_per_second = step.seen / seconds;
   if (const double peak = device_.peak(engine_.dtype()); peak > 0)
     event.mfu = event.tokens_per_second * engine_.model().flops_per_token(sequence_) / peak;
   step_seconds_ += seconds, ++steps_timed_;
@@ -352,7 +354,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   line_ = std::make_unique<ProgressLine>("", device_bytes());
   StepEvent event;
   const bool loaded = resume && load(folder, event);
-  event.step = state_.step, event.tokens = state_.tokens, event.seconds = state_.seconds;
+  event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
   if (complete_) line_->note("nothing is left to train");
   if (complete_) return event;
   if (!loaded && !initialised_) initialise(folder.path());

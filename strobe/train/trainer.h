@@ -91,7 +91,7 @@ class Trainer {
   struct UnderWay {
     double begin;  // seconds, by the clock
     float lr;
-    double tokens, rows;  // by which the run is measured, and that there were
+    double tokens, seen;  // by which the run is measured, and that there were
   };
 
   TrainState state_;  // after the steps whose results are in
