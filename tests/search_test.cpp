@@ -159,6 +159,19 @@ TEST(Samplers, WorkersSideBySideDoNotTryTheSame) {
   EXPECT_GT(spread(true), spread(false)) << "what runs counts as bad until it is known";
 }
 
+TEST(Samplers, TpeTriesNoPointTwiceWhereOthersAreLeft) {
+  const Space space = {choice("length", {"1", "2", "3", "4"}),
+                       choice("batch", {"1", "2", "3", "4"})};
+  std::vector<Observation> history;
+  std::set<Point> seen;
+  for (uint64_t i = 0; i < 12; ++i) {
+    const Point point = *propose(space, {.name = "tpe", .startup = 4}, i, history);
+    seen.insert(point);
+    history.push_back({point, false, 0, std::abs(point[0] - 1) + std::abs(point[1] - 2)});
+  }
+  EXPECT_EQ(seen.size(), 12u);
+}
+
 TEST(Samplers, AGridEnds) {
   const Space space = {choice("a", {"x", "y"}), choice("b", {"1", "2"})};
   const SamplerSpec sampler{.name = "grid"};

@@ -27,6 +27,7 @@ constexpr double kBest = 0.15;  // share of the trials that counts as good
 constexpr size_t kMostBest = 25;
 constexpr size_t kFullWeight = 25;  // as many of the newest trials count in full
 constexpr double kPriorWeight = 1;
+constexpr int kRedraws = 50;           // of a point that has been tried
 constexpr double kWideDimensions = 6;  // from which on kernels are no narrower than 1 / (n + 2)
 
 struct Random {
@@ -228,11 +229,7 @@ void draw_group(const Space& space, const Group& group, std::span<const Observat
   point = chosen;
 }
 
-}  // namespace
-
-Point propose_tpe(const Space& space, uint64_t seed, uint64_t index,
-                  std::span<const Observation> history) {
-  Random random{RandomSequence(seed, RandomUse::search, static_cast<uint32_t>(index) | 1u << 30)};
+Point draw_point(const Space& space, std::span<const Observation> history, Random& random) {
   Point point(space.size(), std::numeric_limits<double>::quiet_NaN());
   std::vector<bool> done(space.size(), false);
   for (size_t i = 0; i < space.size(); ++i) {
@@ -242,6 +239,28 @@ Point propose_tpe(const Space& space, uint64_t seed, uint64_t index,
       if (space[j].when == space[i].when && space[j].when_labels == space[i].when_labels)
         group.push_back(j), done[j] = true;
     draw_group(space, group, history, random, point);
+  }
+  return point;
+}
+
+bool tried(std::span<const Observation> history, const Point& point) {
+  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+  return std::any_of(history.begin(), history.end(), [&](const Observation& o) {
+    return std::equal(point.begin(), point.end(), o.point.begin(), o.point.end(), same);
+  });
+}
+
+}  // namespace
+
+Point propose_tpe(const Space& space, uint64_t seed, uint64_t index,
+                  std::span<const Observation> history) {
+  Random random{RandomSequence(seed, RandomUse::search, static_cast<uint32_t>(index) | 1u << 30)};
+  // Of choices and steps alone, a good point comes up again; with the same seeds its run would too.
+  Point point = draw_point(space, history, random);
+  for (int again = 0; again < kRedraws && tried(history, point); ++again) {
+    std::vector<double> unit(space.size());
+    for (double& u : unit) u = random.uniform();
+    point = 2 * again < kRedraws ? draw_point(space, history, random) : point_at(space, unit);
   }
   return point;
 }
