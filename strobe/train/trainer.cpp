@@ -255,7 +255,7 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   const double begin = steady_seconds();
   const auto with = [&](Engine::Weights weights) {
     engine_.use_weights(weights, state_.snapshots);
-    const Evaluation out = data_->evaluate(engine_, "valid", *data_->valid(), stop_);
+    Evaluation out = data_->evaluate(engine_, "valid", *data_->valid(), stop_);
     engine_.use_weights(Engine::Weights::training);
     return out;
   };
