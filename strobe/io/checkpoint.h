@@ -27,7 +27,7 @@ namespace strobe {
 
 /// Where a run stands: all that resuming needs beside the tensors.
 struct TrainState {
-  int64_t step = 0;  // updates done
+  int64_t step = 0;                // updates done
   double tokens = 0, seconds = 0;  // by which the length of the run is measured
   double tokens_seen = 0;          // that there were: fewer than room for where texts are shorter
   double best_loss = std::numeric_limits<double>::infinity();  // least loss, or error, so far
