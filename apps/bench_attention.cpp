@@ -22,7 +22,7 @@ namespace {
 
 struct Settings {
   bool json = false, any_order = false;
-  std::string backend = "cpu", dtype = "f32", algorithms = "naive,flash1,flash2";
+  std::string backend = "cpu", dtype = "f32", algorithms = "all";
   std::string variants = "full";  // of flash3
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
   bool causal = true;
@@ -89,6 +89,16 @@ std::vector<AttentionAlgorithm> parse_algorithms(const std::string& list) {
   for (std::string name; std::getline(names, name, ',');)
     algorithms.push_back(attention_algorithm(name));
   if (algorithms.empty()) fail("bench attention: --algorithms is empty; try naive,flash1,flash2");
+  return algorithms;
+}
+
+std::vector<AttentionAlgorithm> all_that_run(const Backend& backend, const AttentionShape& shape,
+                                             DType dtype) {
+  using enum AttentionAlgorithm;
+  std::vector<AttentionAlgorithm> algorithms;
+  for (AttentionAlgorithm algorithm : {naive, flash1, flash2, flash3})
+    if (backend.attention_unsupported(algorithm, shape, dtype).empty())
+      algorithms.push_back(algorithm);
   return algorithms;
 }
 
@@ -161,7 +171,8 @@ void print(const Settings& s, const AttentionShape& shape, const std::vector<Row
 int run(const Settings& s) {
   check_settings(s);
   if (s.threads > 0) set_threads(static_cast<int>(s.threads));
-  const std::vector<AttentionAlgorithm> algorithms = parse_algorithms(s.algorithms);
+  std::vector<AttentionAlgorithm> algorithms;
+  if (s.algorithms != "all") algorithms = parse_algorithms(s.algorithms);
   const std::vector<AttentionVariant> variants = parse_variants(s.variants);
   const std::unique_ptr<Backend> backend = make_backend(s.backend);
   const DType dtype = s.dtype == "f32" ? DType::f32 : DType::bf16;
@@ -192,6 +203,7 @@ int run(const Settings& s) {
   op.max_q = op.max_k = s.seq;
   const AttentionShape shape = attention_shape(q.tensor, k.tensor, op);
 
+  if (algorithms.empty()) algorithms = all_that_run(*backend, shape, dtype);
   std::vector<std::unique_ptr<Arm>> arms;
   std::vector<Row> rows;
   for (AttentionAlgorithm asked : algorithms) {
@@ -256,7 +268,8 @@ Verb verb_bench_attention() {
             options.flag(s->any_order, "--any-order",
                          "Let a GPU's backward add in any order: other bits in every run");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
-            options.value(s->algorithms, "--algorithms", "Any of naive,flash1,flash2,flash3");
+            options.value(s->algorithms, "--algorithms",
+                          "Any of naive,flash1,flash2,flash3; or all that run here");
             options.value(s->variants, "--variant",
                           "Of flash3's forward: any of full,no-overlap,no-specialisation");
             options.value(s->repeats, "--repeats", "Runs, of which the fastest counts");

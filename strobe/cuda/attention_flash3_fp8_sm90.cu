@@ -1,13 +1,14 @@
-// FlashAttention-3's forward in FP8 (e4m3), sections 3.3 of the paper: products of e4m3 with sums
+// FlashAttention-3's forward in FP8 (e4m3), section 3.3 of the paper: products of e4m3 with sums
 // in f32, twice the rate of bf16. The main loop is the bf16 forward's
 // (attention_flash3_forward.cuh); what it multiplies and how a tile is scaled is
 // attention_flash3_fp8.cuh.
 //
 // Cycles of a multiprocessor for a tile of 64 queries x 128 keys, head size 128: tensor cores 512,
-// exponentials 512, instructions 64 x (multiply-add, exponential, sum, half a conversion, a third
-// of a maximum) + 130 = 390, shared memory 40 KiB or 320, L2 32 KiB by three warpgroups 440. That
-// is head size 64 in bf16, and so is the cut: 3 warpgroups, which hide each other's softmax, and no
-// overlap inside one. Head size 64 would halve the first alone, against exponentials that stay.
+// exponentials 512, instructions 64 x (multiply-add, exponential, sum, three quarters of a
+// conversion, half a maximum) + 150 = 420, shared memory 40 KiB or 320, L2 32 KiB by three
+// warpgroups 270. That is head size 64 in bf16, and so is the cut: 3 warpgroups, which hide each
+// other's softmax, and no overlap inside one. Head size 64 would halve the first alone, against
+// exponentials that stay.
 //
 // Block   3 warpgroups, tiles of 128 keys
 // HBM     the pass: 3 bytes an element of q, k, v. Forward: a byte each, O twice

@@ -137,14 +137,14 @@ std::string name_of(const AttentionCase& c) {
   std::string lengths;
   for (size_t i = 0; i < c.queries.size(); ++i)
     lengths += fmt::format("{}x{} ", c.queries[i], c.keys.empty() ? c.queries[i] : c.keys[i]);
-  return fmt::format("T {}H {} Hkv {} D {} {}{}{}{}", lengths, c.heads, c.kv_heads, c.dim,
-                     name_of(c.dtype), c.causal ? " causal" : "", c.dropout > 0 ? " dropout" : "",
-                     c.strided ? " strided" : "");
+  return fmt::format("T {}H {} Hkv {} D {} {} {}{}{}{}", lengths, c.heads, c.kv_heads, c.dim,
+                     name_of(c.dtype), name_of(c.variant), c.causal ? " causal" : "",
+                     c.dropout > 0 ? " dropout" : "", c.strided ? " strided" : "");
 }
 
 AttentionTrial::AttentionTrial(const AttentionCase& c) : c(c) {
   cu_q = offsets(c.queries), cu_k = c.keys.empty() ? cu_q : offsets(c.keys);
-  op.causal = c.causal, op.fp8 = c.fp8;
+  op.causal = c.causal, op.fp8 = c.fp8, op.variant = c.variant;
   op.scale = 1 / std::sqrt(static_cast<float>(c.dim));
   op.dropout = {c.dropout, 3};
   op.cu_q = Tensor(cu_q.data(), DType::i32, {int64_t(cu_q.size())});

@@ -20,6 +20,7 @@ struct AttentionCase {
   DType dtype = DType::f32;
   bool strided = false;  // q, k, v (and gradients) inside a packed projection
   bool fp8 = false;      // without a backward
+  AttentionVariant variant = AttentionVariant::full;
 };
 
 std::string name_of(const AttentionCase& c);
