@@ -21,7 +21,7 @@ namespace strobe {
 namespace {
 
 struct Settings {
-  bool json = false, any_order = false;
+  bool json = false, any_order = false, packed = false;
   std::string backend = "cpu", dtype = "f32", algorithms = "all";
   std::string variants = "full";  // of flash3
   int64_t batch = 1, heads = 12, kv_heads = 0, seq = 1024, head_dim = 64, repeats = 5, threads = 0;
@@ -31,7 +31,7 @@ struct Settings {
   bool fp8() const { return dtype == "fp8"; }  // of bf16 operands, forward only
 };
 
-/// Device memory of one tensor.
+/// Device memory of one tensor, random or not yet written.
 struct Operand {
   Operand(Backend& backend, DType dtype, std::initializer_list<int64_t> shape) : backend(backend) {
     tensor = Tensor(nullptr, dtype, shape);
@@ -69,6 +69,33 @@ struct Row {
   AttentionVariant variant;
   int64_t bytes;
   Timings forward, backward;
+};
+
+/// Queries, keys and values: tensors of their own, or columns of one projection, as models have
+/// them.
+struct Projection {
+  Projection(Backend& backend, DType dtype, int64_t rows, int64_t heads, int64_t kv_heads,
+             int64_t dim, bool packed) {
+    if (packed) {
+      Tensor all = add(backend, dtype, {rows, (heads + 2 * kv_heads) * dim});
+      q = all.narrow(1, 0, heads * dim).split(1, dim);
+      k = all.narrow(1, heads * dim, kv_heads * dim).split(1, dim);
+      v = all.narrow(1, (heads + kv_heads) * dim, kv_heads * dim).split(1, dim);
+    } else {
+      q = add(backend, dtype, {rows, heads, dim});
+      k = add(backend, dtype, {rows, kv_heads, dim});
+      v = add(backend, dtype, {rows, kv_heads, dim});
+    }
+  }
+  Tensor q, k, v;
+
+ private:
+  Tensor add(Backend& backend, DType dtype, std::initializer_list<int64_t> shape) {
+    memory_.push_back(std::make_unique<Operand>(backend, dtype, shape));
+    memory_.back()->randomize(static_cast<uint32_t>(memory_.size()));
+    return memory_.back()->tensor;
+  }
+  std::vector<std::unique_ptr<Operand>> memory_;
 };
 
 /// One algorithm's memory, ready to run.
@@ -178,16 +205,12 @@ int run(const Settings& s) {
   const DType dtype = s.dtype == "f32" ? DType::f32 : DType::bf16;
   const int64_t n = s.batch * s.seq, kv_heads = s.kv_heads > 0 ? s.kv_heads : s.heads;
 
-  Operand q(*backend, dtype, {n, s.heads, s.head_dim}),
-      k(*backend, dtype, {n, kv_heads, s.head_dim});
-  Operand v(*backend, dtype, {n, kv_heads, s.head_dim}),
-      o(*backend, dtype, {n, s.heads, s.head_dim});
-  Operand dq(*backend, dtype, {n, s.heads, s.head_dim}),
-      dk(*backend, dtype, {n, kv_heads, s.head_dim});
-  Operand dv(*backend, dtype, {n, kv_heads, s.head_dim}),
+  const Projection x(*backend, dtype, n, s.heads, kv_heads, s.head_dim, s.packed);
+  const Projection dx(*backend, dtype, n, s.heads, kv_heads, s.head_dim, s.packed);
+  Operand o(*backend, dtype, {n, s.heads, s.head_dim}),
       d_o(*backend, dtype, {n, s.heads, s.head_dim});
   Operand lse(*backend, DType::f32, {s.heads, n}), cu(*backend, DType::i32, {s.batch + 1});
-  q.randomize(1), k.randomize(2), v.randomize(3), d_o.randomize(4);
+  d_o.randomize(4);
   std::vector<int32_t> offsets;
   for (int64_t i = 0; i <= s.batch; ++i) offsets.push_back(static_cast<int32_t>(i * s.seq));
   backend->upload(cu.tensor, offsets.data());
@@ -201,7 +224,7 @@ int run(const Settings& s) {
   op.dropout.p = static_cast<float>(s.dropout);
   op.cu_q = op.cu_k = cu.tensor;
   op.max_q = op.max_k = s.seq;
-  const AttentionShape shape = attention_shape(q.tensor, k.tensor, op);
+  const AttentionShape shape = attention_shape(x.q, x.k, op);
 
   if (algorithms.empty()) algorithms = all_that_run(*backend, shape, dtype);
   std::vector<std::unique_ptr<Arm>> arms;
@@ -232,14 +255,12 @@ int run(const Settings& s) {
       op.algorithm = row.algorithm, op.variant = row.variant;
       const Tensor saved = arms[i]->saved.tensor, workspace = arms[i]->workspace.tensor;
       time(row.forward, *backend, [&] {
-        backend->attention_forward(o.tensor, lse.tensor, saved, q.tensor, k.tensor, v.tensor, op,
-                                   workspace);
+        backend->attention_forward(o.tensor, lse.tensor, saved, x.q, x.k, x.v, op, workspace);
       });
       if (!op.fp8)
         time(row.backward, *backend, [&] {
-          backend->attention_backward(dq.tensor, dk.tensor, dv.tensor, d_o.tensor, q.tensor,
-                                      k.tensor, v.tensor, o.tensor, lse.tensor, saved, op,
-                                      workspace);
+          backend->attention_backward(dx.q, dx.k, dx.v, d_o.tensor, x.q, x.k, x.v, o.tensor,
+                                      lse.tensor, saved, op, workspace);
         });
       if (round > 0) rows[i] = row;
     }
@@ -267,6 +288,8 @@ Verb verb_bench_attention() {
                          "No query sees later keys (the default); or --causal=false");
             options.flag(s->any_order, "--any-order",
                          "Let a GPU's backward add in any order: other bits in every run");
+            options.flag(s->packed, "--packed",
+                         "Queries, keys and values are columns of one projection, as in models");
             options.value(s->dropout, "--dropout", "Probability to drop a score");
             options.value(s->algorithms, "--algorithms",
                           "Any of naive,flash1,flash2,flash3; or all that run here");
