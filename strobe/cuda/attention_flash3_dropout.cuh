@@ -5,8 +5,8 @@
 // whose order is that of their bits; the comparison gives 0 or 1, which P is multiplied by.
 //
 // Instructions for 16 scores of a lane: 25 of Philox's rounds and 5 for its counter and keys, 4 to
-// words, 1 to store, 4 to load, 24 to apply. What counts is the integer pipe, which issues every
-// other cycle and has the permutations and exclusive-ors: comparisons and products pass it by.
+// words, 1 to store, 4 to load, 24 to apply. The integer pipe takes one every other cycle: the
+// permutations, exclusive-ors and comparisons. A product of 64 bits holds its own for four.
 #pragma once
 
 #include "strobe/cuda/attention_dropout.cuh"
