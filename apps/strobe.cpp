@@ -59,10 +59,11 @@ int main(int argc, char** argv) {
   wait_briefly(argv);
   int status = 1;
   try {
-    status = run_verbs(argc, argv, all_verbs(),
-                       "Trains GPT-2 on its own FlashAttention kernels and finds out which "
-                       "training recipe is worth using.",
-                       "strobe " STROBE_VERSION);
+    status =
+        run_verbs(argc, argv, all_verbs(),
+                  "Trains GPT-2 and BERT on its own FlashAttention kernels and finds out which "
+                  "training recipe is worth using.",
+                  "strobe " STROBE_VERSION);
   } catch (const Error& error) {
     fmt::print(stderr, "strobe: {}\n", error.what());
   } catch (const std::bad_alloc&) {

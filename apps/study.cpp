@@ -144,7 +144,7 @@ int trials(const std::string& folder, bool json) {
                {"state"},
                {"tokens"},
                {"seconds", 1},
-               {"loss", 4},
+               {"outcome", 4},
                {"bits_per_byte", 4},
                {"run"}},
               /*nothing=*/"-");

@@ -213,6 +213,9 @@ TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
   EXPECT_GE(filled[0][0].probability, filled[0][1].probability);
   EXPECT_THROW(words.fill("river", 3), Error);
   EXPECT_THROW(words.read({"river", "", 0}, false), Error);
+  Examples rows;
+  rows.rows = {{"river", "", 0}}, rows.classes = {"?"};
+  EXPECT_THROW(words.predict(rows, nullptr), Error);
 }
 
 TEST_F(Words, PairsAndScores) {

@@ -126,6 +126,7 @@ TEST_P(Optimizers, SixtyStepsEqualTheReference) {
 }
 
 const std::string kFused = "transformer.h.0.attn.c_attn.weight";
+const std::string kFusedOfBert = "bert.encoder.layer.0.attention.self.c_attn.weight";
 const Course kCourses[] = {
     {"adamw", "adamw"},
     {"nadamw", "nadamw"},
@@ -141,6 +142,7 @@ const Course kCourses[] = {
     {"muon", "muon"},
     {"muon", "muon_tall", 10, 6},
     {"muon", "muon_fused", 4, 12, ParamKind::matrix, kFused},
+    {"muon", "muon_fused", 4, 12, ParamKind::matrix, kFusedOfBert},
     {"muon", "muon_embedding", kRows, kColumns, ParamKind::embedding},
     {"normuon", "normuon"},
     {"normuon", "normuon_tall", 10, 6},

@@ -36,7 +36,11 @@ struct GlueTask {
   };
   std::vector<Split> splits;  // without train, which is train.tsv
   std::string_view index = "index";
-  bool broken_rows = false;  // the published file has some, which everybody leaves out
+  bool broken_rows = false;       // the published file has some, which everybody leaves out
+  double epochs = 3;              // of fine-tuning, unless told otherwise: small tasks take more
+  bool starts_from_mnli = false;  // where there is a model of it
+
+  bool has_train() const { return splits.size() > 1; }
 };
 
 std::span<const GlueTask> glue_tasks();

@@ -44,7 +44,7 @@ int64_t parts_in(std::span<const Param* const> batch) {
 }  // namespace
 
 int64_t parts_of(const Param& param) {
-  const bool fused = param.name.ends_with("attn.c_attn.weight");
+  const bool fused = param.name.ends_with(".c_attn.weight");
   return fused && param.value.dim(1) == 3 * param.value.dim(0) ? 3 : 1;
 }
 

@@ -92,20 +92,15 @@ std::string train_run(const std::string& program, const std::string& recipe, con
   return result.reason();
 }
 
-std::vector<Progressed> evaluations_of(const std::string& run, const std::string& length,
-                                       const std::string& outcome) {
+std::vector<Progressed> evaluations_of(const std::string& run, const std::string& outcome) {
   std::vector<Progressed> out;
-  const size_t equals = length.find('=');
-  const std::string unit = length.substr(length.find('.') + 1, equals - length.find('.') - 1);
-  const double whole = std::strtod(length.c_str() + equals + 1, nullptr);
   std::ifstream events(run + "/events.jsonl");
   for (std::string line; std::getline(events, line) && !events.eof();) {
     const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    const std::string key = unit == "steps" ? "step" : unit;
-    if (!event.is_object() || !event.contains(key) || !event[key].is_number()) continue;
+    if (!event.is_object() || !event.contains("done") || !event["done"].is_number()) continue;
     for (const std::string& name : keys_of_outcome(outcome))
       if (event.contains(name) && event[name].is_number()) {
-        out.push_back({100 * event[key].get<double>() / whole, event[name].get<double>()});
+        out.push_back({100 * event["done"].get<double>(), event[name].get<double>()});
         break;
       }
   }
@@ -150,7 +145,7 @@ bool TrialRunner::train(Attempt& attempt) const {
   double looked = steady_seconds();
   // Reports rungs as they are reached.
   const auto look = [&] {
-    for (const Progressed& p : evaluations_of(attempt.run, attempt.length, study.outcome))
+    for (const Progressed& p : evaluations_of(attempt.run, study.outcome))
       for (const int64_t percent : rung_percents(study)) {
         const double at = static_cast<double>(percent);
         if (attempt.pruned || p.percent < at - kNear || trial(attempt.number).rungs.count(percent))

@@ -40,12 +40,11 @@ struct TrialRunner {
 std::string train_run(const std::string& program, const std::string& recipe, const std::string& run,
                       const std::vector<std::string>& overrides, const std::function<bool()>& stop);
 
-/// The percentage of the budget a run has come to and the newest validation loss there, from its
-/// events; nothing before the first evaluation. `length` is "train.steps=...", and so on.
+/// The percentage of its length a run had come to at each evaluation, and the outcome there, from
+/// its events.
 struct Progressed {
   double percent, value;
 };
-std::vector<Progressed> evaluations_of(const std::string& run, const std::string& length,
-                                       const std::string& outcome);
+std::vector<Progressed> evaluations_of(const std::string& run, const std::string& outcome);
 
 }  // namespace strobe

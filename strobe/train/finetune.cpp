@@ -73,11 +73,24 @@ Config finetune_config(const std::string& from, const std::string& name, const T
   return config;
 }
 
+// A run goes on as it was; another device or number of threads does not make it another.
+void check_same(const std::string& folder, const Config& was, const Config& now) {
+  const auto before = flatten(was), after = flatten(now);
+  for (size_t i = 0; i < before.size(); ++i) {
+    const auto& [key, value] = before[i];
+    if (value == after[i].second || key == "threads" || key == "backend") continue;
+    fail("finetune: the run {} has {}={}, not {}; another folder takes the new one", folder, key,
+         value, after[i].second);
+  }
+}
+
 RunState finetune(const Config& config, const std::string& folder,
                   const std::function<bool()>& stop) {
   if (is_run(folder)) {
     RunFolder run = RunFolder::open(folder);
-    Trainer trainer(load_config(run.file("config.toml"), {}).config, stop);
+    const Config was = load_config(run.file("config.toml"), {}).config;
+    check_same(folder, was, Trainer(config, stop).config());
+    Trainer trainer(was, stop);
     return trainer.run(run, /*resume=*/true);
   }
   Trainer trainer(config, stop);
@@ -102,6 +115,7 @@ Reader::Reader(const std::string& run, int64_t sequences)
 }
 
 Predictions Reader::predict(const Examples& examples, const std::function<bool()>& stop) {
+  check_says_something();
   const LabelledEvalBatches batches(
       EncodedExamples(tokenizer_, examples, run_.config.train.sequence), sequences_);
   return strobe::predict(*run_.engine, batches, regression(), stop);
@@ -118,13 +132,18 @@ std::vector<float> Reader::outputs(const EncodedExample& example,
   return run_.engine->predict(batch);
 }
 
-std::vector<float> Reader::read(const Example& example, bool pair) {
+void Reader::check_says_something() const {
   const std::string& head = config().model.head;
   if (config().model.kind != "bert" || head == "lm")
     fail(
         "predict: {} of head '{}' continues or fills texts; classification, regression and none "
         "have something to say of them",
         config().model.kind, head);
+}
+
+std::vector<float> Reader::read(const Example& example, bool pair) {
+  check_says_something();
+  const std::string& head = config().model.head;
   const EncodedExample ids = encode_example(tokenizer_, example, pair, config().train.sequence);
   if (head != "none") {
     std::vector<float> out = outputs(ids, {0});

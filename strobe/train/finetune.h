@@ -20,7 +20,8 @@ namespace strobe {
 Config finetune_config(const std::string& from, const std::string& name, const TextsConfig& texts,
                        bool regression, const std::vector<std::string>& overrides);
 
-/// Trains in `folder`, which is made; one that exists goes on from where it was.
+/// Trains in `folder`, which is made; one that exists goes on from where it was, and throws Error
+/// if it was begun with another configuration.
 RunState finetune(const Config& config, const std::string& folder,
                   const std::function<bool()>& stop);
 
@@ -51,6 +52,8 @@ class Reader {
 
  private:
   std::vector<float> outputs(const EncodedExample& example, const std::vector<int32_t>& picks);
+  /// Throws Error for a model that continues or fills texts.
+  void check_says_something() const;
 
   LoadedRun run_;
   Tokenizer tokenizer_;

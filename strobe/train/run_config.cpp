@@ -30,8 +30,10 @@ Config resolve(Config config, const RunData& data) {
   if (config.model.vocab < vocab)
     fail("model.vocab: {} entries are fewer than the {} of the data's tokenizer ({})",
          config.model.vocab, vocab, data.place());
-  for (std::string* path :
-       {&config.data.path, &config.texts.train, &config.init_from, &config.schedule.record})
+  std::vector<std::string*> paths = {&config.data.path, &config.texts.train, &config.init_from,
+                                     &config.schedule.record};
+  if (config.texts.task.empty()) paths.push_back(&config.texts.valid);  // else a split's name
+  for (std::string* path : paths)
     if (std::error_code error; !path->empty())
       if (const auto whole = std::filesystem::weakly_canonical(*path, error); !error) *path = whole;
   if (config.train.sequence == 0) config.train.sequence = config.model.context;

@@ -198,9 +198,9 @@ void RunFolder::append(const StepEvent& at, const Evaluation& e) {
   for (const auto& [name, loss] : e.averages)
     averages += fmt::format(R"(, "val/loss_{}": {})", name, json_number(loss));
   append_line(fmt::format(
-      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}{}}})"
+      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "done": {:.5f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}{}}})"
       "\n",
-      at.step, json_number(at.tokens), at.seconds, json_number(e.loss),
+      at.step, json_number(at.tokens), at.seconds, at.done, json_number(e.loss),
       json_number(e.token_perplexity), json_number(e.word_perplexity), json_number(e.bits_per_byte),
       averages));
 }

@@ -229,6 +229,7 @@ StepEvent Trainer::finish_step() {
   event.step = state_.step;
   event.tokens = state_.tokens_seen;
   event.seconds = state_.seconds;
+  event.done = length_.done(length_.at(state_.step, state_.tokens, state_.seconds));
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
@@ -355,6 +356,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   StepEvent event;
   const bool loaded = resume && load(folder, event);
   event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
+  event.done = length_.done(length_.at(state_.step, state_.tokens, state_.seconds));
   if (complete_) line_->note("nothing is left to train");
   if (complete_) return event;
   if (!loaded && !initialised_) initialise(folder.path());

@@ -57,7 +57,7 @@ if [ $crash = 1 ]; then echo "warming up" >&2; echo "strobe: @said" >&2; exit 3;
 if [ -n "@slow" ]; then
   trap 'finish stopped null 130' TERM
   for i in 1 2 3 4 5 6 7 8 9 10; do
-    echo "{\"step\": $i, \"tokens\": $((i * ${tokens:-900} / 10)), \"seconds\": 1, \"val/loss\": $loss}" >> $run/events.jsonl
+    echo "{\"step\": $i, \"tokens\": $((i * ${tokens:-900} / 10)), \"seconds\": 1, \"done\": ${i}e-1, \"val/loss\": $loss}" >> $run/events.jsonl
     sleep 0.1
   done
 fi
