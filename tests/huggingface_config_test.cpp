@@ -67,6 +67,28 @@ TEST(HuggingFaceConfig, OfBert) {
   for (const auto& [key, value] : bert.items()) EXPECT_EQ(written[key], value) << key;
 }
 
+TEST(HuggingFaceConfig, DropoutIsThatOfEachSite) {
+  const reference::TemporaryFolder folder;
+  Json bert = bert_config();
+  bert["attention_probs_dropout_prob"] = 0.25, bert["classifier_dropout"] = 0.3;
+  std::ofstream(folder.file("config.json")) << bert.dump();
+  std::string notes;
+  const Config config = read_huggingface_config(folder.file("config.json"),
+                                                [&](const std::string& note) { notes += note; });
+  EXPECT_EQ(config.model.dropout, 0.1);
+  EXPECT_EQ(config.model.dropout_attention, 0.25);
+  EXPECT_FALSE(config.model.dropout_embedding || config.model.dropout_residual);
+  EXPECT_NE(notes.find("classifier_dropout"), std::string::npos) << notes;
+  const Json written = Json::parse(huggingface_config(config, -1));
+  EXPECT_EQ(written["attention_probs_dropout_prob"], 0.25);
+  EXPECT_EQ(written["hidden_dropout_prob"], 0.1);
+  bert["problem_type"] = "multi_label_classification";
+  std::ofstream(folder.file("config.json")) << bert.dump();
+  reference::expect_fails(
+      [&] { read_huggingface_config(folder.file("config.json"), [](const auto&) {}); },
+      "problem_type");
+}
+
 // Names of classes come and go with a classifier.
 TEST(HuggingFaceConfig, NamesOfClasses) {
   const reference::TemporaryFolder folder;

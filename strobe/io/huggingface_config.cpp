@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "strobe/core/error.h"
 #include "strobe/core/json_file.h"
@@ -70,20 +71,33 @@ class Reader {
   Json root_;
 };
 
-// strobe has one probability of dropout where transformers has several.
-double one_dropout(const Reader& reader, std::initializer_list<const char*> keys,
-                   const std::function<void(const std::string&)>& note) {
-  const double first = reader.probability_or(*keys.begin(), 0.1);
-  for (const char* key : keys)
-    if (reader.probability_or(key, 0.1) != first)
-      note(fmt::format("{}: {} and {} differ; model.dropout is the first, {}", reader.file(),
-                       *keys.begin(), key, first));
-  return first;
-}
-
 using Note = std::function<void(const std::string&)>;
 
-void read_gpt2(const Reader& reader, Config& config, const Note& note) {
+// Where transformers has a probability of dropout; the first of a model is model.dropout, and a
+// site that differs from it keeps its own.
+struct DropoutSite {
+  const char* key;
+  std::optional<double> ModelConfig::*own;
+};
+constexpr DropoutSite kGpt2Sites[] = {{"resid_pdrop", &ModelConfig::dropout_residual},
+                                      {"embd_pdrop", &ModelConfig::dropout_embedding},
+                                      {"attn_pdrop", &ModelConfig::dropout_attention}};
+constexpr DropoutSite kBertSites[] = {
+    {"hidden_dropout_prob", &ModelConfig::dropout_residual},
+    {"attention_probs_dropout_prob", &ModelConfig::dropout_attention}};
+
+void read_dropout(const Reader& reader, std::span<const DropoutSite> sites, ModelConfig& model) {
+  model.dropout = reader.probability_or(sites[0].key, 0.1);
+  for (const DropoutSite& site : sites.subspan(1))
+    if (const double p = reader.probability_or(site.key, 0.1); p != model.dropout)
+      model.*site.own = p;
+}
+
+double dropout_at(const DropoutSite& site, const ModelConfig& model) {
+  return (model.*site.own).value_or(model.dropout);
+}
+
+void read_gpt2(const Reader& reader, Config& config, const Note&) {
   ModelConfig& model = config.model;
   model.vocab = reader.size("vocab_size");
   model.context = reader.size_or("n_positions", reader.size_or("n_ctx", 1024));
@@ -91,7 +105,7 @@ void read_gpt2(const Reader& reader, Config& config, const Note& note) {
   model.layers = reader.size("n_layer");
   model.heads = reader.size("n_head");
   model.feed_forward = reader.size_or("n_inner", 0);
-  model.dropout = one_dropout(reader, {"resid_pdrop", "embd_pdrop", "attn_pdrop"}, note);
+  read_dropout(reader, kGpt2Sites, model);
   reader.expect("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
   reader.expect_near("layer_norm_epsilon", 1e-5);
   reader.expect("scale_attn_weights", {true});
@@ -138,8 +152,13 @@ void read_bert(const Reader& reader, Config& config, const Note& note) {
   model.layers = reader.size("num_hidden_layers");
   model.heads = reader.size("num_attention_heads");
   model.feed_forward = reader.size("intermediate_size");
-  model.dropout =
-      one_dropout(reader, {"hidden_dropout_prob", "attention_probs_dropout_prob"}, note);
+  read_dropout(reader, kBertSites, model);
+  if (reader.probability_or("classifier_dropout", model.dropout) != model.dropout)
+    note(
+        fmt::format("{}: classifier_dropout differs from hidden_dropout_prob; the classifier's is "
+                    "model.dropout_residual",
+                    reader.file()));
+  reader.expect("problem_type", {"single_label_classification", "regression"});
   reader.expect("hidden_act", {"gelu"});
   reader.expect("type_vocab_size", {2});
   reader.expect_near("layer_norm_eps", 1e-12);
@@ -160,7 +179,7 @@ std::string gpt2_config(const Config& config, int32_t end_of_text) {
   json["architectures"] = {"GPT2LMHeadModel"};
   json["model_type"] = "gpt2";
   json["activation_function"] = "gelu_new";
-  for (const char* key : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[key] = m.dropout;
+  for (const DropoutSite& site : kGpt2Sites) json[site.key] = dropout_at(site, m);
   for (const char* key : {"bos_token_id", "eos_token_id"}) {
     if (end_of_text >= 0)
       json[key] = end_of_text;
@@ -229,9 +248,8 @@ std::string bert_config(const Config& config, int32_t) {
     }
   }
   json["model_type"] = "bert";
-  json["attention_probs_dropout_prob"] = m.dropout;
+  for (const DropoutSite& site : kBertSites) json[site.key] = dropout_at(site, m);
   json["hidden_act"] = "gelu";
-  json["hidden_dropout_prob"] = m.dropout;
   json["hidden_size"] = m.channels;
   json["initializer_range"] = 0.02;
   json["intermediate_size"] = m.feed_forward > 0 ? m.feed_forward : 4 * m.channels;
