@@ -74,11 +74,22 @@ TEST(CudaAttentionFlash3Backward, DropoutBitsReachTheirThreads) {
   }
 }
 
-TEST(CudaAttentionFlash3Backward, SignsAreGathered) {
-  for (uint32_t i = 0; i < 16; ++i) {
+// A lane that draws several words adds to its first one.
+TEST(CudaAttentionFlash3Backward, WordsOfALaneAddUp) {
+  for (int first : {0, 32})
+    for (int lane = 0; lane < 32; ++lane) {
+      EXPECT_EQ(dropout_word(first + lane).key, dropout_word(lane).key);
+      EXPECT_EQ(dropout_word(first + lane).query,
+                dropout_word(first).query + dropout_word(lane).query);
+    }
+}
+
+TEST(CudaAttentionFlash3Backward, BitsAreGathered) {
+  for (uint32_t i = 0; i < 256; ++i) {
     uint32_t x = 0;
-    for (uint32_t byte = 0; byte < 4; ++byte) x |= (i >> byte & 1) << (8 * byte + 7);
-    EXPECT_EQ(gather_signs(x) >> 28, i);
+    for (uint32_t byte = 0; byte < 4; ++byte)
+      x |= (i >> (4 + byte) & 1) << (8 * byte + 7) | (i >> byte & 1) << (8 * byte + 3);
+    EXPECT_EQ(gather_bits(x) >> 24, i);
   }
 }
 

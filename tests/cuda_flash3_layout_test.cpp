@@ -56,6 +56,17 @@ TEST(CudaFlash3Layout, MaskSlotsHoldEveryScoreWhereItsThreadReads) {
   }
 }
 
+// A lane that draws several slots adds to its first one.
+TEST(CudaFlash3Layout, MaskSlotsOfALaneAddUp) {
+  for (int keys : {64, 128})
+    for (int first = 0; first < keys / 2; first += 32)
+      for (int lane = 0; lane < 32; ++lane) {
+        const MaskSlot at = mask_slot(first + lane, keys);
+        EXPECT_EQ(at.row, mask_slot(first, keys).row + mask_slot(lane, keys).row);
+        EXPECT_EQ(at.column, mask_slot(first, keys).column + mask_slot(lane, keys).column);
+      }
+}
+
 // A byte as the higher one of a bf16 is below `keep` where that is greater than keep's bf16, if
 // this is negative.
 TEST(CudaFlash3Layout, BytesCompareAsNumbers) {

@@ -14,6 +14,7 @@ namespace strobe::cuda {
 /// Philox's round keys of this op in this step, for all threads of a block.
 struct DropoutKeys {
   static constexpr int kPairs = (kDropoutRounds + 1) / 2;
+  static constexpr uint32_t kLastCounter = static_cast<uint32_t>(RandomUse::dropout);
   uint4 of_two_rounds[kPairs];
 
   /// By all threads; a barrier must follow.
@@ -27,26 +28,31 @@ struct DropoutKeys {
   /// The words of a patch of 4 x 4 scores: attention_dropout_patch.
   __device__ void draw(uint32_t (&w)[4], uint32_t stream, uint32_t row_patch,
                        uint32_t column_patch) const {
-    uint32_t c0 = column_patch, c1 = row_patch, c2 = stream;
-    uint32_t c3 = static_cast<uint32_t>(RandomUse::dropout);
+    uint32_t c0 = column_patch, c1 = row_patch, c2 = stream, c3 = kLastCounter;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const uint4 key = of_two_rounds[i];
+      two_rounds(c0, c1, c2, c3, key, i);
+    }
+    w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
+  }
+  /// Rounds 2 i and, if there is one, 2 i + 1.
+  __device__ static void two_rounds(uint32_t& c0, uint32_t& c1, uint32_t& c2, uint32_t& c3,
+                                    const uint4& key, int i) {
     const auto round = [&](uint32_t key0, uint32_t key1) {
       const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
       c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0, c1 = static_cast<uint32_t>(b);
       c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
     };
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      const uint4 key = of_two_rounds[i];
-      round(key.x, key.y);
-      if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
-    }
-    w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
+    round(key.x, key.y);
+    if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
   }
   /// The highest bit of each byte of x: whether it is at least `keep`, that is, drops its score.
   __device__ static uint32_t dropped(uint32_t x, int keep_of_256) {
     const uint32_t keep = 0x1010101u * keep_of_256;
     const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
-    return (x & ~keep) | (~(x ^ keep) & low);
+    constexpr int a = 0xf0, b = 0xcc, c = 0xaa;
+    return ptx::lop3<((a & ~b) | (~(a ^ b) & c)) & 0xff>(x, keep, low);
   }
 };
 

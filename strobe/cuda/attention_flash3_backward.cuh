@@ -311,11 +311,12 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
 
 /// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the dropped scores of its four keys.
 __device__ inline uint32_t dropped_pairs(const uint32_t (&w)[4], int keep) {
-  uint32_t x[4];
+  uint32_t x[2];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = gather_signs(DropoutKeys::dropped(w[i], keep) & 0x80808080u);
-#pragma unroll
-  for (int e = 0; e < 2; ++e) x[e] = (x[e] & 0xf0000000u) | (x[2 + e] >> 4 & 0x0fffffffu);
+  for (int e = 0; e < 2; ++e) {
+    const uint32_t low = DropoutKeys::dropped(w[2 + e], keep) >> 4;
+    x[e] = gather_bits((DropoutKeys::dropped(w[e], keep) & 0x80808080u) | (low & 0x08080808u));
+  }
   return ptx::prmt(x[0], x[1], 0x7373);
 }
 
@@ -336,21 +337,24 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
     if (w.block < 0) return;
     for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
       const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
-      const int query = at.i * Sizes::kQueries;
       wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
 #pragma unroll 1
-      for (int i = 0; i < 2 * Sizes::kMaskWords / 32; ++i) {  // words of two warps, 16 keys each
-        const int slot = 32 * i + lane.id, of = 2 * warp + slot / Sizes::kMaskWords;
-        const DropoutWord word = dropout_word(slot % Sizes::kMaskWords);
-        const int key = w.block * Sizes::kKeys + 16 * of;
-        uint32_t x[4];
-        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key);
-        const uint32_t first = dropped_pairs(x, c.keep);
-        shared.keys.draw(x, stream, query / 4 + word.query, key / 4 + word.key + 2);
-        const uint32_t second = dropped_pairs(x, c.keep);
-        ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
-                               4 * (2 * warp * Sizes::kMaskWords + slot),
-                           ptx::prmt(first, second, 0x5410));
+      for (int of = 0; of < 2; ++of) {  // two warps, 16 keys each
+        const int column =
+            Sizes::kKeys / 4 * w.block + 8 * warp + 4 * of + dropout_word(lane.id).key;
+#pragma unroll
+        for (int slot = 0; slot < Sizes::kMaskWords; slot += 32) {
+          const auto dropped = [&](int column) {
+            uint32_t x[4];
+            const int row = Sizes::kQueries / 4 * at.i + dropout_word(slot + lane.id).query;
+            shared.keys.draw(x, stream, row, column);
+            return dropped_pairs(x, c.keep);
+          };
+          const uint32_t first = dropped(column), second = dropped(column + 2);
+          ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
+                                 4 * ((2 * warp + of) * Sizes::kMaskWords + slot + lane.id),
+                             ptx::prmt(first, second, 0x5410));
+        }
       }
       arrive(shared.mask_full[tile % 2], lane);
     }

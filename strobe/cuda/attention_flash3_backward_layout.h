@@ -71,8 +71,8 @@ STROBE_HD constexpr int dropout_slot(int m, int g, int t) {
 }
 STROBE_HD constexpr int dropout_shift(int g, int t) { return 4 * (t % 2) + 3 - g % 4; }
 
-/// The highest bits of the four bytes of x, others 0, in the highest four, in their order: no two
-/// of the sixteen terms of the product meet.
-STROBE_HD constexpr uint32_t gather_signs(uint32_t x) { return x * 0x00204081u; }
+/// Of x, whose bytes have nothing but their bits 7 and 3: the four bits 7 in the highest four, the
+/// four bits 3 in the next, both in the order of the bytes. No two terms of the product meet.
+STROBE_HD constexpr uint32_t gather_bits(uint32_t x) { return x * 0x00204081u; }
 
 }  // namespace strobe::cuda

@@ -4,9 +4,11 @@
 // permutation of bytes each). A reader compares a word's bytes as high bytes of two bf16 numbers,
 // whose order is that of their bits; the comparison gives 0 or 1, which P is multiplied by.
 //
-// Instructions for 16 scores of a lane: 25 of Philox's rounds and 5 for its counter and keys, 4 to
-// words, 1 to store, 4 to load, 24 to apply. The integer pipe takes one every other cycle: the
-// permutations, exclusive-ors and comparisons. A product of 64 bits holds its own for four.
+// Instructions for 16 scores of a lane: 11 products and 12 exclusive-ors of Philox, four calls of a
+// lane sharing what their columns and rows have in common; 4 to words, 2 to load keys and store, 4
+// to load, 24 to apply. A product of 64 bits holds its pipe for four cycles; logic, permutations
+// and comparisons hold theirs for two. So a draw takes longer than either product of the tensor
+// cores: half of its rounds run under each. Applying runs under the exponentials.
 #pragma once
 
 #include "strobe/cuda/attention_dropout.cuh"
@@ -20,60 +22,103 @@ template <int Keys>
 class Flash3Dropout {
  public:
   static constexpr int kHalves = Keys / 64;  // slots that a lane fills
+  static_assert(Keys % 128 == 0 || kHalves == 1);
 
+  /// `keys`: the address of the block's DropoutKeys; `bytes`: of what the warp has for a tile.
   /// `row` is the warp's first query, counted from the start of its sequence.
-  __device__ Flash3Dropout(const DropoutKeys& keys, uint32_t stream, int keep, int row,
+  __device__ Flash3Dropout(uint32_t keys, uint32_t bytes, uint32_t stream, int keep, int row,
                            const Lane& lane)
-      : keys_(keys), stream_(stream), keep_(keep), row_patch_(row / 4), lane_(lane) {}
+      : keys_(keys),
+        stream_(stream),
+        keep_(keep),
+        row_patch_(row / 4 + mask_slot(lane.id, Keys).row),
+        column_patch_(mask_slot(lane.id, Keys).column),
+        to_(ptx::held(bytes + kMaskSlotBytes * lane.id)),
+        from_(ptx::held(bytes + mask_byte(lane.g, lane.t))) {}
 
-  /// This lane's slot `half` of the tile of keys from `key` on, into the warp's `bytes`.
-  __device__ void draw(uint32_t bytes, int half, int key) const {
-    const int slot = 32 * half + lane_.id;
-    const MaskSlot at = mask_slot(slot, Keys);
-    uint32_t a[4], b[4];
-    keys_.draw(a, stream_, row_patch_ + at.row, key / 4 + at.column);
-    keys_.draw(b, stream_, row_patch_ + at.row, key / 4 + at.column + 2);
+  /// What a lane draws for a tile, between the rounds that run while P V does and those while
+  /// Q K^T does.
+  struct Draw {
+    uint32_t w[kHalves][2][4];
+  };
+  /// This lane's slots of the tile of keys from `key` on.
+  __device__ void begin(Draw& draw, int key) const {
 #pragma unroll
-    for (int i = 0; i < 4; i += 2)
-      ptx::st_shared_u32x4(
-          bytes + kMaskSlotBytes * slot + 8 * i,
-          {ptx::prmt(a[i], b[i], 0x5140), ptx::prmt(a[i], b[i], 0x7362),
-           ptx::prmt(a[i + 1], b[i + 1], 0x5140), ptx::prmt(a[i + 1], b[i + 1], 0x7362)});
+    for (int half = 0; half < kHalves; ++half)
+#pragma unroll
+      for (int b = 0; b < 2; ++b) {
+        uint32_t(&w)[4] = draw.w[half][b];
+        w[0] = column_patch_ + key / 4 + mask_slot(32 * half, Keys).column + 2 * b;
+        w[1] = row_patch_ + mask_slot(32 * half, Keys).row;
+        w[2] = stream_, w[3] = DropoutKeys::kLastCounter;
+      }
+    rounds<0, 2>(draw);
   }
-  /// Clears the dropped elements of P's fragments.
-  __device__ void apply(uint32_t bytes, uint32_t (&p)[Keys / 16][4]) const {
-    const uint32_t from = bytes + mask_byte(lane_.g, lane_.t);
-    if (keep_ > 128) {
-      // The greatest number that is dropped; it is negative.
-      const uint32_t greatest = 0x1000100u * keep_;
-      for_words(from, [&](uint32_t w, int i, int half) {
-        const uint32_t odd = w & 0xff00ff00u, even = ptx::prmt(w, 0, 0x2404);
-        p[i][2 + half] = sm90::mul_bf16x2(p[i][2 + half], sm90::set_gt_bf16x2(odd, greatest));
-        p[i][half] = sm90::mul_bf16x2(p[i][half], sm90::set_gt_bf16x2(even, greatest));
-      });
-    } else {
-      for_words(from, [&](uint32_t w, int i, int half) {
-        const uint32_t dropped = DropoutKeys::dropped(w, keep_);
-        p[i][2 + half] &= ~ptx::prmt(dropped, 0, 0xbb99);
-        p[i][half] &= ~ptx::prmt(dropped, 0, 0xaa88);
-      });
+  __device__ void finish(Draw& draw) const {
+    rounds<2, DropoutKeys::kPairs>(draw);
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half)
+#pragma unroll
+      for (int i = 0; i < 4; i += 2) {
+        const uint32_t(&a)[4] = draw.w[half][0], (&b)[4] = draw.w[half][1];
+        ptx::st_shared_u32x4(
+            to_ + 32 * kMaskSlotBytes * half + 8 * i,
+            {ptx::prmt(a[i], b[i], 0x5140), ptx::prmt(a[i], b[i], 0x7362),
+             ptx::prmt(a[i + 1], b[i + 1], 0x5140), ptx::prmt(a[i + 1], b[i + 1], 0x7362)});
+      }
+  }
+
+  /// Whether more than half of the bytes keep their scores: what clear_as_numbers asks for.
+  __device__ bool keeps_most() const { return keep_ > 128; }
+  /// Clears the dropped elements of P's fragment of the keys [16 i, 16 i + 16).
+  __device__ void clear_as_numbers(uint32_t (&p)[4], int i) const {
+    const uint32_t greatest = 0x1000100u * keep_;  // that is dropped; it is negative
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t w = word(half, i);
+      const uint32_t odd = w & 0xff00ff00u, even = ptx::prmt(w, 0, 0x2404);
+      p[2 + half] = sm90::mul_bf16x2(p[2 + half], sm90::set_gt_bf16x2(odd, greatest));
+      p[half] = sm90::mul_bf16x2(p[half], sm90::set_gt_bf16x2(even, greatest));
+    }
+  }
+  __device__ void clear_as_bits(uint32_t (&p)[4], int i) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t dropped = DropoutKeys::dropped(word(half, i), keep_);
+      p[2 + half] &= ~ptx::prmt(dropped, 0, 0xbb99);
+      p[half] &= ~ptx::prmt(dropped, 0, 0xaa88);
     }
   }
 
  private:
-  template <class F>
-  __device__ static void for_words(uint32_t from, const F& f) {
+  template <int First, int Last>
+  __device__ void rounds(Draw& draw) const {
 #pragma unroll
-    for (int i = 0; i < Keys / 16; ++i)
+    for (int i = First; i < Last; ++i) {
+      const uint4 keys = ptx::ld_shared_u32x4(keys_ + 16 * i);
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        f(ptx::ld_shared_u32(from + mask_step(half, i, Keys)), i, half);
+      for (int half = 0; half < kHalves; ++half)
+#pragma unroll
+        for (int b = 0; b < 2; ++b) {
+          uint32_t(&w)[4] = draw.w[half][b];
+          DropoutKeys::two_rounds(w[0], w[1], w[2], w[3], keys, i);
+        }
+    }
+  }
+  __device__ uint32_t word(int half, int i) const {
+    return ptx::ld_shared_u32(from_ + mask_step(half, i, Keys));
   }
 
-  const DropoutKeys& keys_;
-  uint32_t stream_;
-  int keep_, row_patch_;
-  const Lane& lane_;
+  uint32_t keys_, stream_;
+  int keep_, row_patch_, column_patch_;
+  uint32_t to_, from_;
+};
+
+/// In its place where nothing is dropped.
+struct Flash3NoDropout {
+  struct Draw {};
+  template <class... Args>
+  __device__ explicit Flash3NoDropout(const Args&...) {}
 };
 
 }  // namespace strobe::cuda

@@ -1,6 +1,8 @@
 // The flash3 forward's consumers and kernel; attention_flash3_forward_sm90.cu says how it works.
 #pragma once
 
+#include <type_traits>
+
 #include "strobe/cuda/attention_flash3_operands.cuh"
 #include "strobe/cuda/attention_flash3_pipeline.cuh"
 #include "strobe/cuda/attention_flash3_softmax.cuh"
@@ -15,6 +17,7 @@ class Flash3Consumer {
   using Item = Flash3Item<Sizes>;
   using Shared = Flash3Shared<Sizes>;
   using Operands = typename Sizes::Operands;
+  using Dropout = std::conditional_t<Sizes::kDrop, Flash3Dropout<kKeys>, Flash3NoDropout>;
 
   __device__ explicit Flash3Consumer(const Flash3Context<Sizes>& x)
       : x_(x), warpgroup_(threadIdx.x / 128), warp_(threadIdx.x / 32 % 4) {}
@@ -102,37 +105,52 @@ class Flash3Consumer {
     // Row i of the warp sees keys below keys_seen(i).
     const int keys = item.keys, diagonal = x_.c.causal ? row + 1 + keys - item.queries : keys;
     const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
-    const Flash3Dropout<kKeys> dropout(x_.shared.dropout, item.sequence * x_.c.heads + item.head,
-                                       x_.c.keep, row, lane_);
+    const Dropout dropout(x_.dropout_keys(), output_tile(), item.sequence * x_.c.heads + item.head,
+                          x_.c.keep, row, lane_);
     begin_output_rows(item, row);
     float factor[2];
 
-    // Half of the masks of a tile, between a product's issue and its end.
-    const auto draw = [&](int half, int key) {
+    // The masks of a tile: half of the work while P V of the tile before runs, half under Q K^T.
+    typename Dropout::Draw masks;
+    const auto begin_masks = [&](int key) {
+      if constexpr (Sizes::kDrop)
+        if (key >= 0) dropout.begin(masks, key);
+    };
+    const auto finish_masks = [&] {
       if constexpr (Sizes::kDrop) {
-        if (key >= 0) dropout.draw(output_tile(), half, key);
+        dropout.finish(masks);
         __syncwarp();
       }
     };
     typename Operands::Scale scale{x_.c.scale};
-    const auto softmax = [&](int key) {
+    const auto softmax = [&](int key, const auto&... finish) {
       return online_softmax<kKeys>(
           s_, rows_.softmax, factor, scale, key + kKeys > keys_seen(0),
-          [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; });
+          [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; }, finish...);
     };
-    const auto to_p = [&] {
-      Operands::to_fragments(p_, s_);
-      if constexpr (Sizes::kDrop) {
-        // P takes half of the registers of S: all of it before the masks come.
-        sm90::wgmma_fence_operand(p_);
-        dropout.apply(output_tile(), p_);
-        __syncwarp();
-      }
+    // The same, and P with dropout; whether the maximum has been followed or not, the exponentials
+    // are the same instructions, which costs no registers for a second P.
+    const auto softmax_and_dropout = [&](int key, const auto& dropout) {
+      float shift[2];
+      const bool grown =
+          softmax(key, [&](const float(&m)[2]) { shift[0] = m[0], shift[1] = m[1]; });
+      const auto exponentials_and = [&](const auto& clear) {
+        exponentials<kKeys>(s_, shift, rows_.softmax.l, scale, [&](int i) {
+          to_fragment<kKeys>(p_[i], s_, i);
+          clear(p_[i], i);
+        });
+      };
+      if (dropout.keeps_most())
+        exponentials_and([&](uint32_t(&p)[4], int i) { dropout.clear_as_numbers(p, i); });
+      else
+        exponentials_and([&](uint32_t(&p)[4], int i) { dropout.clear_as_bits(p, i); });
+      __syncwarp();
+      return grown;
     };
 
     rows_.softmax.clear();
     wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
-    draw(1, (tiles - 1) * kKeys);
+    begin_masks((tiles - 1) * kKeys);
     if constexpr (Sizes::kOverlap) {
       bool unstored = false;  // O of the item before is whole
       for (int tile = tiles - 1; tile >= 0; --tile) {
@@ -159,7 +177,7 @@ class Flash3Consumer {
         } else if (grown) {
           rows_.rescale(factor);
         }
-        to_p();
+        Operands::to_fragments(p_, s_);
         pending_ = true;
       }
       finish();
@@ -172,15 +190,19 @@ class Flash3Consumer {
         take_turn();
         begin_scores();
         give_turn();
-        draw(0, key);
+        finish_masks();
         sm90::wgmma_wait_group<0>();
         release_k();
         if (tile == 0) release_q();
-        if (softmax(key) && tile < tiles - 1) rows_.rescale(factor);
-        to_p();
+        if constexpr (Sizes::kDrop) {
+          if (softmax_and_dropout(key, dropout) && tile < tiles - 1) rows_.rescale(factor);
+        } else {
+          if (softmax(key) && tile < tiles - 1) rows_.rescale(factor);
+          Operands::to_fragments(p_, s_);
+        }
         wait_v();
         begin_output();
-        draw(1, key - kKeys);
+        begin_masks(key - kKeys);
         sm90::wgmma_wait_group<0>();
         release_v();
       }

@@ -149,6 +149,7 @@ struct Flash3Context {
   /// The address of a barrier.
   __device__ uint32_t at(const uint64_t& barrier) const { return address(&barrier); }
   __device__ uint32_t scales_at(int stage) const { return address(&shared.scales[stage]); }
+  __device__ uint32_t dropout_keys() const { return address(&shared.dropout); }
 
  private:
   __device__ uint32_t address(const void* member) const {

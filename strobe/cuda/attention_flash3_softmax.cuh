@@ -60,16 +60,19 @@ __device__ inline float row_max_nan(float x) {
   return ptx::max_nan_f32(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
-/// P = 2^(scale2 S + bias - m) in place of S, and l grows by `weight` times its sums.
-template <int Keys, class Scale>
+/// P = 2^(scale2 S + bias - m) in place of S, and l grows by `weight` times its sums. done(i): the
+/// thread's eight elements of the keys [16 i, 16 i + 16) are not needed here any more; what it does
+/// runs where the special functions are busy and little else is.
+template <int Keys, class Scale, class Done>
 __device__ inline void exponentials(float (&s)[Keys / 2], const float (&m)[2], float (&l)[2],
-                                    const Scale& scale) {
+                                    const Scale& scale, const Done& done) {
   const float shift[2] = {m[0] - scale.bias, m[1] - scale.bias};
   float sum[4] = {0, 0, 0, 0};
 #pragma unroll
   for (int i = 0; i < Keys / 2; ++i) {
     s[i] = ptx::ex2_approx_ftz(fmaf(s[i], scale.scale2, -shift[i / 2 % 2]));
     sum[i % 4] += s[i];
+    if (i % 8 == 7) done(i / 8);
   }
   l[0] += scale.weight() * (sum[0] + sum[1]), l[1] += scale.weight() * (sum[2] + sum[3]);
 }
@@ -88,17 +91,18 @@ __device__ inline bool grows(const float (&s)[Keys / 2], const int (&bound)[2]) 
   return most[0] > bound[0] || most[1] > bound[0] || most[2] > bound[1] || most[3] > bound[1];
 }
 
-/// S becomes P = 2^(scale2 S + bias - m). The maximum m is that of the first tiles
-/// and may lag by kLag, since P, l and O are floats: only where some row of the warp would have it
-/// lag by more, or does not see all of the tile, it is brought up to date, and l with it. Then the
-/// result is true and O must be multiplied by `factor`. Row `half` sees columns below
-/// in_tile(half), counted from the thread's first.
-template <int Keys, class Scale, class InTile>
+/// S becomes P = 2^(scale2 S + bias - m), by finish(m), which calls `exponentials`. The maximum m
+/// is that of the first tiles and may lag by kLag, since P, l and O are floats: only where some row
+/// of the warp would have it lag by more, or does not see all of the tile, it is brought up to
+/// date, and l with it. Then the result is true and O must be multiplied by `factor`. Row `half`
+/// sees columns below in_tile(half), counted from the thread's first.
+template <int Keys, class Scale, class InTile, class Finish>
 __device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, float (&factor)[2],
-                                      const Scale& scale, bool masked, const InTile& in_tile) {
+                                      const Scale& scale, bool masked, const InTile& in_tile,
+                                      const Finish& finish) {
   const int bounds[2] = {scale.bound(x, 0), scale.bound(x, 1)};
   if (!masked && !__any_sync(0xffffffffu, grows<Keys>(s, bounds))) {
-    exponentials<Keys>(s, x.m, x.l, scale);
+    finish(x.m);
     return false;
   }
   if (masked) {
@@ -122,15 +126,27 @@ __device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, fl
     x.l[half] *= factor[half];
     shift[half] = x.m[half] == -INFINITY ? 0 : x.m[half];
   }
-  exponentials<Keys>(s, shift, x.l, scale);
+  finish(shift);
   return true;
 }
+template <int Keys, class Scale, class InTile>
+__device__ inline bool online_softmax(float (&s)[Keys / 2], Flash3Softmax& x, float (&factor)[2],
+                                      const Scale& scale, bool masked, const InTile& in_tile) {
+  return online_softmax<Keys>(s, x, factor, scale, masked, in_tile, [&](const float(&m)[2]) {
+    exponentials<Keys>(s, m, x.l, scale, [](int) {});
+  });
+}
 
-/// P, rounded to bf16, as A fragments.
+/// P, rounded to bf16, as A fragments: that of the keys [16 i, 16 i + 16), or all.
+template <int Keys>
+__device__ inline void to_fragment(uint32_t (&p)[4], const float (&s)[Keys / 2], int i) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) p[k] = ptx::cvt_rn_bf16x2(s[8 * i + 2 * k + 1], s[8 * i + 2 * k]);
+}
 template <int Keys>
 __device__ inline void to_fragments(uint32_t (&p)[Keys / 16][4], const float (&s)[Keys / 2]) {
 #pragma unroll
-  for (int i = 0; i < Keys / 4; ++i) p[i / 4][i % 4] = ptx::cvt_rn_bf16x2(s[2 * i + 1], s[2 * i]);
+  for (int i = 0; i < Keys / 16; ++i) to_fragment<Keys>(p[i], s, i);
 }
 
 }  // namespace strobe::cuda

@@ -108,6 +108,13 @@ __device__ inline float max_nan_f32(float a, float b) {
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
   return y;
 }
+/// A function of three bits, bit by bit: bit 4 a + 2 b + c of Table.
+template <int Table>
+__device__ inline uint32_t lop3(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t y;
+  asm("lop3.b32 %0, %1, %2, %3, %4;" : "=r"(y) : "r"(a), "r"(b), "r"(c), "n"(Table));
+  return y;
+}
 /// Bytes of {a, b} by the four selectors of `s`; a selector's highest bit asks for the byte's sign.
 __device__ inline uint32_t prmt(uint32_t a, uint32_t b, uint32_t s) {
   uint32_t y;
