@@ -9,9 +9,9 @@
 // X lies in the products' type, twice, since a product may not write what it reads; the last
 // product writes x.
 //
-// X begins as x over its norm. The own kernel takes x as it is, rounded, and divides A by the
-// norm's square and the first P by the norm: x is read once.
-// Traffic: x twice (thrice by the library), and X four times an iteration.
+// X begins as x over its norm. The own kernel takes x as it is, or rounded, and divides A by the
+// norm's square and the first P by the norm.
+// Traffic: x twice (thrice by the library, or to be rounded), and X four times an iteration.
 #include "strobe/core/arena.h"
 #include "strobe/core/round_up.h"
 #include "strobe/cuda/gemm.h"
@@ -29,12 +29,22 @@ using namespace newton_schulz;
 
 constexpr int kThreads = kSumThreads;
 
+// Sums of squares by tiles; y = x where y is not null. whole: vectors are, and are aligned.
+template <class X>
 __global__ void __launch_bounds__(kThreads)
-    square_tiles_of_each(double* partial, const float* x, int64_t size) {
-  const float* const own = x + blockIdx.y * size;
-  const int64_t begin = blockIdx.x * int64_t{kSumTile};
-  const double sum = sum_tile<true>(own, begin, min(size, begin + kSumTile));
-  if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+    square_tiles_of_each(double* partial, bf16* y, const X* x, int64_t size, bool whole) {
+  const int64_t begin = blockIdx.x * int64_t{kSumTile}, end = min(size, begin + kSumTile);
+  const int64_t first = blockIdx.y * size;
+  double total = 0;
+#pragma unroll 2
+  for (int64_t i = begin + threadIdx.x * kLanes; i < end; i += kThreads * kLanes) {
+    const Floats v = load_some(x + first + i, end - i, whole);
+    if (y) store_some(y + first + i, v, end - i, whole);
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) total += double{v[j]} * v[j];
+  }
+  total = block_sum<kThreads>(total);
+  if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = total;
 }
 
 __device__ float inverse_norm(const double* partial, int64_t tiles) {
@@ -42,31 +52,14 @@ __device__ float inverse_norm(const double* partial, int64_t tiles) {
 }
 
 // y = x / (norm of its matrix + eps)
-template <class T>
+template <class Y, class X>
 __global__ void __launch_bounds__(kThreads)
-    divide_by_norms(T* y, const float* x, int64_t size, const double* partial, int64_t tiles) {
+    divide_by_norms(Y* y, const X* x, int64_t size, const double* partial, int64_t tiles) {
   const float factor = inverse_norm(partial + blockIdx.y * tiles, tiles);
   const int64_t first = blockIdx.y * size;
   for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < size;
        i += gridDim.x * int64_t{kThreads})
-    y[first + i] = round_to<T>(factor * x[first + i]);
-}
-
-// y = x, and sums of squares by tiles. The size of a matrix is a multiple of 8.
-__global__ void __launch_bounds__(kThreads)
-    round_and_square_tiles(bf16* y, double* partial, const float* x, int64_t size) {
-  const int64_t begin = blockIdx.x * int64_t{kSumTile}, end = min(size, begin + kSumTile);
-  x += blockIdx.y * size, y += blockIdx.y * size;
-  double total = 0;
-#pragma unroll 2
-  for (int64_t i = begin + threadIdx.x * kLanes; i < end; i += kThreads * kLanes) {
-    const Floats v = unpack(load(x + i));
-    store(y + i, pack<bf16>(v));
-#pragma unroll
-    for (int j = 0; j < kLanes; ++j) total += double{v[j]} * v[j];
-  }
-  total = block_sum<kThreads>(total);
-  if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = total;
+    y[first + i] = round_to<Y>(factor * to_float(x[first + i]));
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -97,7 +90,8 @@ int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns, 
 void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Tensor workspace) {
   const int64_t n = x.dim(0), rows = x.dim(1), columns = x.dim(2);
   const int64_t size = rows * columns, side = std::min(rows, columns);
-  check(x.dtype == DType::f32 && x.contiguous(), "orthogonalize: takes contiguous f32");
+  check((x.dtype == DType::f32 || x.dtype == dtype) && x.contiguous(),
+        "orthogonalize: takes contiguous f32, or the products' type");
   if (n * size == 0) return;
   check(workspace.bytes() >= orthogonalize_workspace_bytes(n, rows, columns, dtype),
         "orthogonalize: workspace is too small");
@@ -122,19 +116,24 @@ void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Ten
   polynomial.batch = n, polynomial.side = polynomial.depth = side, polynomial.factors = factors;
   polynomial.alpha = kC, polynomial.beta = kB, polynomial.gamma = kA;
   const bool own = dtype == DType::bf16 && symmetric_product_takes(device, gram) &&
-                   symmetric_product_takes(device, polynomial) && aligned(x.as<float>());
-  if (own) {
-    round_and_square_tiles<<<grid, kThreads, 0, device.stream>>>(from.as<bf16>(), partial,
-                                                                 x.as<float>(), size);
-    invert_norms<<<static_cast<unsigned>(n), kThreads, 0, device.stream>>>(factors, partial, tiles);
-  } else {
-    square_tiles_of_each<<<grid, kThreads, 0, device.stream>>>(partial, x.as<float>(), size);
-    with_storage(dtype, [&](auto storage) {
-      using T = decltype(storage);
+                   symmetric_product_takes(device, polynomial) && aligned(x.as<char>());
+  const bool rounds = own && x.dtype == DType::f32;
+  with_storage(x.dtype, [&](auto x_storage) {
+    using X = decltype(x_storage);
+    square_tiles_of_each<<<grid, kThreads, 0, device.stream>>>(
+        partial, rounds ? from.as<bf16>() : nullptr, x.as<X>(), size,
+        size % kLanes == 0 && aligned(x.as<X>()));
+    if (own) {
+      invert_norms<<<static_cast<unsigned>(n), kThreads, 0, device.stream>>>(factors, partial,
+                                                                             tiles);
+      return;
+    }
+    with_storage(dtype, [&](auto y_storage) {
+      using Y = decltype(y_storage);
       divide_by_norms<<<dim3(ceil_div(size, 8 * kThreads), n), kThreads, 0, device.stream>>>(
-          from.as<T>(), x.as<float>(), size, partial, tiles);
+          from.as<Y>(), x.as<X>(), size, partial, tiles);
     });
-  }
+  });
   const auto product = [&](Tensor c, Tensor l, Tensor r, float alpha, Tensor addend) {
     device.gemm->run(device, {.c = c,
                               .a = l,
@@ -147,17 +146,20 @@ void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Ten
                               .a_stride = l.numel(),
                               .b_stride = r.numel()});
   };
+  static_assert(kIterations > 1, "the last product writes x, which the first may read");
+  const Tensor result(x.data, x.dtype, {rows, columns});
+  Tensor read = own && !rounds ? result : from;
   for (int i = 0; i < kIterations; ++i) {
     if (own) {
-      gram.a = from.as<bf16>();
+      gram.a = read.as<bf16>();
       symmetric_product(device, gram);
       symmetric_product(device, polynomial);
       gram.factors = polynomial.factors = nullptr;
     } else {
       if (rows <= columns)
-        product(a, from, from.transposed(), 1, {});
+        product(a, read, read.transposed(), 1, {});
       else
-        product(a, from.transposed(), from, 1, {});
+        product(a, read.transposed(), read, 1, {});
       product(p, a, a, kC, /*addend=*/a);
       with_storage(dtype, [&](auto storage) {
         using T = decltype(storage);
@@ -166,11 +168,12 @@ void orthogonalize(const Device& device, Tensor x, float scale, DType dtype, Ten
       });
     }
     const bool last = i + 1 == kIterations;
-    const Tensor next = last ? Tensor(x.data, DType::f32, {rows, columns}) : to;
+    const Tensor next = last ? result : to;
     if (rows <= columns)
-      product(next, p, from, last ? scale : 1, {});
+      product(next, p, read, last ? scale : 1, {});
     else
-      product(next, from, p, last ? scale : 1, {});
+      product(next, read, p, last ? scale : 1, {});
+    read = next;
     std::swap(from, to);
   }
   check_launch("orthogonalize");
