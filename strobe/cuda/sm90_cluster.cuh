@@ -32,6 +32,16 @@ __device__ inline void barrier_cluster_arrive() {
 __device__ inline void barrier_cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+/// The box at (x, y, z) to the thread blocks in `mask`.
+__device__ inline void cp_async_bulk_tensor_3d_multicast(uint32_t to, const CUtensorMap* map, int x,
+                                                         int y, int z, uint32_t bar,
+                                                         uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
+      "l"(map), "r"(bar), "r"(x), "r"(y), "r"(z), "h"(mask)
+      : "memory");
+}
 /// The box at (0, 0, 0) of the three middle dimensions, to the thread blocks in `mask`.
 __device__ inline void cp_async_bulk_tensor_5d_multicast(uint32_t to, const CUtensorMap* map, int x,
                                                          int w, uint32_t bar, uint16_t mask) {

@@ -299,7 +299,8 @@ class Backend {
   /// x, u (M, N) with rows apart, u may be x; rows (M), columns (N). u = 0 and no more when halted.
   virtual void scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor x,
                                 const MomentScaling& op) = 0;
-  /// x (n, M, N) f32, each matrix made near to orthogonal: divided by its norm, then five times
+  /// x (n, M, N), f32 or direction_dtype(dtype), each matrix made near to orthogonal: divided by
+  /// its norm, then five times
   ///   A = X X^T,  X = a X + (b A + c A^2) X     (Newton-Schulz; with X^T X where M > N)
   /// and multiplied by `scale`. Products are of `dtype`.
   virtual void orthogonalize(Tensor x, float scale, DType dtype, Tensor workspace);
@@ -310,8 +311,11 @@ class Backend {
   /// comes from a matrix optimizer. Does nothing when halted. Of matrices, rows may be apart.
   virtual void apply_update(const UpdateTarget& target, Tensor u) = 0;
 
-  // The same for n matrices of one shape (M, N) together, whose u is (n, M, N), f32. Of each target
-  // value, compute copy, gradient and state0 have their rows equally far apart.
+  // The same for n matrices of one shape (M, N) together, whose u is (n, M, N), f32, or, but for
+  // scale_each_by_moments, direction_dtype(). Of each target value, compute copy, gradient and
+  // state0 have their rows equally far apart.
+  /// What momenta(), orthogonalize() in products of `dtype` and apply_updates() take beside f32.
+  virtual DType direction_dtype(DType /*dtype*/) const { return DType::f32; }
   /// Of each gradient into u; the momentum is state0.
   virtual void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov);
   /// Of each u in place, by columns alone; their moments are state1 (N).

@@ -339,6 +339,10 @@ void ComparingBackend::apply_update(const UpdateTarget& target, Tensor u) {
        [&](Backend& ops, const Place& at) { ops.apply_update(at(target), at(u)); });
 }
 
+DType ComparingBackend::direction_dtype(DType dtype) const {
+  const DType type = first_.direction_dtype(dtype);
+  return type == second_.direction_dtype(dtype) ? type : DType::f32;
+}
 void ComparingBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
                                bool nesterov) {
   both("momenta", {u},

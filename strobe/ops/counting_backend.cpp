@@ -272,7 +272,8 @@ void CountingBackend::apply_update(const UpdateTarget& target, Tensor u) {
 }
 void CountingBackend::momenta(Tensor u, std::span<const UpdateTarget> targets, float beta,
                               bool nesterov) {
-  count("momenta", moving({u, u, u, u}), [&] { real_.momenta(u, targets, beta, nesterov); });
+  const OpCost cost = {0, bytes_of({u}) + 12 * static_cast<double>(u.numel())};
+  count("momenta", cost, [&] { real_.momenta(u, targets, beta, nesterov); });
 }
 void CountingBackend::scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
                                             const MomentScaling& op) {

@@ -104,6 +104,7 @@ class CountingBackend : public Backend {
   int64_t orthogonalize_workspace_bytes(int64_t n, int64_t rows, int64_t columns,
                                         DType dtype) const override;
   void apply_update(const UpdateTarget& target, Tensor u) override;
+  DType direction_dtype(DType dtype) const override { return real_.direction_dtype(dtype); }
   void momenta(Tensor u, std::span<const UpdateTarget> targets, float beta, bool nesterov) override;
   void scale_each_by_moments(Tensor u, std::span<const UpdateTarget> targets,
                              const MomentScaling& op) override;

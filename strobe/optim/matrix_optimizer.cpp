@@ -68,8 +68,9 @@ int64_t MatrixOptimizer::workspace_bytes(const Backend& ops, std::span<Param* co
   int64_t most = 0;
   for (const auto& batch : batches_of(params)) {
     const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
-    most = std::max(most, n * rows * width * size_of(DType::f32) +
-                              direct_workspace_bytes(ops, n, rows, width, batch[0]->compute.dtype) +
+    const DType dtype = batch[0]->compute.dtype;
+    most = std::max(most, n * rows * width * size_of(direction_dtype(ops, dtype)) +
+                              direct_workspace_bytes(ops, n, rows, width, dtype) +
                               2 * Arena::kAlignment);
   }
   return most;
@@ -96,7 +97,7 @@ void MatrixOptimizer::update_batch(Backend& ops, std::span<const Param* const> b
   Arena arena(workspace.data, workspace.bytes());
   const int64_t n = parts_in(batch), rows = batch[0]->value.dim(0), width = width_of(*batch[0]);
   const DType dtype = batch[0]->compute.dtype;
-  const Tensor updates = arena.allocate("updates", DType::f32, {n, rows, width});
+  const Tensor updates = arena.allocate("updates", direction_dtype(ops, dtype), {n, rows, width});
   std::vector<UpdateTarget> parts;
   for (const Param* param : batch)
     for (int64_t i = 0; i < parts_of(*param); ++i) parts.push_back(part_of(*param, i, width));

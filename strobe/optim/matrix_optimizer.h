@@ -20,7 +20,9 @@ class MatrixOptimizer : public Optimizer {
  protected:
   /// States beside the momentum: at most one, a number a column.
   virtual std::vector<Tensor> more_states(const Param&) const { return {}; }
-  /// Turns momenta (n, rows, columns), f32, into what the learning rate multiplies. `parts` are the
+  /// The type of momenta, where products are of `dtype`.
+  virtual DType direction_dtype(const Backend&, DType /*dtype*/) const { return DType::f32; }
+  /// Turns momenta (n, rows, columns) into what the learning rate multiplies. `parts` are the
   /// matrices, with their columns of the states.
   virtual void direct(Backend& ops, Tensor updates, std::span<const UpdateTarget> parts,
                       DType dtype, Tensor workspace) const = 0;

@@ -18,6 +18,9 @@ class Muon : public MatrixOptimizer {
   using MatrixOptimizer::MatrixOptimizer;
 
  protected:
+  DType direction_dtype(const Backend& ops, DType dtype) const override {
+    return ops.direction_dtype(dtype);
+  }
   void direct(Backend& ops, Tensor updates, std::span<const UpdateTarget>, DType dtype,
               Tensor workspace) const override {
     const float share = static_cast<float>(updates.dim(2)) / static_cast<float>(updates.dim(1));

@@ -70,35 +70,52 @@ void scale_each(Arrays& a, const MomentScaling& op) {
   });
 }
 
+void momenta_of(Arrays& a, const StepState& state) {
+  const double beta = double{0.95f} * state.momentum_scale;
+  for_elements(a["u"], [&](int64_t at, int64_t i, int64_t j, int64_t column) {
+    const double g = a["grad"](i, column) * state.grad_scale;
+    double& m = a["m"](i, column);
+    m = beta * m + g;
+    a["u"](at, j) = g + beta * m;
+  });
+}
+
 }  // namespace
 
 void add_matrix_batches(std::vector<OpRow>& table) {
-  table.push_back(
-      {.name = "momenta",
-       .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-         return {{"u", out, kMatrices * r, c, Type::f32},
-                 {"m", in_out, r, kMatrices * c, Type::f32},
-                 {"grad", in, r, kMatrices * c, Type::f32}};
-       },
-       .run =
-           [](Backend& ops, const Operands& t) {
-             ops.momenta(matrices(t["u"]), targets_of(t), 0.95f, /*nesterov=*/true);
-           },
-       .meaning =
-           [](Arrays& a, const StepState& state) {
-             const double beta = double{0.95f} * state.momentum_scale;
-             for_elements(a["u"], [&](int64_t at, int64_t i, int64_t j, int64_t column) {
-               const double g = a["grad"](i, column) * state.grad_scale;
-               double& m = a["m"](i, column);
-               m = beta * m + g;
-               a["u"](at, j) = g + beta * m;
-             });
-           },
-       .composed =
-           [](Backend& ops, const Operands& t) {
-             ops.Backend::momenta(matrices(t["u"]), targets_of(t), 0.95f, /*nesterov=*/true);
-           },
-       .only_f32 = true});
+  table.push_back({.name = "momenta",
+                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
+                     return {{"u", out, kMatrices * r, c, Type::f32},
+                             {"m", in_out, r, kMatrices * c, Type::f32},
+                             {"grad", in, r, kMatrices * c, Type::f32}};
+                   },
+                   .run =
+                       [](Backend& ops, const Operands& t) {
+                         ops.momenta(matrices(t["u"]), targets_of(t), 0.95f, /*nesterov=*/true);
+                       },
+                   .meaning = momenta_of,
+                   .composed =
+                       [](Backend& ops, const Operands& t) {
+                         ops.Backend::momenta(matrices(t["u"]), targets_of(t), 0.95f,
+                                              /*nesterov=*/true);
+                       },
+                   .only_f32 = true});
+  // In the backend's own type, which may be f32.
+  table.push_back({.name = "momenta_as_directions",
+                   .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
+                     return {{"u", out, kMatrices * r, c},
+                             {"room", scratch, kMatrices * r, c, Type::f32},
+                             {"m", in_out, r, kMatrices * c, Type::f32},
+                             {"grad", in, r, kMatrices * c, Type::f32}};
+                   },
+                   .run =
+                       [](Backend& ops, const Operands& t) {
+                         const bool same = ops.direction_dtype(t["u"].dtype) == t["u"].dtype;
+                         const Tensor u = same ? t["u"] : t["room"];
+                         ops.momenta(matrices(u), targets_of(t), 0.95f, /*nesterov=*/true);
+                         if (!same) ops.copy(t["u"], u);
+                       },
+                   .meaning = momenta_of});
   MomentScaling scaling;
   scaling.eps = 1e-10f, scaling.keep_norm = true, scaling.scale = 1.5f;
   table.push_back({.name = "scale_each_by_moments",

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "strobe/core/round_up.h"
 #include "tests/reference/formulas.h"
 #include "tests/reference/op_table.h"
 
@@ -151,6 +152,38 @@ void orthogonalize(Array& all, int64_t count, double scale) {
   }
 }
 
+/// Of `count` matrices, in products of `dtype`. Sizes are rounded up to `multiple`; x is turned
+/// into the backend's type of directions where `directed`.
+OpRow orthogonalize_row(const std::string& name, DType dtype, int64_t count, int64_t multiple,
+                        bool tall, bool directed) {
+  return {.name = name,
+          .operands = [=](int64_t r, int64_t c) -> std::vector<Operand> {
+            r = round_up(r, multiple), c = round_up(c, multiple);
+            if (tall) std::swap(r, c);
+            const int64_t side = std::min(r, c), room = 256;  // of either backend, alignment too
+            return {{"x", in_out, count * r, c, Type::f32},
+                    {"room", scratch, count * r, directed ? c : 1, Type::f32},
+                    {"workspace", scratch, 1, count * (2 * r * c + 4 * side * side) + 5 * room,
+                     Type::f32}};
+          },
+          .run =
+              [=](Backend& ops, const Operands& t) {
+                const Tensor x = t["x"], w = t["workspace"];
+                const Tensor direction(t["room"].data, ops.direction_dtype(dtype),
+                                       {x.dim(0), x.dim(1)});
+                if (directed) ops.copy(direction, x);
+                ops.orthogonalize(
+                    (directed ? direction : x).reshape({count, x.dim(0) / count, x.dim(1)}), 1.5f,
+                    dtype, Tensor(w.data, DType::u8, {w.bytes()}));
+                if (directed) ops.copy(x, direction);
+              },
+          .meaning = [=](Arrays& a, const StepState&) { orthogonalize(a["x"], count, 1.5); },
+          .only_f32 = true,
+          // Small singular values grow by 3.4^5; roundings of A move large ones by 10 %, and more
+          // by their place: elements, not singular values, are compared.
+          .noise = dtype == DType::bf16 ? 0.15 * 0x1p24 : 4096};
+}
+
 std::vector<Operand> update_operands(int64_t r, int64_t c, int states) {
   std::vector<Operand> out_list = {{"value", in_out, r, c, Type::f32},
                                    {"compute", out, r, c},
@@ -194,25 +227,11 @@ void add_matrix_updates(std::vector<OpRow>& table) {
        .meaning = [=](Arrays& a, const StepState& s) { scale_by_moments(a, s, by_columns); },
        .may_alias = {{"u", "x"}},
        .only_f32 = true});
-  constexpr int64_t kMatrices = 3;
-  table.push_back(
-      {.name = "orthogonalize",
-       .operands = [](int64_t r, int64_t c) -> std::vector<Operand> {
-         const int64_t side = std::min(r, c), room = 256;  // of either backend, alignment too
-         return {{"x", in_out, kMatrices * r, c, Type::f32},
-                 {"workspace", scratch, 1, kMatrices * (2 * r * c + 4 * side * side) + 5 * room,
-                  Type::f32}};
-       },
-       .run =
-           [](Backend& ops, const Operands& t) {
-             const Tensor x = t["x"], w = t["workspace"];
-             const int64_t rows = x.dim(0) / kMatrices;
-             ops.orthogonalize(x.reshape({kMatrices, rows, x.dim(1)}), 1.5f, DType::f32,
-                               Tensor(w.data, DType::u8, {w.bytes()}));
-           },
-       .meaning = [](Arrays& a, const StepState&) { orthogonalize(a["x"], kMatrices, 1.5); },
-       .only_f32 = true,
-       .noise = 4096});  // small singular values grow by 3.4^5
+  table.push_back(orthogonalize_row("orthogonalize", DType::f32, 3, 1, false, false));
+  // In bf16 a GPU may have products of its own, for sizes that are multiples of 8.
+  table.push_back(orthogonalize_row("orthogonalize_in_bf16", DType::bf16, 2, 1, false, true));
+  table.push_back(orthogonalize_row("orthogonalize_eights", DType::bf16, 2, 8, false, false));
+  table.push_back(orthogonalize_row("orthogonalize_tall_eights", DType::bf16, 2, 8, true, true));
 }
 
 }  // namespace
