@@ -42,9 +42,6 @@ enum class Verdict { go_on, wait, prune };
 Verdict after_rung(const StudyFile& study, const std::vector<Trial>& trials, const Trial& trial,
                    int64_t percent, double value);
 
-/// The rungs in percent of a run, ascending, without the whole run.
-std::vector<int64_t> rung_percents(const StudyFile& study);
-
 const StudyArm& arm_of(const StudyFile& study, const Trial& trial);
 /// Its point in the arm's space.
 Point point_of(const Space& space, const Trial& trial);

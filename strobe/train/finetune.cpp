@@ -48,9 +48,7 @@ Config finetune_config(const std::string& from, const std::string& name, const T
   config.model.head = regression ? "regression" : "classification";
   config.model.dropout = 0.1, config.model.pooler = false, config.model.recompute = "none";
   OptimizerConfig& o = config.optimizer;
-  // The paper's for BERT-base; narrower models take steps that are longer as they are narrower.
-  constexpr double kBaseRate = 5e-5, kBaseChannels = 768;
-  o.lr = kBaseRate * kBaseChannels / static_cast<double>(config.model.channels);
+  o.lr = 5e-5;
   o.weight_decay = 0.01, o.beta1 = 0.9, o.beta2 = 0.999, o.eps = 1e-6;
   config.schedule.name = "linear", config.schedule.floor = 0;
   config.schedule.warmup = {0.1, Length::Unit::fraction};
