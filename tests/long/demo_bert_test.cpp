@@ -53,7 +53,7 @@ class DemoBert : public reference::ProgramTest {
     std::ofstream(folder_.file("recipe.toml")) << recipe;
     std::string study = slurp(root + "/studies/demo-bert.toml");
     study = replaced(study, "recipes/bert-finetune.toml", "recipe.toml");
-    study = replaced(study, "tokens = 368640", "tokens = 10240");  // 20 steps
+    study = replaced(study, "train.steps=140", "train.steps=20");
     std::ofstream(folder_.file("study.toml")) << study;
 
     strobe("data prepare --text text --tokenizer train:wordpiece:80 --out data");
