@@ -92,8 +92,8 @@ struct Flash3Fp8Operands {
     sm90::wgmma_fence();
 #pragma unroll
     for (int j = 0; j < HeadDim / 32; ++j)
-      sm90::wgmma_m64k32_e4m3<TileKeys>(s, sm90::advance(desc_q, j * 32),
-                                        sm90::advance(desc_k, j * 32), j > 0);
+      sm90::wgmma_m64n128k32_e4m3(s, sm90::advance(desc_q, j * 32), sm90::advance(desc_k, j * 32),
+                                  j > 0);
     sm90::wgmma_commit_group();
   }
   /// O (+)= P V, a group.

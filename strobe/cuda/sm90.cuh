@@ -258,35 +258,25 @@ __device__ inline uint64_t advance(uint64_t descriptor, uint32_t bytes) {
 #define STROBE_REGISTERS_32                                                          \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
   "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define STROBE_REGISTERS_48 \
-  STROBE_REGISTERS_32       \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
-#define STROBE_REGISTERS_64 \
-  STROBE_REGISTERS_48       \
+#define STROBE_REGISTERS_64                                                          \
+  STROBE_REGISTERS_32                                                                \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define STROBE_REGISTERS_80 \
-  STROBE_REGISTERS_64       \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
-#define STROBE_REGISTERS_88 \
-  STROBE_REGISTERS_80       \
-  ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define STROBE_REGISTERS_96 \
-  STROBE_REGISTERS_88       \
-  ", %88, %89, %90, %91, %92, %93, %94, %95"
-#define STROBE_REGISTERS_112 \
-  STROBE_REGISTERS_96        \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define STROBE_REGISTERS_96                                                          \
+  STROBE_REGISTERS_64                                                                \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define STROBE_FLOATS_8(i)                                                                    \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
 #define STROBE_FLOATS_32 \
   STROBE_FLOATS_8(0), STROBE_FLOATS_8(8), STROBE_FLOATS_8(16), STROBE_FLOATS_8(24)
-#define STROBE_FLOATS_48 STROBE_FLOATS_32, STROBE_FLOATS_8(32), STROBE_FLOATS_8(40)
-#define STROBE_FLOATS_64 STROBE_FLOATS_48, STROBE_FLOATS_8(48), STROBE_FLOATS_8(56)
-#define STROBE_FLOATS_80 STROBE_FLOATS_64, STROBE_FLOATS_8(64), STROBE_FLOATS_8(72)
-#define STROBE_FLOATS_88 STROBE_FLOATS_80, STROBE_FLOATS_8(80)
-#define STROBE_FLOATS_96 STROBE_FLOATS_88, STROBE_FLOATS_8(88)
-#define STROBE_FLOATS_112 STROBE_FLOATS_96, STROBE_FLOATS_8(96), STROBE_FLOATS_8(104)
+#define STROBE_FLOATS_64                                                           \
+  STROBE_FLOATS_32, STROBE_FLOATS_8(32), STROBE_FLOATS_8(40), STROBE_FLOATS_8(48), \
+      STROBE_FLOATS_8(56)
+#define STROBE_FLOATS_96                                                           \
+  STROBE_FLOATS_64, STROBE_FLOATS_8(64), STROBE_FLOATS_8(72), STROBE_FLOATS_8(80), \
+      STROBE_FLOATS_8(88)
 
 // %a, %b, ... are the numbers that follow the accumulators.
 #define STROBE_WGMMA_SS(n, registers, a, b, add, ta, tb)                                      \
@@ -317,14 +307,8 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], uint64_t desc_a, uin
                                          int accumulate) {
   if constexpr (N == 64)
     STROBE_WGMMA_SS(64, 32, 32, 33, 34, 35, 36);
-  else if constexpr (N == 96)
-    STROBE_WGMMA_SS(96, 48, 48, 49, 50, 51, 52);
   else if constexpr (N == 128)
     STROBE_WGMMA_SS(128, 64, 64, 65, 66, 67, 68);
-  else if constexpr (N == 160)
-    STROBE_WGMMA_SS(160, 80, 80, 81, 82, 83, 84);
-  else if constexpr (N == 176)
-    STROBE_WGMMA_SS(176, 88, 88, 89, 90, 91, 92);
   else if constexpr (N == 192)
     STROBE_WGMMA_SS(192, 96, 96, 97, 98, 99, 100);
   else
@@ -335,16 +319,8 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[
                                          int accumulate) {
   if constexpr (N == 64)
     STROBE_WGMMA_RS(64, 32, 32, 33, 34, 35, 36, 37, 38);
-  else if constexpr (N == 96)
-    STROBE_WGMMA_RS(96, 48, 48, 49, 50, 51, 52, 53, 54);
   else if constexpr (N == 128)
     STROBE_WGMMA_RS(128, 64, 64, 65, 66, 67, 68, 69, 70);
-  else if constexpr (N == 160)
-    STROBE_WGMMA_RS(160, 80, 80, 81, 82, 83, 84, 85, 86);
-  else if constexpr (N == 176)
-    STROBE_WGMMA_RS(176, 88, 88, 89, 90, 91, 92, 93, 94);
-  else if constexpr (N == 192)
-    STROBE_WGMMA_RS(192, 96, 96, 97, 98, 99, 100, 101, 102);
   else
     static_assert(N == 0, "wgmma: no such N");
 }
@@ -373,19 +349,9 @@ __device__ inline void wgmma_m64k16_bf16(float (&d)[N / 2], const uint32_t (&a)[
 
 /// The same of e4m3, 32 of k (as many bytes); both operands are k_major. a as a fragment: bytes
 /// 4 t ... 4 t + 3 of rows g, g + 8, then bytes 16 + 4 t ... of the same.
-template <int N>
-__device__ inline void wgmma_m64k32_e4m3(float (&d)[N / 2], uint64_t desc_a, uint64_t desc_b,
-                                         int accumulate) {
-  if constexpr (N == 128)
-    STROBE_QGMMA_SS(128, 64, 64, 65, 66);
-  else if constexpr (N == 160)
-    STROBE_QGMMA_SS(160, 80, 80, 81, 82);
-  else if constexpr (N == 192)
-    STROBE_QGMMA_SS(192, 96, 96, 97, 98);
-  else if constexpr (N == 224)
-    STROBE_QGMMA_SS(224, 112, 112, 113, 114);
-  else
-    static_assert(N == 0, "wgmma: no such N");
+__device__ inline void wgmma_m64n128k32_e4m3(float (&d)[64], uint64_t desc_a, uint64_t desc_b,
+                                             int accumulate) {
+  STROBE_QGMMA_SS(128, 64, 64, 65, 66);
 }
 __device__ inline void wgmma_m64n128k32_e4m3(float (&d)[64], const uint32_t (&a)[4],
                                              uint64_t desc_b, int accumulate) {
@@ -397,19 +363,11 @@ __device__ inline void wgmma_m64n128k32_e4m3(float (&d)[64], const uint32_t (&a)
 #undef STROBE_WGMMA_RS
 #undef STROBE_WGMMA_SS
 #undef STROBE_REGISTERS_32
-#undef STROBE_REGISTERS_48
 #undef STROBE_REGISTERS_64
-#undef STROBE_REGISTERS_80
-#undef STROBE_REGISTERS_88
 #undef STROBE_REGISTERS_96
-#undef STROBE_REGISTERS_112
 #undef STROBE_FLOATS_8
 #undef STROBE_FLOATS_32
-#undef STROBE_FLOATS_48
 #undef STROBE_FLOATS_64
-#undef STROBE_FLOATS_80
-#undef STROBE_FLOATS_88
 #undef STROBE_FLOATS_96
-#undef STROBE_FLOATS_112
 
 }  // namespace strobe::cuda::sm90

@@ -71,12 +71,11 @@ Config finetune_config(const std::string& from, const std::string& name, const T
   return config;
 }
 
-// A run goes on as it was; another device or number of threads does not make it another.
 void check_same(const std::string& folder, const Config& was, const Config& now) {
   const auto before = flatten(was), after = flatten(now);
   for (size_t i = 0; i < before.size(); ++i) {
     const auto& [key, value] = before[i];
-    if (value == after[i].second || key == "threads" || key == "backend") continue;
+    if (value == after[i].second) continue;
     fail("finetune: the run {} has {}={}, not {}; another folder takes the new one", folder, key,
          value, after[i].second);
   }
@@ -87,8 +86,11 @@ RunState finetune(const Config& config, const std::string& folder,
   if (is_run(folder)) {
     RunFolder run = RunFolder::open(folder);
     const Config was = load_config(run.file("config.toml"), {}).config;
-    check_same(folder, was, Trainer(config, stop).config());
-    Trainer trainer(was, stop);
+    // Another device or number of threads does not make it another run: it goes on as it was.
+    Config asked = config;
+    asked.backend = was.backend, asked.threads = was.threads;
+    Trainer trainer(asked, stop);
+    check_same(folder, was, trainer.config());
     return trainer.run(run, /*resume=*/true);
   }
   Trainer trainer(config, stop);

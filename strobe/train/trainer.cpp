@@ -155,6 +155,8 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
           {"data_hash", fmt::format("{:016x}", data_->hash())}};
 }
 
+Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
+
 Progress Trainer::issued() const {
   double tokens = state_.tokens;
   for (const UnderWay& step : under_way_) tokens += step.tokens;
@@ -229,7 +231,7 @@ StepEvent Trainer::finish_step() {
   event.step = state_.step;
   event.tokens = state_.tokens_seen;
   event.seconds = state_.seconds;
-  event.done = length_.done(length_.at(state_.step, state_.tokens, state_.seconds));
+  event.done = length_.done(reached());
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;
@@ -328,7 +330,7 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
   engine_.ops().set_gemm_plans(state_.gemm_plans);
   if (state_.micro_batches < 0) state_.micro_batches = state_.step * config_.train.grad_accum;
 
-  const bool finished = over(length_.at(state_.step, state_.tokens, state_.seconds));
+  const bool finished = over(reached());
   complete_ = finished && folder.is_complete(state_.step, data_->valid() != nullptr);
   const bool beyond = length_.steps > 0 ? state_.step > length_.steps
                                         : length_.measure() == Length::Unit::seconds &&
@@ -356,7 +358,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   StepEvent event;
   const bool loaded = resume && load(folder, event);
   event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
-  event.done = length_.done(length_.at(state_.step, state_.tokens, state_.seconds));
+  event.done = length_.done(reached());
   if (complete_) line_->note("nothing is left to train");
   if (complete_) return event;
   if (!loaded && !initialised_) initialise(folder.path());
@@ -410,7 +412,7 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       return end(folder, RunState::diverged, event);
     }
     if (stopping) break;
-    const Progress done = length_.at(state_.step, state_.tokens, state_.seconds);
+    const Progress done = reached();
     const auto show = [&](bool plain_due) {
       if (done.steps > shown.steps)
         line_->show(event, last_evaluation_ ? &*last_evaluation_ : nullptr, length_.done(done),

@@ -62,6 +62,8 @@ class Trainer {
   std::string describe_fit() const;
   /// What schedules say of the step that is issued next.
   RunSchedules::Values scheduled() const;
+  /// After the steps whose results are in.
+  Progress reached() const;
   /// After the steps that have been issued, results or not.
   Progress issued() const;
   /// Weighs the step for a schedule-free average: lr^2 over the sum of lr^2 so far.
