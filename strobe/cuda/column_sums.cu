@@ -56,22 +56,25 @@ __global__ void __launch_bounds__(kAdders* kWarp)
     add_pieces(SumTargets to, const float* partial, int64_t pieces, int64_t columns,
                int64_t width) {
   __shared__ float sums[kAdders][kWarp];
-  const int64_t column = blockIdx.x * int64_t{kWarp} + lane_id();
+  const int64_t column = blockIdx.x * int64_t{kWarp} + lane_id(), row = column / columns;
+  // Sums that nobody asks for may not have been written.
+  float* const sums_of = column >= width ? nullptr
+                         : row == 0      ? to.row[0]
+                         : row == 1      ? to.row[1]
+                                         : to.row[2];
   float sum = 0;
-  if (column < width) {
+  if (sums_of) {
 #pragma unroll 8
     for (int64_t piece = warp_id(); piece < pieces; piece += kAdders)
       sum += partial[piece * width + column];
   }
   sums[warp_id()][lane_id()] = sum;
   __syncthreads();
-  if (warp_id() > 0 || column >= width) return;
+  if (warp_id() > 0 || !sums_of) return;
   float total = 0;
 #pragma unroll
   for (int i = 0; i < kAdders; ++i) total += sums[i][lane_id()];
-  const int64_t row = column / columns;
-  float* const sum_of = row == 0 ? to.row[0] : row == 1 ? to.row[1] : to.row[2];
-  if (sum_of) sum_of[column - row * columns] += total;
+  sums_of[column - row * columns] += total;
 }
 
 }  // namespace
