@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "apps/table.h"
@@ -28,7 +30,20 @@ struct RunOptions {
   std::vector<std::string> overrides;
   bool plan = false, worker = false;  // worker: started by another process
   int64_t workers = 1;
+  std::string gpus;  // as in CUDA_VISIBLE_DEVICES, those that the workers take by turns
 };
+
+// The GPU of worker `index`: one of a list with commas.
+std::string gpu_of(const std::string& gpus, int64_t index) {
+  std::vector<std::string> list;
+  std::istringstream words(gpus);
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word.empty() || word.find_first_of(" \t") != std::string::npos)
+      fail("study: --gpus is '{}'; it takes numbers with commas between, such as 0,1", gpus);
+    list.push_back(word);
+  }
+  return list[static_cast<size_t>(index) % list.size()];
+}
 
 // The other processes of a study, each like this one but without a word.
 class OtherWorkers {
@@ -42,6 +57,8 @@ class OtherWorkers {
              {std::string("--out"), options.folder, std::string("--worker"),
               std::string("--workers"), fmt::format("{}", options.workers)})
           command.push_back(word);
+        if (!options.gpus.empty())
+          command.insert(command.end(), {"--gpus", gpu_of(options.gpus, i)});
         const ChildResult result =
             run_child(command, /*capture=*/true, [this] { return stop_requested() || stop_; });
         if (result.status != 0 && result.status != kInterrupted)
@@ -66,6 +83,9 @@ int run(RunOptions options) {
   const StudyFile study = read_study(options.file, options.overrides);
   if (options.folder.empty()) options.folder = "runs/" + study.name;
   if (options.workers < 1) fail("study: --workers is {}; it takes 1 or more", options.workers);
+  // Its runs inherit it; this process itself uses no GPU.
+  if (!options.gpus.empty())
+    ::setenv("CUDA_VISIBLE_DEVICES", gpu_of(options.gpus, 0).c_str(), /*overwrite=*/1);
   catch_stop_signals();
   const std::string program = fs::read_symlink("/proc/self/exe");
   StudyOptions study_options{program, stop_requested, options.plan, {}, {}};
@@ -207,6 +227,9 @@ Verb verb_study_run() {
             options.value(v->workers, "--workers",
                           "processes that work on it side by side; more may join by the same "
                           "command, also on other machines that share the folder");
+            options.value(v->gpus, "--gpus",
+                          "0,1,2,3: GPUs that the workers take by turns, a run on one at a time; "
+                          "unless given all use the first");
             options.flag(v->worker, "--worker", "report nothing: another process will");
             options.flag(v->plan, "--plan",
                          "check, print trials, cost and what can be resolved; train nothing");

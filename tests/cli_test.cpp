@@ -386,6 +386,27 @@ TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
   }
 }
 
+TEST_F(CommandLine, WorkersOfAStudyTakeGpusByTurns) {
+  std::ofstream(at("gpus.toml"))
+      << "name = \"gpus\"\nbase = \"tiny.toml\"\nseeds = [1, 2]\n"
+         "[budget]\ntokens = 200\n[arms]\na = []\nb = [\"model.heads=1\"]\n";
+  const Result ran = strobe("study run gpus.toml --out gpus --workers 2 --gpus 3,5 backend=cpu");
+  ASSERT_EQ(ran.status, 0) << ran.error;
+  for (const char* run : {"a-s1", "a-s2", "b-s1", "b-s2"}) {
+    const std::string told = slurp(at(fmt::format("gpus/runs/{}/environment.json", run)));
+    EXPECT_TRUE(told.find("\"visible_gpus\": \"3\"") != std::string::npos ||
+                told.find("\"visible_gpus\": \"5\"") != std::string::npos)
+        << told;
+  }
+  for (const char* gpus : {"'0 1'", "0,,1", ","}) {
+    const Result refused = strobe(fmt::format("study run gpus.toml --out refused --gpus {}", gpus));
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.error.find("numbers with commas between"), std::string::npos)
+        << refused.error;
+  }
+  EXPECT_FALSE(fs::exists(at("refused")));
+}
+
 TEST_F(CommandLine, AsksForPointsAndHearsWhatTheyGave) {
   std::ofstream(at("space.toml"))
       << "[space]\nx = { float = [-5, 5] }\nn = { integer = [1, 9] }\n"

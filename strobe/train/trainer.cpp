@@ -1,6 +1,7 @@
 #include "strobe/train/trainer.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -140,8 +141,10 @@ std::string Trainer::describe_fit() const {
 }
 
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
+  const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
   return {{"strobe", STROBE_VERSION},
           {"device", device_.name},
+          {"visible_gpus", gpus ? gpus : ""},
           {"backend", device_.kind},
           {"threads", fmt::format("{}", threads())},
           {"precision", std::string(name_of(engine_.dtype()))},
