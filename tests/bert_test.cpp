@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
@@ -241,6 +242,25 @@ TEST_P(Bert, RecomputingTakesLessMemory) {
   };
   EXPECT_LT(bytes("gelu"), bytes("none"));
   EXPECT_LT(bytes("block"), bytes("gelu"));
+}
+
+TEST(BertModel, AMatrixOptimizerTakesTheEncoderAndNotTheHead) {
+  for (const char* head : {"classification", "regression"}) {
+    Config config;
+    config.model.kind = "bert", config.model.head = head, config.model.classes = 3;
+    config.model.layers = 1, config.model.channels = 32, config.model.heads = 2;
+    const auto model = make_model(config, kVocab);
+    std::map<std::string, int64_t> orthogonal;  // how many maps each holds
+    for (const Param* param : params_of(*model))
+      if (param->kind == ParamKind::matrix) orthogonal[param->name] = param->maps;
+    const std::string layer = "bert.encoder.layer.0.";
+    const std::map<std::string, int64_t> wanted = {{layer + "attention.self.c_attn.weight", 3},
+                                                   {layer + "attention.output.dense.weight", 1},
+                                                   {layer + "intermediate.dense.weight", 1},
+                                                   {layer + "output.dense.weight", 1},
+                                                   {"bert.pooler.dense.weight", 1}};
+    EXPECT_EQ(orthogonal, wanted) << head;
+  }
 }
 
 TEST(BertModel, ImpossibleShapesAreRefused) {

@@ -54,6 +54,7 @@ struct Course {
   std::string optimizer, wanted;
   int64_t rows = kRows, columns = kColumns;
   ParamKind kind = ParamKind::matrix;
+  int64_t maps = 1;
   std::string name = "w";
   int rank = 2;
   std::function<void(OptimizerConfig&)> change = nullptr;
@@ -77,7 +78,7 @@ double error_after_sixty_steps(const Course& course, const SafetensorsFile& file
   const auto optimizer = make_optimizer(config_of(course));
   Weight weight(course.kind, file.tensor("start").as<float>(), dtype, course.rows, course.columns,
                 course.rank);
-  weight.param.name = course.name;
+  weight.param.name = course.name, weight.param.maps = course.maps;
   weight.add_states(*optimizer);
   Param* params[] = {&weight.param};
   optimizer->initialise(*ops, params);
@@ -125,8 +126,6 @@ TEST_P(Optimizers, SixtyStepsEqualTheReference) {
   EXPECT_LT(error_after_sixty_steps(GetParam(), file, DType::bf16), products ? 2e-2 : 2e-5);
 }
 
-const std::string kFused = "transformer.h.0.attn.c_attn.weight";
-const std::string kFusedOfBert = "bert.encoder.layer.0.attention.self.c_attn.weight";
 const Course kCourses[] = {
     {"adamw", "adamw"},
     {"nadamw", "nadamw"},
@@ -141,14 +140,14 @@ const Course kCourses[] = {
     {.optimizer = "schedule_free_adamw", .wanted = "schedule_free_adamw_used", .used = true},
     {"muon", "muon"},
     {"muon", "muon_tall", 10, 6},
-    {"muon", "muon_fused", 4, 12, ParamKind::matrix, kFused},
-    {"muon", "muon_fused", 4, 12, ParamKind::matrix, kFusedOfBert},
+    {"muon", "muon_fused", 4, 12, ParamKind::matrix, 3},
     {"muon", "muon_embedding", kRows, kColumns, ParamKind::embedding},
+    {"muon", "muon_embedding", kRows, kColumns, ParamKind::head},
     {"normuon", "normuon"},
     {"normuon", "normuon_tall", 10, 6},
-    {"normuon", "normuon_fused", 4, 12, ParamKind::matrix, kFused},
+    {"normuon", "normuon_fused", 4, 12, ParamKind::matrix, 3},
     {"adafactor", "adafactor"},
-    {"adafactor", "adafactor_vector", kRows, kColumns, ParamKind::matrix, "w", 1},
+    {"adafactor", "adafactor_vector", kRows, kColumns, ParamKind::matrix, 1, "w", 1},
     // A group is another optimizer at another rate: here the run's own are not what it should be.
     {.optimizer = "muon",
      .wanted = "adamw",
@@ -181,8 +180,8 @@ TEST(Optimizers, DecayOnlyWhatDecays) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);
   for (const bool decay_embeddings : {true, false})
-    for (const ParamKind kind :
-         {ParamKind::matrix, ParamKind::embedding, ParamKind::bias, ParamKind::norm}) {
+    for (const ParamKind kind : {ParamKind::matrix, ParamKind::embedding, ParamKind::head,
+                                 ParamKind::bias, ParamKind::norm}) {
       OptimizerConfig config;
       config.weight_decay = 0.5, config.decay_embeddings = decay_embeddings;
       const auto optimizer = make_optimizer(config);
@@ -193,8 +192,8 @@ TEST(Optimizers, DecayOnlyWhatDecays) {
       state.lr = 0.1f;
       ops->set_step_state(state);
       optimizer->step(*ops, params, {});
-      const bool decays =
-          kind == ParamKind::matrix || (kind == ParamKind::embedding && decay_embeddings);
+      const bool decays = kind == ParamKind::matrix || kind == ParamKind::head ||
+                          (kind == ParamKind::embedding && decay_embeddings);
       EXPECT_NEAR(weight.value[0], decays ? 0.95 : 1.0, 1e-6);
     }
 }

@@ -10,14 +10,16 @@
 
 namespace strobe {
 
-/// Decides weight decay and which rule a matrix optimizer applies.
-enum class ParamKind { matrix, embedding, bias, norm };
+/// Decides weight decay and which rule a matrix optimizer applies. A head is the matrix whose
+/// outputs are classes or scores.
+enum class ParamKind { matrix, embedding, head, bias, norm };
 
 struct Param {
   std::string name;  // Hugging Face's, e.g. "transformer.h.0.attn.c_attn.weight"
   ParamKind kind = ParamKind::matrix;
   float init_std = 0;   // initialised from N(0, init_std^2) ...
   float init_mean = 0;  // ... around this constant
+  int64_t maps = 1;     // of a matrix, that lie side by side in it: of queries, keys and values
   int64_t padding = 0;  // trailing rows that only round the size up: zero, and never stored
 
   Tensor value;    // f32 master

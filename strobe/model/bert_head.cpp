@@ -104,7 +104,7 @@ class PooledHead final : public BertHead {
                  site},
         loss_(checked_loss(config.loss)),
         pooler_(config.model.channels),
-        classifier_("classifier", config.model.channels, outputs, kInitStd) {}
+        classifier_("classifier", config.model.channels, outputs, kInitStd, ParamKind::head) {}
 
   void for_each_param(const ParamVisitor& visit) override {
     pooler_.dense.for_each_param(visit), classifier_.for_each_param(visit);

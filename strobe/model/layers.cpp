@@ -19,8 +19,8 @@ Param make_param(const std::string& name, ParamKind kind, std::initializer_list<
 
 }  // namespace
 
-Linear::Linear(const std::string& name, int64_t in, int64_t out, float init_std)
-    : weight(make_param(name + ".weight", ParamKind::matrix, {in, out}, init_std)),
+Linear::Linear(const std::string& name, int64_t in, int64_t out, float init_std, ParamKind kind)
+    : weight(make_param(name + ".weight", kind, {in, out}, init_std)),
       bias(make_param(name + ".bias", ParamKind::bias, {out}, 0)) {}
 
 void Linear::forward(Context& ctx, Tensor y, Tensor x) const {
@@ -87,7 +87,9 @@ SelfAttention::SelfAttention(const std::string& c_attn, const std::string& c_pro
     : options(options),
       head_dim(channels / options.heads),
       c_attn(c_attn, channels, channels + 2 * options.kv_heads * head_dim, kInitStd),
-      c_proj(c_proj, channels, channels, projection_std) {}
+      c_proj(c_proj, channels, channels, projection_std) {
+  if (options.kv_heads == options.heads) this->c_attn.weight.maps = 3;
+}
 
 Tensor SelfAttention::query(Tensor qkv) const {
   return qkv.narrow(1, 0, options.heads * head_dim).split(1, head_dim);

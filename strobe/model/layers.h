@@ -17,7 +17,8 @@ inline constexpr float kInitStd = 0.02f;
 struct Linear {
   Param weight, bias;  // (in, out), (out)
 
-  Linear(const std::string& name, int64_t in, int64_t out, float init_std);
+  Linear(const std::string& name, int64_t in, int64_t out, float init_std,
+         ParamKind kind = ParamKind::matrix);
 
   void forward(Context& ctx, Tensor y, Tensor x) const;
   void backward(Context& ctx, Tensor dx, Tensor dy, Tensor x);

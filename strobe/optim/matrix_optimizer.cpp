@@ -12,7 +12,7 @@ namespace {
 constexpr double kDefaultMomentum = 0.95, kDefaultRestLr = 6e-4;
 constexpr int64_t kBatchElements = int64_t{1} << 25;  // of matrices that go together
 
-int64_t width_of(const Param& param) { return param.value.dim(1) / parts_of(param); }
+int64_t width_of(const Param& param) { return param.value.dim(1) / param.maps; }
 
 // Matrices in batches of one shape, in order, none of them larger than it must be.
 std::vector<std::vector<const Param*>> batches_of(std::span<Param* const> params) {
@@ -37,16 +37,11 @@ std::vector<std::vector<const Param*>> batches_of(std::span<Param* const> params
 
 int64_t parts_in(std::span<const Param* const> batch) {
   int64_t parts = 0;
-  for (const Param* param : batch) parts += parts_of(*param);
+  for (const Param* param : batch) parts += param->maps;
   return parts;
 }
 
 }  // namespace
-
-int64_t parts_of(const Param& param) {
-  const bool fused = param.name.ends_with(".c_attn.weight");
-  return fused && param.value.dim(1) == 3 * param.value.dim(0) ? 3 : 1;
-}
 
 MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config)
     : config_(config),
@@ -100,7 +95,7 @@ void MatrixOptimizer::update_batch(Backend& ops, std::span<const Param* const> b
   const Tensor updates = arena.allocate("updates", direction_dtype(ops, dtype), {n, rows, width});
   std::vector<UpdateTarget> parts;
   for (const Param* param : batch)
-    for (int64_t i = 0; i < parts_of(*param); ++i) parts.push_back(part_of(*param, i, width));
+    for (int64_t i = 0; i < param->maps; ++i) parts.push_back(part_of(*param, i, width));
   ops.momenta(updates, parts, momentum_, /*nesterov=*/true);
   const int64_t bytes = direct_workspace_bytes(ops, n, rows, width, dtype);
   direct(ops, updates, parts, dtype,

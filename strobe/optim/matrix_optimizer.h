@@ -1,8 +1,8 @@
 // Optimizers that treat a matrix as a whole: what Muon and its like share.
 //
 // Matrices of one shape go through direct() together. Projections for queries, keys and values
-// share one (C, 3 C) weight but are separate maps, and are treated as three. Embeddings, biases and
-// norms are AdamW's, with a learning rate of their own.
+// share one (C, 3 C) weight but are separate maps, and are treated as three. Embeddings, heads,
+// biases and norms are AdamW's, with a learning rate of their own.
 #pragma once
 
 #include "strobe/optim/entries.h"
@@ -39,8 +39,5 @@ class MatrixOptimizer : public Optimizer {
   double rest_lr_;
   ElementwiseOptimizer<AdamWRule> rest_;
 };
-
-/// How many matrices a parameter holds side by side.
-int64_t parts_of(const Param& param);
 
 }  // namespace strobe

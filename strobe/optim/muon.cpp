@@ -36,7 +36,7 @@ class Muon : public MatrixOptimizer {
 
 OptimizerEntry muon_entry() {
   return {"muon",
-          "momentum made orthogonal by Newton-Schulz; AdamW for embeddings, biases, norms",
+          "momentum made orthogonal by Newton-Schulz; AdamW for embeddings, heads, biases, norms",
           "M = momentum M + g;  U = g + momentum M;  "
           "w -= l (sqrt(max(1, outputs / inputs)) orthogonal(U) + d w)",
           "momentum 0.95, embedding_lr 6e-4; adamw's for the rest",

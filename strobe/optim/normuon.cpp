@@ -48,7 +48,7 @@ class NorMuon : public MatrixOptimizer {
 
 OptimizerEntry normuon_entry() {
   return {"normuon",
-          "muon with steps made even over outputs; AdamW for embeddings, biases, norms",
+          "muon with steps made even over outputs; AdamW for embeddings, heads, biases, norms",
           "O as muon's;  v = beta2 v + (1 - beta2) mean over inputs of O^2;  O' = O / (sqrt(v) + "
           "1e-10);  w -= l (sqrt(max(1, outputs / inputs)) ||O|| O' / ||O'|| + d w)",
           "momentum 0.95, beta2 0.95, embedding_lr 6e-4; adamw's for the rest",

@@ -95,6 +95,7 @@ UpdateTarget update_target(const Param& param, const OptimizerConfig& config, do
   target.lr_scale =
       static_cast<float>(lr > 0 ? config.lr_scale * (lr / config.lr) : config.lr_scale);
   const bool decays = config.decay_all || param.kind == ParamKind::matrix ||
+                      param.kind == ParamKind::head ||
                       (param.kind == ParamKind::embedding && config.decay_embeddings);
   if (decays)
     target.weight_decay =
