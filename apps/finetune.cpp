@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
 #include "strobe/train/finetune.h"
@@ -26,6 +27,7 @@ int run_finetune(const FinetuneOptions& options) {
   check_is_free(folder);
   const Config config =
       finetune_config(options.from, name, options.texts, options.regression, options.overrides);
+  note_unread_keys(config, load_config("", options.overrides));
   catch_stop_signals();
   const RunState state = finetune(config, folder, stop_requested);
   if (state == RunState::stopped) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
@@ -181,6 +182,7 @@ int run_glue(const GlueOptions& options) {
       overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
       const Config config = finetune_config(from_mnli ? options.mnli : options.from, name, texts,
                                             task.classes.empty(), overrides);
+      if (done.empty() && seed == 1) note_unread_keys(config, load_config("", options.overrides));
       const RunState state = finetune(config, folder, stop_requested);
       if (state == RunState::stopped) {
         fmt::print("stopped and saved; the same command continues\n");

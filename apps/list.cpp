@@ -26,7 +26,7 @@ std::vector<Item> optimizer_items() {
     items.push_back({entry.name,
                      {{"", entry.summary},
                       {"formula", entry.formula},
-                      {"defaults", entry.defaults},
+                      {"options", to_string(entry.options)},
                       {"source", entry.source}}});
   return items;
 }
@@ -34,9 +34,10 @@ std::vector<Item> optimizer_items() {
 std::vector<Item> schedule_items() {
   std::vector<Item> items;
   for (const ScheduleEntry& entry : schedules())
-    items.push_back(
-        {entry.name,
-         {{"factor", entry.formula}, {"options", entry.options}, {"source", entry.source}}});
+    items.push_back({entry.name,
+                     {{"factor", entry.formula},
+                      {"options", to_string(entry.options)},
+                      {"source", entry.source}}});
   return items;
 }
 

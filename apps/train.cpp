@@ -1,6 +1,7 @@
 // strobe train, strobe resume.
 #include <memory>
 
+#include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
@@ -14,7 +15,7 @@ namespace {
 struct TrainOptions {
   std::string recipe, run;
   std::vector<std::string> overrides;
-  bool dry_run = false, print_config = false, list_keys = false, json = false;
+  bool dry_run = false, print_config = false, list_keys = false, json = false, quiet = false;
 };
 
 // What a run's end means for the shell: 130 is what an interrupted program returns.
@@ -45,6 +46,7 @@ int run_train(const TrainOptions& options) {
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
   if (!options.dry_run) check_is_free(path);
   Trainer trainer(loaded.config, stop_requested);
+  if (!options.quiet) note_unread_keys(trainer.config(), loaded);
   if (options.dry_run && options.json) {
     std::string body;
     for (const auto& [key, value] : trainer.environment())
@@ -69,6 +71,7 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
   Trainer trainer(loaded.config, stop_requested);
+  note_unread_keys(trainer.config(), load_config("", overrides));
   catch_stop_signals();
   return report_end(trainer.run(folder, /*resume=*/true), folder);
 }
@@ -87,6 +90,7 @@ Verb verb_train() {
         options.flag(o->dry_run, "--dry-run", "print sizes, memory and length; train nothing");
         options.flag(o->json, "--json", "with --dry-run: the sizes as a JSON object");
         options.flag(o->print_config, "--print-config", "print every value and where it came from");
+        options.flag(o->quiet, "--no-notices", "say nothing of keys that are set in vain");
         options.flag(o->list_keys, "--keys", "list every key, its type, default and meaning");
         return [o] {
           if (o->list_keys) return fmt::print("{}", describe_config()), 0;

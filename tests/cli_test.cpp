@@ -216,7 +216,7 @@ TEST_F(CommandLine, ListsTheCatalogue) {
        {std::pair<std::string, std::vector<std::string>>{
             "optimizers",
             {"adamw", "nadamw", "lion", "schedule_free_adamw", "muon", "normuon", "adafactor",
-             "formula", "defaults  beta1 0.9", "arXiv:1711.05101"}},
+             "formula", "options   beta1 (0.9)", "arXiv:1711.05101"}},
         {"schedules", {"one_cycle", "power_cool", "plateau", "cooldown_shape", "options"}},
         {"regularisers", {"label smoothing", "LAWA", "loss.z_loss (0): ", "document masking"}},
         {"all", {"adafactor", "inverse_sqrt", "early stopping"}}}) {

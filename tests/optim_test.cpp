@@ -5,11 +5,18 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <fstream>
+#include <set>
 
+#include "strobe/config/fields.h"
+#include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/optim/optimizer.h"
+#include "strobe/optim/schedule.h"
+#include "strobe/optim/unread.h"
+#include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
@@ -171,7 +178,7 @@ TEST(Optimizers, EveryEntryOfTheCatalogueHasACourse) {
         });
     EXPECT_TRUE(checked) << entry.name;
     EXPECT_FALSE(entry.summary.empty() || entry.formula.empty() || entry.source.empty() ||
-                 entry.defaults.empty())
+                 entry.options.empty())
         << entry.name;
   }
 }
@@ -235,6 +242,64 @@ TEST(Optimizers, RefuseWhatIsNotOne) {
   EXPECT_THROW(make_optimizer(config), Error);
   config.name = "schedule_free_adamw", config.lr = 1e-3, config.beta1 = 0;
   EXPECT_THROW(make_optimizer(config), Error);
+}
+
+// What is said of these keys, set on the command line over a file.
+std::vector<std::string> unread(const std::string& file,
+                                const std::vector<std::string>& overrides) {
+  const reference::TemporaryFolder folder;
+  const std::string path = folder.file("recipe.toml");
+  std::ofstream(path) << file;
+  const LoadedConfig loaded = load_config(path, overrides);
+  std::vector<std::string> out = unread_keys(loaded.config, loaded);
+  for (std::string& sentence : out)
+    if (const size_t at = sentence.find(path); at != std::string::npos)
+      sentence.replace(at, path.size(), "recipe");
+  return out;
+}
+
+TEST(UnreadKeys, AreNamedWithWhatIsRead) {
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(unread("", {}), Lines{});
+  EXPECT_EQ(
+      unread("", {"optimizer.momentum=0.9", "schedule.name=linear", "schedule.cycles=3"}),
+      (Lines{"optimizer.momentum is set, but adamw does not read it; it reads beta1, beta2, eps",
+             "schedule.cycles is set, but linear does not read it; it reads warmup, "
+             "warmup_shape, warmup_from, length, floor"}));
+  EXPECT_EQ(
+      unread("[optimizer]\nname = \"lion\"\neps = 1e-6\n", {}),
+      Lines{"optimizer.eps is set (recipe:3), but lion does not read it; it reads beta1, beta2"});
+  // Defaults of a file, what every choice reads, and "auto" are nobody's mistake.
+  EXPECT_EQ(unread("[schedule]\nname = \"constant\"\nfloor = 0.1\nevery = \"25 %\"\n",
+                   {"optimizer.clip=2", "optimizer.embedding_lr=auto", "optimizer.lr=1"}),
+            Lines{});
+  EXPECT_EQ(unread("", {"schedule.name=constant", "schedule.floor=0.1"}).size(), 1u);
+  // Every group's optimizer counts, and AdamW for what a matrix optimizer leaves.
+  EXPECT_EQ(unread("", {"optimizer.momentum=0.9", "optimizer.groups=*wte*: optimizer=muon"}),
+            Lines{});
+  EXPECT_EQ(unread("", {"optimizer.name=muon", "optimizer.beta1=0.8", "optimizer.embedding_lr=1"}),
+            Lines{});
+  // Curves of other quantities.
+  EXPECT_EQ(unread("", {"schedule.dropout=linear(floor=0.5, cycles=2)"}),
+            Lines{"schedule.dropout's cycles is set, but linear does not read it; it reads warmup, "
+                  "warmup_shape, warmup_from, length, floor"});
+  EXPECT_EQ(unread("", {"optimizer.name=adafactor", "schedule.momentum=linear"}),
+            Lines{"schedule.momentum is set, but adafactor does not read it; it reads beta2, eps"});
+  EXPECT_THROW(unread("", {"optimizer.name=adamm"}), Error);
+  EXPECT_THROW(unread("", {"schedule.name=liner"}), Error);
+}
+
+// Each key that some entry reads is a key.
+TEST(UnreadKeys, OptionsOfTheCatalogueAreKeys) {
+  Config config;
+  std::set<std::string> keys;
+  for (const Field& field : fields_of(config)) keys.insert(field.path);
+  for (const OptimizerEntry& entry : optimizers())
+    for (const OwnOption& option : entry.options)
+      EXPECT_TRUE(keys.contains("optimizer." + option.key)) << entry.name << " " << option.key;
+  for (const ScheduleEntry& entry : schedules())
+    for (const OwnOption& option : entry.options)
+      EXPECT_TRUE(keys.contains("schedule." + option.key)) << entry.name << " " << option.key;
 }
 
 std::string refusal(const std::string& groups) {

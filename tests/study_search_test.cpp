@@ -308,6 +308,31 @@ TEST_F(StudySearch, ABudgetOfOperationsBecomesTokens) {
   EXPECT_NE(slurp(folder_.file("log")).find("train.tokens=2000"), std::string::npos);
 }
 
+// What an arm or the space sets in vain is said once, and nothing of the base recipe's own keys.
+TEST_F(StudySearch, KeysThatNothingReadsAreNamedOnce) {
+  std::ofstream(folder_.file("base.toml"), std::ios::app)
+      << "[optimizer]\neps = 1e-6\nmomentum = 0.9\n";
+  testing::internal::CaptureStderr();
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 2\n[factors.optimizer]\n"
+           "adamw = [\"optimizer.name=adamw\"]\n"
+           "lion = [\"optimizer.name=lion\", \"optimizer.embedding_lr=1e-3\"]\n[space]\n"
+           "\"optimizer.lr\" = { log = [1e-3, 1e-2] }\n"
+           "\"schedule.name\" = { choice = [\"linear\", \"cosine\"] }\n"
+           "\"schedule.cycles\" = { float = [1, 3] }\n"));
+  const std::string said = testing::internal::GetCapturedStderr();
+  std::map<std::string, int> lines;
+  std::stringstream stream(said);
+  for (std::string line; std::getline(stream, line);)
+    if (line.starts_with("config:")) ++lines[line.substr(0, line.find(" does not"))];
+  const std::map<std::string, int> wanted = {
+      {"config: in the arm 'adamw', schedule.cycles is set, but linear", 1},
+      {"config: in the arm 'lion', schedule.cycles is set, but linear", 1},
+      {"config: in the arm 'lion', optimizer.embedding_lr is set, but lion", 1}};
+  EXPECT_EQ(lines, wanted) << said;
+  EXPECT_NE(slurp(folder_.file("log")).find("--no-notices"), std::string::npos);
+}
+
 TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
   run(
       read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 3\n[factors.optimizer]\n"

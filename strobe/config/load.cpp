@@ -204,7 +204,7 @@ LoadedConfig load_config(const std::string& file, const std::vector<std::string>
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals == 0)
       fail("config: '{}' is not an override; write key=value, for example optimizer.lr=3e-4", text);
-    assignments.push_back({text.substr(0, equals), text.substr(equals + 1), "command line", 1});
+    assignments.push_back({text.substr(0, equals), text.substr(equals + 1), kCommandLine, 1});
   }
 
   const auto assign = [&](const Assignment& a) {

@@ -11,6 +11,8 @@
 
 namespace strobe {
 
+inline constexpr const char* kCommandLine = "command line";  // an origin
+
 struct LoadedConfig {
   Config config;
   /// Path -> "recipes/demo.toml:7", "command line", "preset gpt2-124m"; absent: the default.

@@ -68,7 +68,7 @@ OptimizerEntry adafactor_entry() {
           "second moments by rows and columns alone, hardly any state",
           "b = 1 - t^-0.8 or beta2;  R, C = moving means of g^2 + eps over rows, columns;  "
           "U = g / sqrt(R C / mean(R));  w -= l (U / max(1, RMS(U)) + d w)",
-          "beta2 auto, eps 1e-30",
+          {{"beta2", "auto"}, {"eps", "1e-30"}},
           "Shazeer & Stern 2018, arXiv:1804.04235",
           [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
             return std::make_unique<Adafactor>(config);

@@ -5,6 +5,17 @@
 
 namespace strobe {
 
+/// The options that a rule has, with their defaults.
+template <class Rule>
+std::vector<OwnOption> options_of() {
+  const Rule rule;
+  std::vector<OwnOption> out;
+  if constexpr (requires { rule.beta1; }) out.push_back({"beta1", fmt::format("{}", rule.beta1)});
+  if constexpr (requires { rule.beta2; }) out.push_back({"beta2", fmt::format("{}", rule.beta2)});
+  if constexpr (requires { rule.eps; }) out.push_back({"eps", fmt::format("{}", rule.eps)});
+  return out;
+}
+
 OptimizerEntry muon_entry();
 OptimizerEntry normuon_entry();
 OptimizerEntry adafactor_entry();

@@ -43,6 +43,13 @@ int64_t parts_in(std::span<const Param* const> batch) {
 
 }  // namespace
 
+std::vector<OwnOption> matrix_options() {
+  std::vector<OwnOption> out = {{"momentum", fmt::format("{}", kDefaultMomentum)},
+                                {"embedding_lr", fmt::format("{}", kDefaultRestLr)}};
+  for (const OwnOption& option : options_of<AdamWRule>()) out.push_back(option);
+  return out;
+}
+
 MatrixOptimizer::MatrixOptimizer(const OptimizerConfig& config)
     : config_(config),
       momentum_(static_cast<float>(config.momentum.value_or(kDefaultMomentum))),

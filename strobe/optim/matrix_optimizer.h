@@ -40,4 +40,7 @@ class MatrixOptimizer : public Optimizer {
   ElementwiseOptimizer<AdamWRule> rest_;
 };
 
+/// momentum, embedding_lr, and those of AdamW, which has the rest.
+std::vector<OwnOption> matrix_options();
+
 }  // namespace strobe

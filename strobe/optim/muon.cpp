@@ -39,7 +39,7 @@ OptimizerEntry muon_entry() {
           "momentum made orthogonal by Newton-Schulz; AdamW for embeddings, heads, biases, norms",
           "M = momentum M + g;  U = g + momentum M;  "
           "w -= l (sqrt(max(1, outputs / inputs)) orthogonal(U) + d w)",
-          "momentum 0.95, embedding_lr 6e-4; adamw's for the rest",
+          matrix_options(),
           "Jordan et al. 2024, kellerjordan.github.io/posts/muon",
           [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
             return std::make_unique<Muon>(config);

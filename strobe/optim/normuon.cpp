@@ -13,7 +13,7 @@ namespace strobe {
 
 namespace {
 
-constexpr double kDefaultBeta2 = 0.95;
+constexpr double kDefaultBeta2 = 0.95;  // as AdamW's here
 constexpr float kEps = 1e-10f;
 
 class NorMuon : public MatrixOptimizer {
@@ -51,7 +51,7 @@ OptimizerEntry normuon_entry() {
           "muon with steps made even over outputs; AdamW for embeddings, heads, biases, norms",
           "O as muon's;  v = beta2 v + (1 - beta2) mean over inputs of O^2;  O' = O / (sqrt(v) + "
           "1e-10);  w -= l (sqrt(max(1, outputs / inputs)) ||O|| O' / ||O'|| + d w)",
-          "momentum 0.95, beta2 0.95, embedding_lr 6e-4; adamw's for the rest",
+          matrix_options(),
           "Li et al. 2025, arXiv:2510.05491",
           [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
             return std::make_unique<NorMuon>(config);

@@ -10,6 +10,7 @@
 #include "strobe/config/config.h"
 #include "strobe/core/param.h"
 #include "strobe/ops/backend.h"
+#include "strobe/optim/own_option.h"
 
 namespace strobe {
 
@@ -34,7 +35,9 @@ class Optimizer {
 
 /// A line of the catalogue.
 struct OptimizerEntry {
-  std::string name, summary, formula, defaults, source;
+  std::string name, summary, formula;
+  std::vector<OwnOption> options;  // keys that it reads and not every optimizer
+  std::string source;
   std::unique_ptr<Optimizer> (*make)(const OptimizerConfig& config);
 };
 

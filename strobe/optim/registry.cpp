@@ -12,20 +12,10 @@ namespace strobe {
 namespace {
 
 template <class Rule>
-std::string defaults_of() {
-  const Rule rule;
-  std::vector<std::string> out;
-  if constexpr (requires { rule.beta1; }) out.push_back(fmt::format("beta1 {}", rule.beta1));
-  if constexpr (requires { rule.beta2; }) out.push_back(fmt::format("beta2 {}", rule.beta2));
-  if constexpr (requires { rule.eps; }) out.push_back(fmt::format("eps {}", rule.eps));
-  return fmt::format("{}", fmt::join(out, ", "));
-}
-
-template <class Rule>
 void add_rule(std::vector<OptimizerEntry>& entries) {
   if constexpr (Rule::kInfo.name != nullptr)
     entries.push_back({Rule::kInfo.name, Rule::kInfo.summary, Rule::kInfo.formula,
-                       defaults_of<Rule>(), Rule::kInfo.source,
+                       options_of<Rule>(), Rule::kInfo.source,
                        [](const OptimizerConfig& config) -> std::unique_ptr<Optimizer> {
                          return std::make_unique<ElementwiseOptimizer<Rule>>(config);
                        }});

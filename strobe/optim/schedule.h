@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "strobe/config/config.h"
+#include "strobe/optim/own_option.h"
 
 namespace strobe {
 
@@ -37,10 +38,11 @@ struct Schedule {
 /// A line of the catalogue.
 struct ScheduleEntry {
   std::string name, formula;
-  std::string options;  // keys it reads beside warmup, warmup_shape, warmup_from, length, floor
+  std::vector<OwnOption> options;  // keys it reads beside those of the warm-up, length and floor
   std::string source;
   Schedule::Shape shape;
   double cycles = 0.5, power = 1, gamma = 0.1;  // what `auto` means
+  bool ends = true;                             // it reads length and floor
 };
 
 std::span<const ScheduleEntry> schedules();

@@ -95,7 +95,7 @@ std::vector<Line> lines_of(const ScheduleEntry& entry) {
     lines.push_back(line("power 2", [](CurveConfig& c) { c.power = 2; }));
   if (entry.name == "power_cool")
     lines.push_back(line("power 2", [](CurveConfig& c) { c.power = 2; }));
-  if (entry.options.find("gamma") != std::string::npos)
+  if (std::ranges::any_of(entry.options, [](const OwnOption& o) { return o.key == "gamma"; }))
     lines.push_back(line("gamma 0.5", [](CurveConfig& c) { c.gamma = 0.5; }));
   lines.push_back(floor(0.1));
   return lines;
@@ -113,7 +113,7 @@ std::string schedule_page() {
   std::string body;
   for (const ScheduleEntry& entry : schedules()) {
     std::string text = fmt::format("<code>{}</code>", escape_html(entry.formula));
-    if (!entry.options.empty()) text += "<br>options: " + escape_html(entry.options);
+    if (!entry.options.empty()) text += "<br>options: " + escape_html(to_string(entry.options));
     if (!entry.source.empty()) text += "<br>" + escape_html(entry.source);
     body += figure(entry.name, text, lines_of(entry));
   }

@@ -8,6 +8,7 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
+#include "strobe/optim/unread.h"
 #include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
@@ -116,7 +117,7 @@ Words SetUp::one_that_runs(const StudyArm& arm, const std::string& what) const {
 
 // Names that a choice is between are known: what is said of the choice's own key is no matter of
 // sizes.
-void SetUp::check_labels(const StudyArm& arm) const {
+void SetUp::check_labels(const StudyArm& arm, std::set<std::string>& noted) const {
   const Space space = study_.space_of(arm);
   for (size_t i = 0; i < space.size(); ++i)
     for (size_t label = 0; label < space[i].choices.size(); ++label) {
@@ -134,15 +135,27 @@ void SetUp::check_labels(const StudyArm& arm) const {
           if (space[j].choices[at].label == space[of].when_labels[0]) choose(j, at);
         of = j;
       }
-      const ChildResult tried =
-          dry_run(options_, recipe_, arm.overrides + overrides_of(space, point_at(space, unit)));
+      const Words overrides = arm.overrides + overrides_of(space, point_at(space, unit));
+      const ChildResult tried = dry_run(options_, recipe_, overrides);
       if (stopped()) return;
+      if (tried.status == 0) note_unread(arm, overrides, noted);
       const std::string reason = tried.reason();
       for (const std::string& key : keys)
         if (tried.status != 0 && reason.starts_with(key.substr(0, key.find('=')) + ":"))
           fail("study: '{}' of the space's '{}' cannot run: {}; nothing was started",
                space[i].choices[label].label, space[i].name, reason);
     }
+}
+
+// What an arm or its space sets in vain, once; the base recipe is for all arms, and each reads of
+// it what it needs.
+void SetUp::note_unread(const StudyArm& arm, const Words& overrides,
+                        std::set<std::string>& noted) const {
+  const Config config = load_config(recipe_, overrides).config;
+  for (const std::string& sentence : unread_keys(config, load_config("", overrides)))
+    if (noted.insert(sentence).second)
+      fmt::print(stderr, "config: {}{}\n",
+                 arm.name.empty() ? "" : fmt::format("in the arm '{}', ", arm.name), sentence);
 }
 
 // Runs that can never give the outcome are not begun.
@@ -190,9 +203,11 @@ void SetUp::check() const {
     const Space space = study_.space_of(arm);
     const Words overrides = one_that_runs(arm, what);
     if (stopped()) return;
+    std::set<std::string> noted;
+    note_unread(arm, overrides, noted);
     check_length(study_, sizes_of(options_, recipe_, overrides, what), what);
     check_outcome(arm, overrides, what);
-    check_labels(arm);
+    check_labels(arm, noted);
     if (stopped()) return;
   }
   if (!study_.pruner.complete &&

@@ -2,6 +2,7 @@
 // can it resolve?
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,7 +40,9 @@ class SetUp {
 
  private:
   std::vector<std::string> one_that_runs(const StudyArm& arm, const std::string& what) const;
-  void check_labels(const StudyArm& arm) const;
+  void check_labels(const StudyArm& arm, std::set<std::string>& noted) const;
+  void note_unread(const StudyArm& arm, const std::vector<std::string>& overrides,
+                   std::set<std::string>& noted) const;
   void check_outcome(const StudyArm& arm, const std::vector<std::string>& overrides,
                      const std::string& what) const;
   ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;

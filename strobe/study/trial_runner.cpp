@@ -79,7 +79,7 @@ std::string train_run(const std::string& program, const std::string& recipe, con
   } else {
     fs::remove_all(run);  // ended before its first checkpoint
     fs::create_directories(fs::path(run).parent_path());
-    command = {program, "train", recipe, "--run", run};
+    command = {program, "train", recipe, "--run", run, "--no-notices"};
     command.insert(command.end(), overrides.begin(), overrides.end());
   }
   const ChildResult result = run_child(command, /*capture=*/false, stop);

@@ -1,0 +1,116 @@
+#include "strobe/optim/unread.h"
+
+#include <algorithm>
+#include <set>
+
+#include "strobe/config/fields.h"
+#include "strobe/config/terms.h"
+#include "strobe/core/error.h"
+#include "strobe/optim/groups.h"
+#include "strobe/optim/optimizer.h"
+#include "strobe/optim/schedule.h"
+
+namespace strobe {
+
+namespace {
+
+using Keys = std::vector<std::string>;
+
+bool has(const Keys& keys, const std::string& key) {
+  return std::ranges::find(keys, key) != keys.end();
+}
+
+template <class Entry>
+const Entry& entry_of(std::span<const Entry> entries, const std::string& name) {
+  const auto found = std::ranges::find_if(entries, [&](const auto& e) { return e.name == name; });
+  check(found != entries.end(), "unread_keys: names were checked before");
+  return *found;
+}
+
+Keys keys_of(const OptimizerEntry& entry) {
+  Keys out;
+  for (const OwnOption& option : entry.options) out.push_back(option.key);
+  return out;
+}
+
+Keys keys_of(const ScheduleEntry& entry) {
+  Keys out = {"warmup", "warmup_shape", "warmup_from"};
+  if (entry.ends) out.insert(out.end(), {"length", "floor"});
+  for (const OwnOption& option : entry.options) out.push_back(option.key);
+  return out;
+}
+
+// Keys that some entry reads: other keys are no matter of the choice.
+template <class Entries>
+std::set<std::string> all_keys(const Entries& entries) {
+  std::set<std::string> out;
+  for (const auto& entry : entries)
+    for (const std::string& key : keys_of(entry)) out.insert(key);
+  return out;
+}
+
+// "optimizer.momentum is set, but adamw does not read it; it reads beta1, beta2, eps"
+std::string sentence(const std::string& key, const std::string& origin, const std::string& name,
+                     const Keys& reads) {
+  const std::string where = origin == kCommandLine ? "" : fmt::format(" ({})", origin);
+  return fmt::format("{} is set{}, but {} does not read it{}", key, where, name,
+                     reads.empty() ? "" : fmt::format("; it reads {}", fmt::join(reads, ", ")));
+}
+
+// What a curve's own text, "linear(cycles=2)", sets in vain.
+void add_unread_of_curve(std::vector<std::string>& out, const std::string& key,
+                         const std::string& text, const std::string& origin) {
+  CurveConfig curve = parse_curve(text, key), base;
+  check_curve(curve, key);
+  const ScheduleEntry& entry = entry_of(schedules(), curve.name);
+  const Keys reads = keys_of(entry);
+  const std::vector<Field> fields = fields_of(curve), defaults = fields_of(base);
+  for (size_t i = 0; i < fields.size(); ++i)
+    if (fields[i].path != "name" && !has(reads, fields[i].path) &&
+        fields[i].get() != defaults[i].get())
+      out.push_back(sentence(key + "'s " + fields[i].path, origin, curve.name, reads));
+}
+
+}  // namespace
+
+std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said) {
+  make_optimizer(config.optimizer), check_curve(config.schedule, "schedule");
+  Keys optimizer_reads, optimizer_names;
+  for (const ParamGroup& group : parse_groups(config.optimizer)) {
+    const OptimizerEntry& entry = entry_of(optimizers(), group.config.name);
+    if (!has(optimizer_names, entry.name)) optimizer_names.push_back(entry.name);
+    for (const std::string& key : keys_of(entry))
+      if (!has(optimizer_reads, key)) optimizer_reads.push_back(key);
+  }
+  const std::string optimizer_name = fmt::format("{}", fmt::join(optimizer_names, ", "));
+  const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
+  const Keys schedule_reads = keys_of(entry_of(schedules(), config.schedule.name));
+
+  std::vector<std::string> out;
+  Config values = said.config, defaults;
+  const std::vector<Field> fields = fields_of(values), base = fields_of(defaults);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    const std::string &path = fields[i].path, value = fields[i].get();
+    const auto origin = said.origins.find(path);
+    if (origin == said.origins.end() || value == "auto") continue;
+    if (origin->second != kCommandLine && value == base[i].get()) continue;
+    const size_t dot = path.find('.');
+    const std::string table = path.substr(0, dot), key = path.substr(dot + 1);
+    const auto unread = [&](const std::string& name, const Keys& reads) {
+      out.push_back(sentence(path, origin->second, name, reads));
+    };
+    if (table == "optimizer" && optimizer_keys.contains(key)) {
+      if (!has(optimizer_reads, key)) unread(optimizer_name, optimizer_reads);
+    } else if (table == "schedule" && curve_keys.contains(key)) {
+      if (!has(schedule_reads, key)) unread(config.schedule.name, schedule_reads);
+    } else if (table == "schedule" && key != "name" && key != "record") {
+      const bool momentum = has(optimizer_reads, "beta1") || has(optimizer_reads, "momentum");
+      if (key == "momentum" && value != "constant" && !momentum)
+        unread(optimizer_name, optimizer_reads);
+      add_unread_of_curve(out, path, value, origin->second);
+    }
+  }
+  return out;
+}
+
+}  // namespace strobe

@@ -1,0 +1,17 @@
+// Keys that somebody set and that the chosen optimizer or schedule does not read.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "strobe/config/load.h"
+
+namespace strobe {
+
+/// One sentence a key, of those that `said` sets, by the command line to anything but "auto" or by
+/// a file to another value than the default, and that the optimizers, the schedule or the curves of
+/// `config` have no use for. The optimizers of its groups count too. Throws Error for those that
+/// there are not.
+std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said);
+
+}  // namespace strobe
