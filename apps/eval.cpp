@@ -20,9 +20,8 @@ struct EvalOptions {
 int run_eval(const EvalOptions& options) {
   Config config = run_config(options.run);
   if (!options.data.empty()) config.data.path = options.data;
-  if (!config.texts.train.empty()) config.init_from = options.run;  // its tokenizer
   config.eval.tokens = 0;
-  const std::unique_ptr<RunData> data = open_run_data(config);
+  const std::unique_ptr<RunData> data = open_run_data(config, options.run);
   check_tokenizer(options.run, data->tokenizer(), data->place());
   const std::unique_ptr<EvalSource> batches = data->open_split(config, options.split);
   LoadedRun run = load_run(options.run, {.sequences = config.train.micro_batch,

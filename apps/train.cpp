@@ -70,7 +70,7 @@ int run_train(const TrainOptions& options) {
 int run_resume(const std::string& run, const std::vector<std::string>& overrides) {
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
-  Trainer trainer(loaded.config, stop_requested);
+  Trainer trainer(loaded.config, stop_requested, run);
   note_unread_keys(trainer.config(), load_config("", overrides));
   catch_stop_signals();
   return report_end(trainer.run(folder, /*resume=*/true), folder);

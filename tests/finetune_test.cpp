@@ -231,6 +231,19 @@ TEST_F(Words, PairsAndScores) {
   EXPECT_FALSE(std::isnan(number("counts", "val/spearman")));
 }
 
+TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
+  EXPECT_EQ(train(config(2), "begun-from"), RunState::finished);
+  const Config config = finetune_config(path("begun-from"), "orphan", texts(), false,
+                                        {"backend=cpu", "train.epochs=1", "train.sequence=16"});
+  EXPECT_EQ(train(config, "whole-orphan"), RunState::finished);
+  EXPECT_EQ(train(config, "orphan", 6), RunState::stopped);
+  fs::remove_all(path("begun-from"));
+  RunFolder run = RunFolder::open(path("orphan"));
+  Trainer trainer(run_config(path("orphan")), {}, path("orphan"));
+  EXPECT_EQ(trainer.run(run, /*resume=*/true), RunState::finished);
+  EXPECT_EQ(weights("orphan", 20), weights("whole-orphan", 20));
+}
+
 // What transformers loads of an export is tested by the names; here, that nothing is lost.
 TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
   Config words = config(2);

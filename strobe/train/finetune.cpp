@@ -89,7 +89,7 @@ RunState finetune(const Config& config, const std::string& folder,
     // Another device or number of threads does not make it another run: it goes on as it was.
     Config asked = config;
     asked.backend = was.backend, asked.threads = was.threads;
-    Trainer trainer(asked, stop);
+    Trainer trainer(asked, stop, folder);
     check_same(folder, was, trainer.config());
     return trainer.run(run, /*resume=*/true);
   }

@@ -86,10 +86,10 @@ class MaskedRun final : public DatasetRun {
 // Labelled texts, read by the tokenizer of the weights that the run starts from.
 class LabelledRun final : public RunData {
  public:
-  explicit LabelledRun(const Config& config)
+  LabelledRun(const Config& config, const std::string& run)
       : place_(config.texts.train),
         task_(config.texts.task),
-        tokenizer_(tokenizer_of(config)),
+        tokenizer_(tokenizer_of(config, run)),
         regression_(config.model.head == "regression") {}
 
   const std::string& place() const override { return place_; }
@@ -155,7 +155,10 @@ class LabelledRun final : public RunData {
     return std::make_unique<LabelledEvalBatches>(
         EncodedExamples(tokenizer_, examples, config.train.sequence), config.train.micro_batch);
   }
-  static Tokenizer tokenizer_of(const Config& config) {
+  static Tokenizer tokenizer_of(const Config& config, const std::string& run) {
+    // A run that was killed before it wrote its own begins again.
+    const std::string own = run + "/tokenizer.json";
+    if (!run.empty() && std::filesystem::exists(own)) return Tokenizer::load(own);
     if (config.init_from.empty())
       fail("texts: init_from says which run, or folder of Hugging Face's, fine-tuning starts from");
     return Tokenizer::load(config.init_from);
@@ -176,8 +179,8 @@ class LabelledRun final : public RunData {
 
 }  // namespace
 
-std::unique_ptr<RunData> open_run_data(const Config& config) {
-  if (!config.texts.train.empty()) return std::make_unique<LabelledRun>(config);
+std::unique_ptr<RunData> open_run_data(const Config& config, const std::string& run) {
+  if (!config.texts.train.empty()) return std::make_unique<LabelledRun>(config, run);
   if (config.data.path.empty())
     fail(
         "train: neither data.path ('strobe data prepare' makes such a folder) nor texts.train "

@@ -41,8 +41,9 @@ class RunData {
   std::unique_ptr<EvalSource> valid_;  // made by begin()
 };
 
-/// The data that the configuration names. Throws Error where it names none.
-std::unique_ptr<RunData> open_run_data(const Config& config);
+/// The data that the configuration names. Throws Error where it names none. `run` is the folder of
+/// a run that there is already: its tokenizer reads labelled texts, else that of config.init_from.
+std::unique_ptr<RunData> open_run_data(const Config& config, const std::string& run = "");
 
 /// What a configuration says of its data, the examples unread: how many entries the vocabulary has,
 /// whether there is something to evaluate on.

@@ -47,9 +47,9 @@ constexpr double kManyEpochs = 10;  // passes over the data beyond which a run s
 
 }  // namespace
 
-Trainer::Trainer(Config config, std::function<bool()> stop)
+Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& run)
     : stop_(std::move(stop)),
-      data_(open_run_data(config)),
+      data_(open_run_data(config, run)),
       sequence_((config_ = begun(std::move(config), *data_)).train.sequence),
       length_(run_length(
           config_.train,

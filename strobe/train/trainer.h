@@ -24,8 +24,9 @@ enum class RunState { finished, stopped, diverged };
 class Trainer {
  public:
   /// Opens the data and plans; throws Error for what cannot run. `stop` is asked once a step
-  /// and once a batch of an evaluation.
-  Trainer(Config config, std::function<bool()> stop);
+  /// and once a batch of an evaluation. `run`: the folder of the run that goes on, if one does,
+  /// whose tokenizer reads labelled texts.
+  Trainer(Config config, std::function<bool()> stop, const std::string& run = "");
 
   /// What will run: parameters, memory by part, steps, tokens, size of a checkpoint.
   std::string describe() const;
