@@ -244,6 +244,37 @@ TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
   EXPECT_EQ(weights("orphan", 20), weights("whole-orphan", 20));
 }
 
+// The rate falls where the error does not, whatever the loss does.
+TEST_F(Words, APlateauWatchesTheError) {
+  EXPECT_EQ(train(config(2), "before-plateau"), RunState::finished);
+  // In its first steps the loss falls while the error stays.
+  const Config config =
+      finetune_config(path("before-plateau"), "plateau", texts(), false,
+                      {"backend=cpu", "train.steps=12", "train.sequence=16",
+                       "schedule.name=plateau", "schedule.patience=0", "schedule.warmup=0",
+                       "schedule.gamma=0.5", "optimizer.lr=5e-4", "eval.every=2 steps"});
+  EXPECT_EQ(train(config, "plateau"), RunState::finished);
+  std::ifstream lines(path("plateau") + "/events.jsonl");
+  std::vector<double> losses, errors, rates;
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = Json::parse(line);
+    if (event.contains("lr")) rates.push_back(event["lr"].get<double>());
+    if (!event.contains("val/loss")) continue;
+    losses.push_back(event["val/loss"].get<double>());
+    errors.push_back(event["val/error"].get<double>());
+  }
+  const auto factor_by = [&](const std::vector<double>& watched) {
+    double factor = 1, best = 1e9;
+    for (size_t i = 0; i + 1 < watched.size(); ++i) {
+      factor *= watched[i] < best * (1 - 1e-4) ? 1 : 0.5;
+      best = std::min(best, watched[i]);
+    }
+    return factor;
+  };
+  ASSERT_GT(factor_by(losses), factor_by(errors)) << "the loss falls more often";
+  EXPECT_NEAR(rates.back() / rates.front(), factor_by(errors), 1e-6);
+}
+
 // What transformers loads of an export is tested by the names; here, that nothing is lost.
 TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
   Config words = config(2);

@@ -180,7 +180,8 @@ struct CurveConfig {
     v("milestones", milestones, "multistep: lengths, as '50 %, 75 %', which is also what '' means");
     v("timescale", timescale, "inverse_sqrt: length; auto: the warm-up's");
     v("patience", patience, "plateau: evaluations without an improvement that are let pass");
-    v("threshold", threshold, "plateau: relative improvement of the validation loss that counts");
+    v("threshold", threshold,
+      "plateau: relative improvement that counts, of what train.patience watches");
   }
 };
 
@@ -222,7 +223,8 @@ struct TrainConfig {
     v("memory_limit", memory_limit,
       "GiB that the run may plan, as if the device had no more; 0: all that is free");
     v("patience", patience,
-      "end the run after so many evaluations without a lower validation loss; 0: never");
+      "end the run after so many evaluations without a lower validation loss, of labelled texts a "
+      "lower error; 0: never");
     v("log_every", log_every, "interval between printed lines when not on a terminal");
   }
 };

@@ -54,7 +54,9 @@ const RegulariserEntry kEntries[] = {
      {"schedule.sequence", "train.sequence"},
      "Li et al. 2022, arXiv:2108.06084"},
     {"early stopping",
-     "the run ends after so many evaluations without a lower validation loss",
+     "the run ends after so many evaluations without a lower validation loss; of labelled texts, "
+     "without "
+     "a lower error: 1 minus the mean of the scores",
      {"train.patience", "eval.every"},
      "Prechelt 1998, doi:10.1007/3-540-49430-8_3"},
     {"document shuffling",

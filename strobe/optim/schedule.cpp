@@ -162,8 +162,8 @@ const ScheduleEntry kEntries[] = {
      0.5,
      1.2},
     {"plateau",
-     "max(m, gamma^r), r the evaluations at which the loss had not improved for longer "
-     "than patience",
+     "max(m, gamma^r), r the evaluations at which the loss, of labelled texts the error, had not "
+     "improved for longer than patience",
      {{"gamma", "0.1"}, {"patience", "2"}, {"threshold", "1e-4"}},
      "torch.optim.lr_scheduler.ReduceLROnPlateau",
      plateau},
@@ -246,9 +246,9 @@ Schedule make_schedule(const CurveConfig& c, const CurveLengths& lengths, const 
   return s;
 }
 
-void Plateau::observe(double loss, const CurveConfig& c) {
-  if (loss < best * (1 - c.threshold)) {
-    best = loss, bad = 0;
+void Plateau::observe(double watched, const CurveConfig& c) {
+  if (watched < best * (1 - c.threshold)) {
+    best = watched, bad = 0;
   } else if (++bad > c.patience) {
     factor *= c.gamma.value_or(0.1), bad = 0;
   }

@@ -68,7 +68,8 @@ struct Plateau {
   double best = std::numeric_limits<double>::infinity(), factor = 1;
   int64_t bad = 0;  // evaluations since the best
 
-  void observe(double loss, const CurveConfig& config);
+  /// `watched`: the validation loss; of labelled texts the error.
+  void observe(double watched, const CurveConfig& config);
 };
 
 }  // namespace strobe

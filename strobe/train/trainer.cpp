@@ -289,7 +289,7 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   }
   if (schedules_.watches_evaluations()) {
     Plateau plateau{state_.plateau_best, state_.plateau_factor, state_.plateau_bad};
-    plateau.observe(evaluation.loss, schedules_.lr_curve());
+    plateau.observe(evaluation.rank(), schedules_.lr_curve());
     state_.plateau_best = plateau.best, state_.plateau_factor = plateau.factor;
     state_.plateau_bad = plateau.bad;
   }
