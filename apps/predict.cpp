@@ -6,13 +6,14 @@
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
 #include "strobe/train/finetune.h"
+#include "strobe/train/run_data.h"
 
 namespace strobe {
 
 namespace {
 
 struct PredictOptions {
-  std::string run, text, pair, file, text_column = "text", pair_column;
+  std::string run, text, pair, file, text_column, pair_column;
   bool json = false;
 };
 
@@ -50,8 +51,9 @@ int run_predict(const PredictOptions& options) {
     return 0;
   }
   ExampleColumns columns;
-  columns.texts = {options.text_column};
-  if (!options.pair_column.empty()) columns.texts.push_back(options.pair_column);
+  columns.texts = text_columns(reader.config().texts);
+  if (!options.text_column.empty()) columns.texts[0] = options.text_column;
+  if (!options.pair_column.empty()) columns.texts.resize(2), columns.texts[1] = options.pair_column;
   columns.regression = reader.regression();
   Examples examples = read_examples(options.file, columns);
   if (!reader.regression()) examples.classes = {"?"};  // classes, of which no label is known
@@ -98,8 +100,10 @@ Verb verb_predict() {
             options.value(o->text, "--text", "the text");
             options.value(o->pair, "--pair", "the second text of a pair");
             options.value(o->file, "--file", "texts of a file: .tsv, .csv, .jsonl; a line each");
-            options.value(o->text_column, "--text-column", "column of the file");
-            options.value(o->pair_column, "--pair-column", "column of the second texts");
+            options.value(o->text_column, "--text-column",
+                          "column of the file; unless given, the one the run was trained on");
+            options.value(o->pair_column, "--pair-column",
+                          "column of the second texts; unless given, the run's, if it has one");
             options.flag(o->json, "--json", "print JSON objects, of a file one a line");
             return [o] { return run_predict(*o); };
           }};

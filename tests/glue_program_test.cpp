@@ -63,6 +63,14 @@ TEST_F(GlueProgram, ScoresAndSaysOfWhat) {
   const std::string upload = slurp(folder_.file("runs/RTE.tsv"));
   EXPECT_EQ(std::count(upload.begin(), upload.end(), '\n'), 7) << upload;
 
+  // Columns are the task's unless others are named.
+  const std::string predicted = strobe("predict runs/rte-s1 --file glue/RTE/test.tsv");
+  EXPECT_EQ(std::count(predicted.begin(), predicted.end(), '\n'), 6) << predicted;
+  EXPECT_NE(predicted.find("entailment"), std::string::npos) << predicted;
+  EXPECT_EQ(strobe("predict runs/rte-s1 --file glue/RTE/test.tsv --text-column sentence1 "
+                   "--pair-column sentence2"),
+            predicted);
+
   // The same again is read, not trained; anything else is another run.
   const auto written = std::filesystem::last_write_time(folder_.file("runs/rte-s1/events.jsonl"));
   glue("--seeds 2 --out runs train.epochs=1");

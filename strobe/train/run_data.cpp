@@ -198,6 +198,16 @@ DataFacts data_facts(const Config& config) {
   return {dataset.vocab(), dataset.has_split(kValid)};
 }
 
+std::vector<std::string> text_columns(const TextsConfig& texts) {
+  if (!texts.task.empty()) {
+    const GlueTask& task = glue_task(texts.task);
+    return {task.texts.begin(), task.texts.end()};
+  }
+  std::vector<std::string> out = {texts.text};
+  if (!texts.pair.empty()) out.push_back(texts.pair);
+  return out;
+}
+
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression) {
   LabelledTexts out;
   if (!texts.task.empty()) {
@@ -208,8 +218,7 @@ LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, boo
     return out;
   }
   ExampleColumns columns;
-  columns.texts = {texts.text};
-  if (!texts.pair.empty()) columns.texts.push_back(texts.pair);
+  columns.texts = text_columns(texts);
   columns.label = texts.label, columns.regression = regression;
   columns.classes = split_classes(texts.classes);
   out.file = split == "train" ? texts.train : texts.valid;

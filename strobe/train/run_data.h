@@ -62,6 +62,9 @@ struct LabelledTexts {
 };
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression);
 
+/// The columns of the text, or of both of a pair, that [texts] names; of a task of GLUE's, its own.
+std::vector<std::string> text_columns(const TextsConfig& texts);
+
 /// What the model says of each example, a class's number or a score, and what the label is.
 struct Predictions {
   std::vector<float> predicted, labels;
