@@ -70,10 +70,11 @@ struct TaskWork {
   }
 };
 
-// Reads every file that the task will need, so that none is missed after hours of training.
+// Opens every file that the task will need, so that none is missed after hours of training. Of the
+// training set, which may be long and which each run reads, a row will do.
 TaskWork open_task(const GlueOptions& options, const GlueTask& task) {
   TaskWork work{.task = &task};
-  work.trained_on_subset = read_glue(options.data, task, "train").subset;
+  work.trained_on_subset = read_glue(options.data, task, "train", /*most_rows=*/1).subset;
   const auto open = [&](const GlueTask& of) {
     for (const GlueTask::Split& split : of.splits) {
       if (!split.upload.empty() && !options.test) continue;

@@ -296,11 +296,19 @@ TEST(Glue, ReadsTheOfficialLayouts) {
             "index\tprediction\n9\tneutral\n");
   write(folder.file("MNLI/train-9k.tsv"), "sentence1\tsentence2\tgold_label\na\tb\tneutral\n");
   EXPECT_TRUE(read_glue(folder.path(), mnli, "train").subset);
+  EXPECT_TRUE(read_glue(folder.path(), mnli, "train", 1).subset);
   write(folder.file("MNLI/train-1k.tsv"), "sentence1\tsentence2\tgold_label\na\tb\tneutral\n");
   EXPECT_THROW(read_glue(folder.path(), mnli, "train"), Error);
 
   write(folder.file("QQP/train.tsv"),
         "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t1\n4\t5\tbroken\n");
+  // A look at the first row finds what is wrong with a file's columns, and reads no further.
+  write(folder.file("QQP/dev.tsv"),
+        "id\tquestion1\tquestion2\tis_duplicate\n1\ta\tb\t1\n2\ta\tb\tx\n");
+  EXPECT_EQ(read_glue(folder.path(), glue_task("qqp"), "dev", 1).examples.rows.size(), 1u);
+  EXPECT_THROW(read_glue(folder.path(), glue_task("qqp"), "dev"), Error);
+  write(folder.file("QQP/dev.tsv"), "id\tquestion1\tquestion2\n1\ta\tb\n");
+  EXPECT_THROW(read_glue(folder.path(), glue_task("qqp"), "dev", 1), Error);
   split = read_glue(folder.path(), glue_task("qqp"), "train");
   EXPECT_EQ(split.examples.rows.size(), 1u);
   EXPECT_EQ(split.skipped, 1);

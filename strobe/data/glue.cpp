@@ -186,7 +186,8 @@ std::vector<std::string> strings(const std::vector<std::string_view>& views) {
 
 }  // namespace
 
-GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split) {
+GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split,
+                    size_t most_rows) {
   const bool train = split == "train";
   const GlueTask::Split* of = train ? nullptr : &split_of(task, split);
   if (train && task.splits.size() == 1) fail("glue: {} has no training set", task.name);
@@ -200,6 +201,7 @@ GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_v
   columns.regression = task.classes.empty();
   const TableOptions options{.format = TableOptions::Format::tsv,
                              .header = !unnamed,
+                             .most_rows = most_rows,
                              .skip_broken_rows = task.broken_rows};
   GlueSplit out;
   out.file = found.file;

@@ -56,8 +56,9 @@ struct GlueSplit {
 
 /// Reads a split ("train" or one of the task's) under GLUE's folder `data`, or under the task's
 /// own. Where the official file is not there, a subset of it is taken: "train-9k.tsv" for
-/// train.tsv. Throws Error naming what is missing.
-GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split);
+/// train.tsv. Throws Error naming what is missing. `most_rows`: only the first so many; 0: all.
+GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split,
+                    size_t most_rows = 0);
 
 /// The task's metrics by name, and their mean.
 struct GlueScores {

@@ -65,13 +65,17 @@ class TextTable::Reader {
     const Format format =
         options_.format == Format::by_name ? format_of(out_.file_) : options_.format;
     if (format == Format::jsonl)
-      while (!rest_.empty()) read_object();
+      while (wants_more()) read_object();
     else
       read_rows(format == Format::csv);
     if (out_.rows() == 0) fail("data: {} has no row of data", out_.file_);
   }
 
  private:
+  bool wants_more() const {
+    return !rest_.empty() && (options_.most_rows == 0 || out_.rows() < options_.most_rows);
+  }
+
   [[noreturn]] void fail_here(const std::string& what) const {
     fail("data: {}, line {}: {}", out_.file_, line_, what);
   }
@@ -154,7 +158,7 @@ class TextTable::Reader {
       find_columns(names);
     }
     size_t width = names.size();
-    while (!rest_.empty()) {
+    while (wants_more()) {
       take_row(quoted);
       if (row_.size() == 1 && row_[0].empty() && width != 1) continue;  // a blank line
       if (width == 0) {

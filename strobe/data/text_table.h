@@ -17,7 +17,8 @@ namespace strobe {
 struct TableOptions {
   enum class Format { by_name, tsv, csv, jsonl };
   Format format = Format::by_name;  // .tsv, .csv, .jsonl, before .gz and the like
-  bool header = true;  // the first row names the columns; without, "1", "2", ... are their names
+  bool header = true;    // the first row names the columns; without, "1", "2", ... are their names
+  size_t most_rows = 0;  // read no more than so many; 0: all
   bool skip_broken_rows = false;  // those with a wrong number of fields, instead of failing
 };
 
