@@ -11,6 +11,7 @@
 #include "strobe/core/file.h"
 #include "strobe/core/json_text.h"
 #include "strobe/data/glue.h"
+#include "strobe/io/checkpoint.h"
 #include "strobe/train/finetune.h"
 #include "strobe/train/loaded_run.h"
 #include "strobe/train/run_folder.h"
@@ -192,6 +193,7 @@ int run_glue(const GlueOptions& options) {
       if (state == RunState::diverged) fail("glue: {} diverged", folder);
       score(options, folder, /*uploads=*/seed == 1, work);
       work.protocol = protocol_of(folder);
+      keep_best_weights(folder + "/checkpoints");
     }
     done.push_back(std::move(work));
     write_scores(options, done);

@@ -63,6 +63,17 @@ TEST_F(GlueProgram, ScoresAndSaysOfWhat) {
   const std::string upload = slurp(folder_.file("runs/RTE.tsv"));
   EXPECT_EQ(std::count(upload.begin(), upload.end(), '\n'), 7) << upload;
 
+  // Of a run whose scores are written, the weights are kept.
+  for (const char* run : {"rte-s1", "rte-s2"}) {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             folder_.file(fmt::format("runs/{}/checkpoints", run))))
+      if (entry.is_regular_file()) files.push_back(entry.path().filename());
+    std::sort(files.begin(), files.end());
+    EXPECT_EQ(files, (std::vector<std::string>{"model.safetensors", "state.json"})) << run;
+  }
+  strobe("resume runs/rte-s1 train.epochs=2", 1);
+  EXPECT_NE(errors().find("has weights alone"), std::string::npos) << errors();
   // Columns are the task's unless others are named.
   const std::string predicted = strobe("predict runs/rte-s1 --file glue/RTE/test.tsv");
   EXPECT_EQ(std::count(predicted.begin(), predicted.end(), '\n'), 6) << predicted;

@@ -168,6 +168,15 @@ void check_fits(const SafetensorsFile& file, const std::map<std::string, Tensor>
   }
 }
 
+// Out of sight first, so that a kill leaves no half-removed checkpoint under a final name.
+void remove_checkpoint(const std::string& path) {
+  std::error_code error;
+  const std::string hidden = fmt::format("{}{}", path, kPartial);
+  fs::remove_all(hidden, error);
+  fs::rename(path, hidden, error);
+  fs::remove_all(hidden, error);
+}
+
 void upload(const SafetensorsFile& file, Backend& ops,
             const std::map<std::string, Tensor>& tensors) {
   for (const auto& [name, target] : tensors) ops.upload(target, file.tensor(name).data);
@@ -284,12 +293,7 @@ void CheckpointWriter::prune(const TrainState& state) const {
       ++kept;
       continue;
     }
-    // Out of sight first, so that a kill leaves no half-removed checkpoint under a final name.
-    std::error_code error;
-    const std::string hidden = fmt::format("{}{}", path, kPartial);
-    fs::remove_all(hidden, error);
-    fs::rename(path, hidden, error);
-    fs::remove_all(hidden, error);
+    remove_checkpoint(path);
   }
 }
 
@@ -318,6 +322,11 @@ bool has_checkpoint(const std::string& folder) { return !checkpoints_in(folder).
 TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
                                   std::span<Param* const> params,
                                   const std::function<void(const std::string&)>& note) {
+  if (has_weights_alone(folder))
+    fail(
+        "checkpoint: {} has weights alone: another run can begin with them (init_from), but this "
+        "one cannot go on",
+        folder);
   for (const auto& [step, path] : checkpoints_in(folder)) {
     try {
       const nlohmann::json json = read_state(path);
@@ -359,6 +368,20 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
     }
   }
   fail("checkpoint: {} holds no whole checkpoint that fits this configuration", folder);
+}
+
+void keep_best_weights(const std::string& folder) {
+  const std::string best = best_checkpoint(folder);
+  for (const auto& [step, path] : checkpoints_in(folder))
+    if (path != best) remove_checkpoint(path);
+  std::error_code error;
+  fs::remove(best + "/" + kOptimizer, error);
+}
+
+bool has_weights_alone(const std::string& folder) {
+  const auto all = checkpoints_in(folder);
+  return all.size() == 1 && fs::exists(all[0].second + "/" + kModel) &&
+         !fs::exists(all[0].second + "/" + kOptimizer);
 }
 
 std::string best_checkpoint(const std::string& folder) {

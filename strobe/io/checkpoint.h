@@ -5,6 +5,8 @@
 //                          where the model is used with an average, which model.safetensors holds
 //   state.json             progress, the checksums of the other two, and its own
 //
+// keep_best_weights() leaves of a finished run one model.safetensors with its state.json.
+//
 // A folder is written under a temporary name, fsynced and renamed, so one that has its name is
 // whole. best.json names the one with the lowest validation loss or, of labelled texts, the
 // best scores, and holds them.
@@ -86,6 +88,11 @@ bool has_checkpoint(const std::string& folder);
 TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
                                   std::span<Param* const> params,
                                   const std::function<void(const std::string&)>& note);
+
+/// Removes all but the weights of the best checkpoint, so that the run cannot go on, and whether
+/// that was done.
+void keep_best_weights(const std::string& folder);
+bool has_weights_alone(const std::string& folder);
 
 /// Path of the checkpoint that evaluated best; of the newest whole one if none was
 /// evaluated.

@@ -91,6 +91,7 @@ RunState finetune(const Config& config, const std::string& folder,
     asked.backend = was.backend, asked.threads = was.threads;
     Trainer trainer(asked, stop, folder);
     check_same(folder, was, trainer.config());
+    if (has_weights_alone(run.checkpoints())) return RunState::finished;
     return trainer.run(run, /*resume=*/true);
   }
   Trainer trainer(config, stop);
