@@ -92,6 +92,30 @@ TEST_F(GlueProgram, ScoresAndSaysOfWhat) {
   strobe("predict bert --text river", 1);
 }
 
+TEST_F(GlueProgram, FineTuningSaysWhatItIsWorth) {
+  const std::string rows = slurp(folder_.file("glue/RTE/dev.tsv"));
+  std::ofstream(folder_.file("kinds.tsv")) << rows;
+  const std::string tune =
+      "finetune bert --train kinds.tsv --text-column sentence1 --label-column label backend=cpu "
+      "threads=1 train.sequence=32 train.epochs=1 ";
+  std::string out = strobe(tune + "--run none optimizer.momentum=0.9 optimizer.eps=1e-7");
+  EXPECT_NE(out.find("no score: all of kinds.tsv is trained on; --valid FILE or texts.hold_out"),
+            std::string::npos)
+      << out;
+  EXPECT_NE(errors().find("no score"), std::string::npos) << "before it trains too: " << errors();
+  EXPECT_NE(errors().find("config: optimizer.momentum is set, but adamw does not read it; it reads "
+                          "beta1, beta2, eps\n"),
+            std::string::npos)
+      << errors();
+  EXPECT_EQ(errors().find("optimizer.eps"), std::string::npos) << errors();
+  out = strobe(tune + "--run some texts.hold_out=0.2");
+  EXPECT_NE(out.find("best checkpoint: step 1, accuracy 0."), std::string::npos) << out;
+  EXPECT_EQ(out.find("no score"), std::string::npos) << out;
+  EXPECT_EQ(errors().find("config:"), std::string::npos) << errors();
+  const std::string predicted = strobe("predict some --file kinds.tsv");
+  EXPECT_EQ(std::count(predicted.begin(), predicted.end(), '\n'), 20) << predicted;
+}
+
 TEST_F(GlueProgram, MissesAFileBeforeItTrains) {
   std::filesystem::remove(folder_.file("glue/RTE/test.tsv"));
   glue("--out runs --test", 1);
