@@ -385,6 +385,14 @@ TEST_F(Study, ABusyMachineIsTimedAsItIsAndSaidSo) {
   EXPECT_NE(slurp(folder_.file("out/plan.json")).find("\"steps\": 20"), std::string::npos);
 }
 
+// Its first lines say what it is for, and what it gave or that it has not run yet.
+void expect_head(const fs::path& file) {
+  const std::string text = slurp(file);
+  const std::string head = text.substr(0, text.find("\nname = "));
+  EXPECT_TRUE(head.starts_with("# ")) << file;
+  EXPECT_NE(head.find("\n# What it gave"), std::string::npos) << file;
+}
+
 TEST_F(Study, EveryFileOfTheProjectIsWhole) {
   const std::string root = STROBE_SOURCE_DIR;
   const fs::path here = fs::current_path();
@@ -392,9 +400,12 @@ TEST_F(Study, EveryFileOfTheProjectIsWhole) {
   for (const auto& entry : fs::recursive_directory_iterator(root + "/studies"))
     if (!entry.is_directory()) {
       EXPECT_NO_THROW(EXPECT_FALSE(read_study(entry.path()).arms.empty())) << entry.path();
+      expect_head(entry.path());
     }
-  for (const auto& entry : fs::directory_iterator(root + "/recipes"))
+  for (const auto& entry : fs::directory_iterator(root + "/recipes")) {
     EXPECT_NO_THROW(load_config(entry.path(), {})) << entry.path();
+    expect_head(entry.path());
+  }
   fs::current_path(here);
 }
 

@@ -47,6 +47,7 @@ for group in sides:
         arms["without-" + group] = without
 print(f"""# One change at a time from the baseline up, then the winner with one of them taken back: what each contributes.
 # Made by tools/make_ladder.py.
+# What it gave: not yet run.
 name = "evidence-ladder"
 question = "Which parts of the optimised recipe carry its gain?"
 base = "{options.base}"
