@@ -14,6 +14,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
 #include "strobe/core/threads.h"
+#include "strobe/model/layers.h"
 #include "strobe/ops/make_backend.h"
 
 namespace strobe {
@@ -73,21 +74,18 @@ struct Row {
 
 /// Queries, keys and values: tensors of their own, or columns of one projection, as models have
 /// them.
-struct Projection {
+struct Projection : Qkv {
   Projection(Backend& backend, DType dtype, int64_t rows, int64_t heads, int64_t kv_heads,
              int64_t dim, bool packed) {
     if (packed) {
-      Tensor all = add(backend, dtype, {rows, (heads + 2 * kv_heads) * dim});
-      q = all.narrow(1, 0, heads * dim).split(1, dim);
-      k = all.narrow(1, heads * dim, kv_heads * dim).split(1, dim);
-      v = all.narrow(1, (heads + kv_heads) * dim, kv_heads * dim).split(1, dim);
+      const Tensor all = add(backend, dtype, {rows, (heads + 2 * kv_heads) * dim});
+      static_cast<Qkv&>(*this) = split_qkv(all, heads, kv_heads, dim);
     } else {
       q = add(backend, dtype, {rows, heads, dim});
       k = add(backend, dtype, {rows, kv_heads, dim});
       v = add(backend, dtype, {rows, kv_heads, dim});
     }
   }
-  Tensor q, k, v;
 
  private:
   Tensor add(Backend& backend, DType dtype, std::initializer_list<int64_t> shape) {

@@ -339,8 +339,8 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   expect_refused(kOneArm, "no 'seeds'");
   expect_refused("seeds = [1]\n", "no arms");
   expect_refused("seeds = [1, 1]\n" + kOneArm, "seed twice");
-  expect_refused("seeds = [0.5]\n" + kOneArm, "not a seed");
-  expect_refused("seeds = [-1]\n" + kOneArm, "not a seed");
+  expect_refused("seeds = [0.5]\n" + kOneArm, "takes integers from 0, not '0.5'");
+  expect_refused("seeds = [-1]\n" + kOneArm, "takes integers from 0, not '-1'");
   expect_refused("seeds = [1]\n[arms]\n\"a/b\" = []\n", "not a name");
   expect_refused("seeds = [1]\n[factors.f]\n\"..\" = []\n", "not a name");
   expect_refused("seeds = [1]\n" + kOneArm + "[compare]\na = \"c\"\n", "'c', which is no arm");
@@ -349,7 +349,7 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr=fast\"]\n", "not a number");
   expect_refused("seeds = [1]\n[arms]\na = [\"optimizer.lr\"]\n", "arm 'a'");
   expect_refused("seeds = [1]\n[budget]\nseconds = -1\n" + kOneArm, "above 0");
-  expect_refused("seeds = [1]\n[budget]\nseconds = [1]\n" + kOneArm, "above 0");
+  expect_refused("seeds = [1]\n[budget]\nseconds = [1]\n" + kOneArm, "one value, not a list");
   expect_refused("seeds = [1]\n[budget]\nseconds = 1\ntokens = 9\n" + kOneArm, "one of them");
   expect_refused("seeds = [1]\n[budget]\nmin_tokens = 5\n" + kOneArm, "budget.seconds");
   expect_refused("seeds = [1]\n[budget]\nseconds = 1\nmin_tokens_arms = \"x\"\n" + kOneArm,

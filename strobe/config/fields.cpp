@@ -1,9 +1,9 @@
 #include "strobe/config/fields.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "strobe/core/error.h"
+#include "strobe/core/number.h"
 
 namespace strobe {
 
@@ -14,11 +14,9 @@ void parse(std::string& value, std::string_view text) { value = text; }
 std::string print(const std::string& value) { return value; }
 
 void parse(double& value, std::string_view text) {
-  double parsed = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(parsed))
-    fail("'{}' is not a number", text);
-  value = parsed;
+  const std::optional<double> parsed = to_number(text);
+  if (!parsed) fail("'{}' is not a number", text);
+  value = *parsed;
 }
 std::string print(double value) { return fmt::format("{}", value); }
 

@@ -1,5 +1,6 @@
 #include "strobe/core/json_file.h"
 
+#include <filesystem>
 #include <unordered_set>
 #include <vector>
 
@@ -13,6 +14,12 @@ using Json = nlohmann::json;
 
 Json read_json(std::string_view operation, const std::string& file, int64_t largest) {
   return parse_json(operation, file, read_file(operation, file, largest));
+}
+
+Json read_json_or_null(std::string_view operation, const std::string& file, int64_t largest) {
+  if (!std::filesystem::exists(file)) return Json();
+  Json out = Json::parse(read_file(operation, file, largest), nullptr, /*allow_exceptions=*/false);
+  return out.is_discarded() ? Json() : out;
 }
 
 Json parse_json(std::string_view operation, const std::string& file, std::string_view text) {

@@ -13,7 +13,12 @@ namespace strobe {
 /// key stands twice (which the library would pass over).
 nlohmann::json read_json(std::string_view operation, const std::string& file, int64_t largest);
 
-/// The same of a text that `where` names.
+/// The same of a file of strobe's own, of which a killed process may have left anything: null where
+/// it is not there or is not JSON.
+nlohmann::json read_json_or_null(std::string_view operation, const std::string& file,
+                                 int64_t largest);
+
+/// The same as read_json() of a text that `where` names.
 nlohmann::json parse_json(std::string_view operation, const std::string& where,
                           std::string_view text);
 

@@ -5,15 +5,12 @@
 #include <filesystem>
 
 #include "strobe/core/error.h"
-#include "strobe/data/scores.h"
 
 namespace strobe {
 
 namespace fs = std::filesystem;
 
 std::span<const GlueTask> glue_tasks() {
-  static const GlueMetric acc{"accuracy", accuracy}, f{"f1", f1}, m{"matthews", matthews},
-      p{"pearson", pearson}, s{"spearman", spearman};
   static const std::vector<std::string_view> binary = {"0", "1"};
   static const std::vector<std::string_view> entails = {"entailment", "not_entailment"};
   static const std::vector<std::string_view> three = {"entailment", "neutral", "contradiction"};
@@ -26,7 +23,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence"},
        .label = "",
        .classes = binary,
-       .metrics = {m},
+       .metrics = {kMatthews},
        .unnamed_texts = {"4"},
        .unnamed_label = "2",
        .splits = usual("CoLA.tsv"),
@@ -36,7 +33,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence"},
        .label = "label",
        .classes = binary,
-       .metrics = {acc},
+       .metrics = {kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("SST-2.tsv")},
@@ -45,7 +42,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"#1 String", "#2 String"},
        .label = "Quality",
        .classes = binary,
-       .metrics = {f, acc},
+       .metrics = {kF1, kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("MRPC.tsv"),
@@ -56,7 +53,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"question1", "question2"},
        .label = "is_duplicate",
        .classes = binary,
-       .metrics = {f, acc},
+       .metrics = {kF1, kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("QQP.tsv"),
@@ -67,7 +64,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence1", "sentence2"},
        .label = "score",
        .classes = {},
-       .metrics = {p, s},
+       .metrics = {kPearson, kSpearman},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("STS-B.tsv"),
@@ -78,7 +75,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence1", "sentence2"},
        .label = "gold_label",
        .classes = three,
-       .metrics = {acc},
+       .metrics = {kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = {{"dev", "dev_matched.tsv", ""},
@@ -90,7 +87,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"question", "sentence"},
        .label = "label",
        .classes = entails,
-       .metrics = {acc},
+       .metrics = {kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("QNLI.tsv")},
@@ -99,7 +96,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence1", "sentence2"},
        .label = "label",
        .classes = entails,
-       .metrics = {acc},
+       .metrics = {kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("RTE.tsv"),
@@ -110,7 +107,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence1", "sentence2"},
        .label = "label",
        .classes = binary,
-       .metrics = {acc},
+       .metrics = {kAccuracy},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = usual("WNLI.tsv")},
@@ -120,7 +117,7 @@ std::span<const GlueTask> glue_tasks() {
        .texts = {"sentence1", "sentence2"},
        .label = "",
        .classes = three,
-       .metrics = {m},
+       .metrics = {kMatthews},
        .unnamed_texts = {},
        .unnamed_label = "",
        .splits = {{"test", "diagnostic.tsv", "AX.tsv"}}},
@@ -213,7 +210,7 @@ GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_v
 GlueScores glue_scores(const GlueTask& task, std::span<const float> predicted,
                        std::span<const float> labels) {
   GlueScores out;
-  for (const GlueMetric& metric : task.metrics) {
+  for (const Metric& metric : task.metrics) {
     out.metrics.emplace_back(metric.name, metric.compute(predicted, labels));
     out.mean += out.metrics.back().second / static_cast<double>(task.metrics.size());
   }

@@ -9,13 +9,9 @@
 #include <vector>
 
 #include "strobe/data/examples.h"
+#include "strobe/data/scores.h"
 
 namespace strobe {
-
-struct GlueMetric {
-  std::string_view name;
-  double (*compute)(std::span<const float> predicted, std::span<const float> labels);
-};
 
 struct GlueTask {
   std::string_view name;    // "sst2"
@@ -23,7 +19,7 @@ struct GlueTask {
   std::vector<std::string_view> texts;
   std::string_view label;
   std::vector<std::string_view> classes;  // by number; empty: scores from 0 to 5
-  std::vector<GlueMetric> metrics;        // the task's score is their mean
+  std::vector<Metric> metrics;            // the task's score is their mean
 
   /// Train and dev files of CoLA have no header: the columns by number.
   std::vector<std::string_view> unnamed_texts;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 namespace strobe {
 
@@ -21,5 +22,13 @@ double pearson(std::span<const float> predicted, std::span<const float> labels);
 
 /// Spearman's: Pearson's of the ranks, equal values sharing their mean rank.
 double spearman(std::span<const float> predicted, std::span<const float> labels);
+
+struct Metric {
+  std::string_view name;  // of the figure: "val/f1" in a run's
+  double (*compute)(std::span<const float> predicted, std::span<const float> labels);
+};
+inline constexpr Metric kAccuracy{"accuracy", accuracy}, kF1{"f1", f1},
+    kMatthews{"matthews", matthews}, kPearson{"pearson", pearson}, kSpearman{"spearman", spearman};
+inline constexpr Metric kMetrics[] = {kAccuracy, kF1, kMatthews, kPearson, kSpearman};
 
 }  // namespace strobe

@@ -15,6 +15,7 @@
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/files.h"
+#include "strobe/core/json_file.h"
 #include "strobe/core/json_text.h"
 
 namespace strobe {
@@ -385,14 +386,10 @@ bool has_weights_alone(const std::string& folder) {
 }
 
 std::string best_checkpoint(const std::string& folder) {
-  const std::string file = folder + "/best.json";
-  if (fs::exists(file)) {
-    const std::string text = read_file("checkpoint", file, kLargestText);
-    const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) {
-      std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
-      if (fs::exists(path + "/state.json")) return path;
-    }
+  const auto json = read_json_or_null("checkpoint", folder + "/best.json", kLargestText);
+  if (json.is_object() && json.contains("step") && json["step"].is_number_integer()) {
+    std::string path = folder + "/" + name_of_step(json["step"].get<int64_t>());
+    if (fs::exists(path + "/state.json")) return path;
   }
   for (const auto& [step, path] : checkpoints_in(folder))
     if (fs::exists(path + "/state.json")) return path;

@@ -82,6 +82,13 @@ NormAgain LayerNorm::again(const Stream& in) const {
   return {in.y_lost ? in.y : Tensor{}, bias.compute, eps};
 }
 
+Qkv split_qkv(Tensor projection, int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  const auto part = [&](int64_t first, int64_t count) {
+    return projection.narrow(1, first * head_dim, count * head_dim).split(1, head_dim);
+  };
+  return {part(0, heads), part(heads, kv_heads), part(heads + kv_heads, kv_heads)};
+}
+
 SelfAttention::SelfAttention(const std::string& c_attn, const std::string& c_proj, int64_t channels,
                              const AttentionOptions& options, float projection_std)
     : options(options),
@@ -89,17 +96,6 @@ SelfAttention::SelfAttention(const std::string& c_attn, const std::string& c_pro
       c_attn(c_attn, channels, channels + 2 * options.kv_heads * head_dim, kInitStd),
       c_proj(c_proj, channels, channels, projection_std) {
   if (options.kv_heads == options.heads) this->c_attn.weight.maps = 3;
-}
-
-Tensor SelfAttention::query(Tensor qkv) const {
-  return qkv.narrow(1, 0, options.heads * head_dim).split(1, head_dim);
-}
-Tensor SelfAttention::key(Tensor qkv) const {
-  return qkv.narrow(1, options.heads * head_dim, options.kv_heads * head_dim).split(1, head_dim);
-}
-Tensor SelfAttention::value(Tensor qkv) const {
-  return qkv.narrow(1, (options.heads + options.kv_heads) * head_dim, options.kv_heads * head_dim)
-      .split(1, head_dim);
 }
 
 AttentionOp SelfAttention::op(const Context& ctx, Tensor cu_q, Tensor cu_k, int64_t max_q,
@@ -129,7 +125,7 @@ void SelfAttention::forward(Context& ctx, Tensor y, Tensor x, const Batch& batch
   saved.lse = ctx.arena.allocate("attention log-sum-exp", DType::f32, {options.heads, rows});
   c_attn.forward(ctx, saved.qkv, x);
 
-  const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
+  const auto [q, k, v] = split(saved.qkv);
   AttentionOp attention = op(ctx, batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest);
   const AttentionShape shape = attention_shape(q, k, attention);
   attention.algorithm = ctx.ops.choose_attention(options.algorithm, shape, ctx.dtype);
@@ -152,11 +148,12 @@ void SelfAttention::backward(Context& ctx, Tensor dx, Tensor dy, const Batch& ba
   c_proj.backward_input(ctx, d_o, dy);
 
   const Tensor dqkv = ctx.allocate("attention qkv gradient", {dy.dim(0), saved.qkv.dim(1)});
-  const Tensor q = query(saved.qkv), k = key(saved.qkv), v = value(saved.qkv);
+  const auto [q, k, v] = split(saved.qkv);
   AttentionOp attention = op(ctx, batch.cu_seqlens, batch.cu_seqlens, batch.longest, batch.longest);
   const AttentionShape shape = attention_shape(q, k, attention);
   attention.algorithm = ctx.ops.choose_attention(options.algorithm, shape, ctx.dtype);
-  ctx.ops.attention_backward(query(dqkv), key(dqkv), value(dqkv), d_o.split(1, head_dim), q, k, v,
+  const auto [dq, dk, dv] = split(dqkv);
+  ctx.ops.attention_backward(dq, dk, dv, d_o.split(1, head_dim), q, k, v,
                              saved.o.split(1, head_dim), saved.lse, saved.kept, attention,
                              workspace(ctx, attention, shape, /*backward=*/true));
   c_attn.backward_bias(ctx, dqkv);
@@ -178,7 +175,7 @@ void SelfAttention::decode(Context& ctx, Tensor y, Tensor x, KeyValueCache& cach
   ctx.ops.copy(cache.v.rows(past, past + rows).reshape({rows, kv_width}),
                qkv.narrow(1, options.heads * head_dim + kv_width, kv_width));
 
-  const Tensor q = query(qkv), k = cache.k.rows(0, past + rows), v = cache.v.rows(0, past + rows);
+  const Tensor q = split(qkv).q, k = cache.k.rows(0, past + rows), v = cache.v.rows(0, past + rows);
   AttentionOp attention = op(ctx, cu_q, cu_k, rows, past + rows);
   const AttentionShape shape = attention_shape(q, k, attention);
   attention.algorithm = ctx.ops.choose_attention(AttentionAlgorithm::automatic, shape, ctx.dtype);

@@ -73,6 +73,13 @@ struct KeyValueCache {
   Tensor k, v;
 };
 
+/// Views of queries (N, H, D), keys and values (N, Hkv, D), which lie side by side in one
+/// projection.
+struct Qkv {
+  Tensor q, k, v;
+};
+Qkv split_qkv(Tensor projection, int64_t heads, int64_t kv_heads, int64_t head_dim);
+
 /// What self-attention of either model is made of.
 struct AttentionOptions {
   int64_t heads, kv_heads;
@@ -113,9 +120,7 @@ struct SelfAttention {
   }
 
  private:
-  Tensor query(Tensor qkv) const;
-  Tensor key(Tensor qkv) const;
-  Tensor value(Tensor qkv) const;
+  Qkv split(Tensor qkv) const { return split_qkv(qkv, options.heads, options.kv_heads, head_dim); }
   AttentionOp op(const Context& ctx, Tensor cu_q, Tensor cu_k, int64_t max_q, int64_t max_k) const;
   Tensor workspace(Context& ctx, const AttentionOp& op, const AttentionShape& shape,
                    bool backward) const;

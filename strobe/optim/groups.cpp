@@ -1,9 +1,8 @@
 #include "strobe/optim/groups.h"
 
-#include <charconv>
-
 #include "strobe/config/terms.h"
 #include "strobe/core/error.h"
+#include "strobe/core/number.h"
 
 namespace strobe {
 
@@ -22,11 +21,9 @@ bool fits(std::string_view pattern, std::string_view text) {
 }
 
 double number(const std::string& text, const std::string& key) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail("optimizer.groups: {}: '{}' is not a number", key, text);
-  return value;
+  const std::optional<double> value = to_number(text);
+  if (!value) fail("optimizer.groups: {}: '{}' is not a number", key, text);
+  return *value;
 }
 
 void set_option(OptimizerConfig& group, const OptimizerConfig& all, const std::string& key,

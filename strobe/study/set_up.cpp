@@ -13,6 +13,7 @@
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
 #include "strobe/study/sobol.h"
+#include "strobe/study/words.h"
 #include "strobe/train/progress_line.h"
 #include "strobe/train/run_data.h"
 
@@ -28,19 +29,6 @@ constexpr const char* kTimedSteps = "4";
 constexpr int kBusyAttempts = 5;
 // So many points of a space, the middle first, are tried for one that can run.
 constexpr uint64_t kPointsTried = 6;
-
-using Words = std::vector<std::string>;
-
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-template <class... Args>
-void say(fmt::format_string<Args...> format, Args&&... args) {
-  fmt::print(format, std::forward<Args>(args)...);
-  std::fflush(stdout);
-}
 
 ChildResult dry_run(const StudyOptions& options, const std::string& recipe,
                     const Words& overrides) {

@@ -1,9 +1,10 @@
 #include "strobe/study/space_file.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "strobe/config/terms.h"
 #include "strobe/core/error.h"
+#include "strobe/core/number.h"
 
 namespace strobe {
 
@@ -12,19 +13,6 @@ namespace {
 const std::string kAttributes[] = {"float",  "log",  "integer", "log_integer", "choice",
                                    "points", "step", "unit",    "key",         "when"};
 
-double number(const std::string& text, const std::string& what, const std::string& where) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-    fail("study: {} ({}) takes numbers, not '{}'", what, where, text);
-  return value;
-}
-
-std::string trimmed(const std::string& text) {
-  const size_t begin = text.find_first_not_of(" \t"), end = text.find_last_not_of(" \t");
-  return begin == std::string::npos ? "" : text.substr(begin, end - begin + 1);
-}
-
 void set_range(Parameter& p, const TomlEntry& entry, const std::string& kind,
                const std::string& where) {
   if (p.low != p.high || p.is_choice())
@@ -32,7 +20,8 @@ void set_range(Parameter& p, const TomlEntry& entry, const std::string& kind,
   if (entry.values.size() != 2)
     fail("study: '{}' ({}) takes a range of two numbers, {} = [lowest, highest]", p.name, where,
          kind);
-  p.low = number(entry.values[0], p.name, where), p.high = number(entry.values[1], p.name, where);
+  p.low = number_in(entry.values[0], p.name, where),
+  p.high = number_in(entry.values[1], p.name, where);
   p.log = kind == "log" || kind == "log_integer";
   if (kind == "integer" || kind == "log_integer") {
     p.kind = Parameter::Kind::integer;
@@ -49,7 +38,7 @@ void set_condition(Parameter& p, const std::string& text, const std::string& whe
   p.when = trimmed(text.substr(0, equals));
   for (size_t at = equals; at != std::string::npos;) {
     const size_t next = text.find('|', at + 1);
-    p.when_labels.push_back(trimmed(text.substr(at + 1, next - at - 1)));
+    p.when_labels.emplace_back(trimmed(text.substr(at + 1, next - at - 1)));
     at = next;
   }
   if (p.when.empty() || p.when_labels.empty() || p.when_labels.back().empty())
@@ -58,6 +47,12 @@ void set_condition(Parameter& p, const std::string& text, const std::string& whe
 }
 
 }  // namespace
+
+double number_in(const std::string& text, const std::string& what, const std::string& where) {
+  const std::optional<double> value = to_number(text);
+  if (!value) fail("study: {} ({}) takes numbers, not '{}'", what, where, text);
+  return *value;
+}
 
 void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
                   const std::string& where) {
@@ -95,11 +90,11 @@ void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
     for (const std::string& value : entry.values) p.choices.push_back({value, {}});
     if (p.choices.empty()) fail("study: the choice '{}' ({}) is between nothing", name, where);
   } else if (attribute == "step") {
-    p.step = number(one(), name, where);
+    p.step = number_in(one(), name, where);
     if (!(p.step > 0))
       fail("study: the step of '{}' ({}) is {}; it takes more than 0", name, where, p.step);
   } else if (attribute == "points") {
-    const double points = number(one(), name, where);
+    const double points = number_in(one(), name, where);
     p.points = static_cast<int64_t>(std::clamp(points, 0.0, 1e6));
     if (static_cast<double>(p.points) != points || p.points < 1)
       fail("study: 'points' of '{}' ({}) takes an integer from 1", name, where);

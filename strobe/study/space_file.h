@@ -17,4 +17,7 @@ void add_to_space(Space& space, const std::string& path, const TomlEntry& entry,
 /// are the names of factors, with their levels, that conditions may name as well.
 void check_space(const Space& space, const std::vector<Parameter>& outer, const std::string& file);
 
+/// A finite number. Throws Error naming `what` and `where`.
+double number_in(const std::string& text, const std::string& what, const std::string& where);
+
 }  // namespace strobe

@@ -23,6 +23,7 @@
 #include "strobe/study/set_up.h"
 #include "strobe/study/study_folder.h"
 #include "strobe/study/trial_runner.h"
+#include "strobe/study/words.h"
 #include "strobe/study/worker.h"
 #include "strobe/train/progress_line.h"
 
@@ -39,19 +40,6 @@ constexpr int kWaitMilliseconds = 300;
 constexpr int64_t kLargestDescription = 1 << 26;
 // A search whose first trials all fail has something wrong with it.
 constexpr size_t kFailuresToStop = 5;
-
-using Words = std::vector<std::string>;
-
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-template <class... Args>
-void say(fmt::format_string<Args...> format, Args&&... args) {
-  fmt::print(format, std::forward<Args>(args)...);
-  std::fflush(stdout);
-}
 
 class Runner {
  public:

@@ -1,7 +1,6 @@
 #include "strobe/study/study_file.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numeric>
 
@@ -9,6 +8,7 @@
 #include "strobe/config/toml.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/core/number.h"
 #include "strobe/study/space_file.h"
 #include "strobe/study/study_checks.h"
 
@@ -17,44 +17,23 @@ namespace strobe {
 namespace {
 
 constexpr int64_t kLargestStudyFile = 1 << 20;
-double number(const TomlEntry& entry, const std::string& where) {
-  try {
-    size_t used = 0;
-    const double value = std::stod(entry.values.at(0), &used);
-    if (!entry.array && used == entry.values[0].size() && value > 0) return value;
-  } catch (const std::logic_error&) {
-  }
-  fail("study: {} ({}) takes a number above 0", entry.path, where);
-}
-
-int64_t whole_number(const TomlEntry& entry, const std::string& where, int64_t least) {
-  int64_t value = 0;
-  const std::string text = entry.values.empty() ? "" : entry.values[0];
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (entry.array || error != std::errc() || end != text.data() + text.size() || value < least)
-    fail("study: {} ({}) takes an integer from {}", entry.path, where, least);
-  return value;
-}
-
-double any_number(const std::string& text, const std::string& what, const std::string& where) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-    fail("study: {} ({}) takes numbers, not '{}'", what, where, text);
-  return value;
-}
-
-int64_t seed_of(const std::string& text, const std::string& where) {
-  int64_t seed = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (error != std::errc() || end != text.data() + text.size() || seed < 0)
-    fail("study: '{}' ({}) is not a seed; it takes integers from 0", text, where);
-  return seed;
-}
-
 std::string text_of(const TomlEntry& entry, const std::string& where) {
   if (entry.array) fail("study: {} ({}) takes one value, not a list", entry.path, where);
   return entry.values[0];
+}
+
+double positive(const TomlEntry& entry, const std::string& where) {
+  const std::optional<double> value = to_number(text_of(entry, where));
+  if (!value || !(*value > 0)) fail("study: {} ({}) takes a number above 0", entry.path, where);
+  return *value;
+}
+
+int64_t whole_number(const std::string& text, const std::string& what, const std::string& where,
+                     int64_t least) {
+  const std::optional<int64_t> value = to_integer(text);
+  if (!value || *value < least)
+    fail("study: {} ({}) takes integers from {}, not '{}'", what, where, least, text);
+  return *value;
 }
 
 // Names become folders.
@@ -207,9 +186,10 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
     for (const Text& t : texts)
       if (path == t.path) *t.value = text_of(entry, where), taken = true;
     for (const Number& n : numbers)
-      if (path == n.path) *n.value = number(entry, where), taken = true;
+      if (path == n.path) *n.value = positive(entry, where), taken = true;
     for (const Whole& w : wholes)
-      if (path == w.path) *w.value = whole_number(entry, where, w.least), taken = true;
+      if (path == w.path)
+        *w.value = whole_number(text_of(entry, where), path, where, w.least), taken = true;
     study.sampler.seed = static_cast<uint64_t>(seed);
     if (taken) continue;
     if (path == "overrides") {
@@ -218,13 +198,14 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       study.overrides.push_back(path + "=" + text_of(entry, where));
     } else if (path == "seeds" || path == "confirm.seeds") {
       auto& seeds = path == "seeds" ? study.seeds : study.confirm.seeds;
-      for (const std::string& text : entry.values) seeds.push_back(seed_of(text, where));
+      for (const std::string& text : entry.values)
+        seeds.push_back(whole_number(text, path, where, 0));
     } else if (path == "target") {
       for (const std::string& text : entry.values)
-        study.targets.push_back(any_number(text, path, where));
+        study.targets.push_back(number_in(text, path, where));
     } else if (path == "pruner.rungs") {
       for (const std::string& text : entry.values)
-        study.pruner.rungs.push_back(any_number(text, path, where));
+        study.pruner.rungs.push_back(number_in(text, path, where));
     } else if (path == "pruner.rung") {
       const std::string rung = text_of(entry, where);
       if (rung != "complete" && rung != "mid-run")

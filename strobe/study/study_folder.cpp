@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/core/json_file.h"
 #include "strobe/report/outcomes.h"
 
 namespace strobe {
@@ -18,10 +18,7 @@ namespace {
 
 constexpr int64_t kLargestFile = 1 << 26;
 
-Json read_json(const std::string& file) {
-  if (!fs::exists(file)) return Json();
-  return Json::parse(read_file("study", file, kLargestFile), nullptr, /*allow_exceptions=*/false);
-}
+Json json_in(const std::string& file) { return read_json_or_null("study", file, kLargestFile); }
 
 // A number, or one written as text.
 double figure(const Json& object, const std::string& key) {
@@ -50,19 +47,19 @@ void keep_copy(const std::string& folder, const std::string& name, const std::st
 }  // namespace
 
 std::string run_state(const std::string& run) {
-  const Json json = read_json(run + "/result.json");
+  const Json json = json_in(run + "/result.json");
   const bool known = json.is_object() && json.contains("state") && json["state"].is_string();
   return known ? json["state"].get<std::string>() : "";
 }
 
 RunFigures run_figures(const std::string& run, const std::string& outcome) {
-  const Json json = read_json(run + "/result.json");
+  const Json json = json_in(run + "/result.json");
   RunFigures out;
   for (const std::string& key : keys_of_outcome(outcome))
     if (out.outcome = figure(json, key); std::isfinite(out.outcome)) break;
   out.tokens = figure(json, "tokens"), out.seconds = figure(json, "seconds");
   out.steps = figure(json, "steps"), out.peak_bytes = figure(json, "peak_bytes");
-  out.flops = out.steps * figure(read_json(run + "/environment.json"), "flops_per_step");
+  out.flops = out.steps * figure(json_in(run + "/environment.json"), "flops_per_step");
   return out;
 }
 

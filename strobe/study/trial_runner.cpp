@@ -18,12 +18,12 @@
 #include "strobe/report/outcomes.h"
 #include "strobe/study/child.h"
 #include "strobe/study/study_folder.h"
+#include "strobe/study/words.h"
 
 namespace strobe {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-using Words = std::vector<std::string>;
 
 namespace {
 

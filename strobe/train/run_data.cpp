@@ -260,9 +260,11 @@ std::vector<std::pair<std::string, double>> scores_of(const std::string& task, b
                                                       std::span<const float> predicted,
                                                       std::span<const float> labels) {
   if (!task.empty()) return glue_scores(glue_task(task), predicted, labels).metrics;
-  if (regression)
-    return {{"pearson", pearson(predicted, labels)}, {"spearman", spearman(predicted, labels)}};
-  return {{"accuracy", accuracy(predicted, labels)}};
+  std::vector<std::pair<std::string, double>> out;
+  for (const Metric& metric :
+       regression ? std::vector{kPearson, kSpearman} : std::vector{kAccuracy})
+    out.emplace_back(metric.name, metric.compute(predicted, labels));
+  return out;
 }
 
 std::vector<std::string> split_classes(const std::string& classes) {

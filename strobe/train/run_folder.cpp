@@ -13,7 +13,9 @@
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/core/json_file.h"
 #include "strobe/core/json_text.h"
+#include "strobe/data/scores.h"
 
 namespace strobe {
 
@@ -59,9 +61,9 @@ Evaluation evaluation_in(std::string_view line) {
   out.loss = number("val/loss"), out.token_perplexity = number("val/token_perplexity");
   out.word_perplexity = number("val/word_perplexity");
   out.bits_per_byte = number("val/bits_per_byte");
-  for (const char* name : {"accuracy", "f1", "matthews", "pearson", "spearman"})
-    if (const auto score = number_in(line, fmt::format("val/{}", name)))
-      out.scores.emplace_back(name, *score);
+  for (const Metric& metric : kMetrics)
+    if (const auto score = number_in(line, fmt::format("val/{}", metric.name)))
+      out.scores.emplace_back(metric.name, *score);
   for (const char* name : {"ema", "lawa"})
     if (const auto loss = number_in(line, fmt::format("val/loss_{}", name)))
       out.averages.emplace_back(name, *loss);
@@ -137,9 +139,7 @@ void RunFolder::write_memory(const EnginePlan& plan) {
 }
 
 std::string RunFolder::environment(const std::string& key) const {
-  if (!fs::exists(file("environment.json"))) return "";
-  const auto json = nlohmann::json::parse(
-      read_file("resume", file("environment.json"), kLargestText), nullptr, false);
+  const auto json = read_json_or_null("resume", file("environment.json"), kLargestText);
   const bool known = json.is_object() && json.contains(key) && json[key].is_string();
   return known ? json[key].get<std::string>() : "";
 }
@@ -245,9 +245,7 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
 bool RunFolder::has_result() const { return fs::exists(file("result.json")); }
 
 bool RunFolder::is_complete(int64_t step, bool evaluated) const {
-  if (!has_result()) return false;
-  const auto json = nlohmann::json::parse(read_file("resume", file("result.json"), kLargestText),
-                                          nullptr, /*allow_exceptions=*/false);
+  const auto json = read_json_or_null("resume", file("result.json"), kLargestText);
   return json.is_object() && json.value("state", nlohmann::json()) == "finished" &&
          json.value("steps", nlohmann::json()) == step &&
          (!evaluated || json.value("val/loss", nlohmann::json()).is_number());
