@@ -185,6 +185,22 @@ TEST_P(Train, KeepsTheNewestCheckpointsAndTheBest) {
   EXPECT_EQ(names, (std::vector<std::string>{"step_00000010", "step_00000012"}));
 }
 
+TEST_P(Train, SavesTheBestOnTheWayUnlessToldOtherwise) {
+  Config c = config(12);
+  c.checkpoint.every = {0, Length::Unit::steps}, c.checkpoint.keep = 0;
+  c.eval.every = {4, Length::Unit::steps};
+  for (const bool best : {true, false}) {
+    c.checkpoint.best = best;
+    const std::string run = best ? "best" : "last";
+    train(c, run);
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder_.file(run + "/checkpoints")))
+      if (entry.is_directory()) names.insert(entry.path().filename());
+    EXPECT_EQ(names.contains("step_00000004"), best) << run;
+    EXPECT_TRUE(names.contains("step_00000012")) << run;
+  }
+}
+
 TEST_P(Train, ADamagedCheckpointFallsBackToTheOneBefore) {
   Config c = config(8);
   c.checkpoint.every = {4, Length::Unit::steps};

@@ -254,10 +254,12 @@ struct EvalConfig {
 
 struct CheckpointConfig {
   Length every{0.25, Length::Unit::fraction};
+  bool best = true;
   int64_t keep = 2;
   template <class V>
   void fields(V&& v) {
     v("every", every, "interval between checkpoints; 0: only at the end");
+    v("best", best, "also one whenever an evaluation is the best so far");
     v("keep", keep, "newest checkpoints to keep, beside the best; 0: all");
   }
 };

@@ -274,7 +274,8 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   if (error) fail("checkpoint: cannot name {}: {}", final_path, error.message());
   sync_folder(folder_);
   fs::remove_all(old, error);
-  if (s.best_step >= 0) {
+  // Of a best that was not saved, nobody is to ask for the weights.
+  if (s.best_step >= 0 && fs::exists(folder_ + "/" + name_of_step(s.best_step))) {
     std::string best = fmt::format("{{\"step\": {}", s.best_step);
     for (const auto& [name, value] : s.best_scores)
       best += fmt::format(", {}: {}", json_quote(name), json_number(value));

@@ -430,7 +430,8 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       line_->note(fmt::format("stopping early: {} evaluations without a better one than at step {}",
                               state_.since_best, state_.best_step));
     saves = saves || stopped_early();
-    if (!stopping && (saves || state_.best_step != previous)) save_with_events();
+    if (config_.checkpoint.best && state_.best_step != previous) saves = true;
+    if (!stopping && saves) save_with_events();
     show(stopping || over(progress) || due(config_.train.log_every, length_, shown, done));
     shown = done;
   }
