@@ -105,6 +105,9 @@ class Flash3Consumer {
     // Row i of the warp sees keys below keys_seen(i).
     const int keys = item.keys, diagonal = x_.c.causal ? row + 1 + keys - item.queries : keys;
     const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
+    // Tiles that end beyond are masked. Where rows of the warp belong to the next sequence all are:
+    // then each row's maximum is followed for itself, by no vote of those rows.
+    const int whole = row + 16 > item.queries ? 0 : keys_seen(0);
     const Dropout dropout(x_.dropout_keys(), output_tile(), item.sequence * x_.c.heads + item.head,
                           x_.c.keep, row, lane_);
     begin_output_rows(item, row);
@@ -125,7 +128,7 @@ class Flash3Consumer {
     typename Operands::Scale scale{x_.c.scale};
     const auto softmax = [&](int key, const auto&... finish) {
       return online_softmax<kKeys>(
-          s_, rows_.softmax, factor, scale, key + kKeys > keys_seen(0),
+          s_, rows_.softmax, factor, scale, key + kKeys > whole,
           [&](int half) { return keys_seen(row_of(half)) - key - 2 * lane_.t; }, finish...);
     };
     // The same, and P with dropout; whether the maximum has been followed or not, the exponentials
