@@ -8,7 +8,7 @@
 // lane sharing what their columns and rows have in common; 4 to words, 2 to load keys and store, 4
 // to load, 24 to apply. A product of 64 bits holds its pipe for four cycles; logic, permutations
 // and comparisons hold theirs for two. So a draw takes longer than either product of the tensor
-// cores: half of its rounds run under each. Applying runs under the exponentials.
+// cores. It runs under P V of the tile before, applying under the exponentials.
 #pragma once
 
 #include "strobe/cuda/attention_dropout.cuh"
@@ -36,31 +36,34 @@ class Flash3Dropout {
         to_(ptx::held(bytes + kMaskSlotBytes * lane.id)),
         from_(ptx::held(bytes + mask_byte(lane.g, lane.t))) {}
 
-  /// What a lane draws for a tile, between the rounds that run while P V does and those while
-  /// Q K^T does.
-  struct Draw {
-    uint32_t w[kHalves][2][4];
-  };
   /// This lane's slots of the tile of keys from `key` on.
-  __device__ void begin(Draw& draw, int key) const {
+  __device__ void draw(int key) const {
+    uint32_t words[kHalves][2][4];
 #pragma unroll
     for (int half = 0; half < kHalves; ++half)
 #pragma unroll
       for (int b = 0; b < 2; ++b) {
-        uint32_t(&w)[4] = draw.w[half][b];
+        uint32_t(&w)[4] = words[half][b];
         w[0] = column_patch_ + key / 4 + mask_slot(32 * half, Keys).column + 2 * b;
         w[1] = row_patch_ + mask_slot(32 * half, Keys).row;
         w[2] = stream_, w[3] = DropoutKeys::kLastCounter;
       }
-    rounds<0, 2>(draw);
-  }
-  __device__ void finish(Draw& draw) const {
-    rounds<2, DropoutKeys::kPairs>(draw);
+#pragma unroll
+    for (int i = 0; i < DropoutKeys::kPairs; ++i) {
+      const uint4 keys = ptx::ld_shared_u32x4(keys_ + 16 * i);
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half)
+#pragma unroll
+        for (int b = 0; b < 2; ++b) {
+          uint32_t(&w)[4] = words[half][b];
+          DropoutKeys::two_rounds(w[0], w[1], w[2], w[3], keys, i);
+        }
+    }
 #pragma unroll
     for (int half = 0; half < kHalves; ++half)
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
-        const uint32_t(&a)[4] = draw.w[half][0], (&b)[4] = draw.w[half][1];
+        const uint32_t(&a)[4] = words[half][0], (&b)[4] = words[half][1];
         ptx::st_shared_u32x4(
             to_ + 32 * kMaskSlotBytes * half + 8 * i,
             {ptx::prmt(a[i], b[i], 0x5140), ptx::prmt(a[i], b[i], 0x7362),
@@ -91,20 +94,6 @@ class Flash3Dropout {
   }
 
  private:
-  template <int First, int Last>
-  __device__ void rounds(Draw& draw) const {
-#pragma unroll
-    for (int i = First; i < Last; ++i) {
-      const uint4 keys = ptx::ld_shared_u32x4(keys_ + 16 * i);
-#pragma unroll
-      for (int half = 0; half < kHalves; ++half)
-#pragma unroll
-        for (int b = 0; b < 2; ++b) {
-          uint32_t(&w)[4] = draw.w[half][b];
-          DropoutKeys::two_rounds(w[0], w[1], w[2], w[3], keys, i);
-        }
-    }
-  }
   __device__ uint32_t word(int half, int i) const {
     return ptx::ld_shared_u32(from_ + mask_step(half, i, Keys));
   }
@@ -116,7 +105,6 @@ class Flash3Dropout {
 
 /// In its place where nothing is dropped.
 struct Flash3NoDropout {
-  struct Draw {};
   template <class... Args>
   __device__ explicit Flash3NoDropout(const Args&...) {}
 };

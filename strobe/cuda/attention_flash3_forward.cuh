@@ -113,15 +113,10 @@ class Flash3Consumer {
     begin_output_rows(item, row);
     float factor[2];
 
-    // The masks of a tile: half of the work while P V of the tile before runs, half under Q K^T.
-    typename Dropout::Draw masks;
-    const auto begin_masks = [&](int key) {
-      if constexpr (Sizes::kDrop)
-        if (key >= 0) dropout.begin(masks, key);
-    };
-    const auto finish_masks = [&] {
+    // The masks of a tile, while P V of the tile before runs.
+    const auto draw_masks = [&](int key) {
       if constexpr (Sizes::kDrop) {
-        dropout.finish(masks);
+        if (key >= 0) dropout.draw(key);
         __syncwarp();
       }
     };
@@ -153,7 +148,7 @@ class Flash3Consumer {
 
     rows_.softmax.clear();
     wait(x_.shared.q_full[warpgroup_][q_.stage()], q_.phase());
-    begin_masks((tiles - 1) * kKeys);
+    draw_masks((tiles - 1) * kKeys);
     if constexpr (Sizes::kOverlap) {
       bool unstored = false;  // O of the item before is whole
       for (int tile = tiles - 1; tile >= 0; --tile) {
@@ -193,7 +188,6 @@ class Flash3Consumer {
         take_turn();
         begin_scores();
         give_turn();
-        finish_masks();
         sm90::wgmma_wait_group<0>();
         release_k();
         if (tile == 0) release_q();
@@ -205,7 +199,7 @@ class Flash3Consumer {
         }
         wait_v();
         begin_output();
-        begin_masks(key - kKeys);
+        draw_masks(key - kKeys);
         sm90::wgmma_wait_group<0>();
         release_v();
       }
