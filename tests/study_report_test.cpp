@@ -406,6 +406,11 @@ TEST(StudyReport, AnOutcomeOtherThanTheLossIsNamed) {
   const StudyResult result = analyse_study(folder);
   EXPECT_EQ(result.arms[0].loss.estimate, result.arms[0].bits_per_byte.estimate);
   EXPECT_TRUE(contains(result.headline, "bits a byte")) << result.headline;
+  const auto json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["outcome"], "val/bits_per_byte");
+  EXPECT_EQ(json["arms"][0]["value"]["estimate"], json["arms"][0]["val/bits_per_byte"]["estimate"]);
+  EXPECT_FALSE(json["arms"][0].contains("val/loss")) << "it is not what was compared";
+  EXPECT_EQ(json["arms"][0]["runs"][0]["value"], json["arms"][0]["runs"][0]["val/bits_per_byte"]);
   EXPECT_EQ(result.in_unit(1, 2), 2) << "the text's entropy stands in the outcome's unit";
   study["outcome"] = "seconds";
   write_file("test", folder + "/study.json", study.dump());

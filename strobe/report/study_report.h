@@ -208,7 +208,7 @@ StudyResult analyse_study(const std::string& folder);
 /// The table of arms and the sentences, for a terminal.
 std::string console_summary(const StudyResult& result);
 
-/// Every figure as one JSON object.
+/// Every figure as one JSON object: "value" is of what the study compares, "outcome".
 std::string study_json(const StudyResult& result);
 
 /// Writes the report of a study as one HTML file, whole or not at all.

@@ -82,7 +82,7 @@ TEST_F(Demo, FromTextToReport) {
     for (const Json& run : arm["runs"]) {
       EXPECT_EQ(run["state"], "finished");
       // Below a uniform guess over the vocabulary: it learned something.
-      EXPECT_LT(run["val/loss"].get<double>(), std::log(300.0));
+      EXPECT_LT(run["value"].get<double>(), std::log(300.0));
     }
   }
   // The two attentions train the same model.
