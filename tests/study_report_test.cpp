@@ -420,6 +420,17 @@ TEST(StudyReport, AnOutcomeOtherThanTheLossIsNamed) {
   EXPECT_TRUE(std::isnan(seconds.in_unit(1, 2)));
 }
 
+TEST(StudyReport, WhatIsNotCompressedHasNoBitsPerByte) {
+  StudyResult result;
+  result.noun = "validation error";
+  ArmResult arm;
+  arm.name = "a", arm.loss = {0.25, 0.2, 0.3, 3};
+  arm.bits_per_byte.estimate = NAN;
+  result.arms = {arm};
+  EXPECT_TRUE(contains(console_summary(result), "validation error"));
+  EXPECT_FALSE(contains(console_summary(result), "bits per byte")) << console_summary(result);
+}
+
 TEST(StudyReport, TextOfAStudyIsEscaped) {
   const std::string folder = test_folder();
   write_study(folder, {.question = "</script><script>alert(1)</script>"});

@@ -1,4 +1,5 @@
 // A study's result for a terminal and for programs.
+#include <algorithm>
 #include <cmath>
 
 #include "strobe/core/error.h"
@@ -218,6 +219,10 @@ std::string console_summary(const StudyResult& result) {
                      3),
          number_text(result.text->bigram_bits_per_byte, 3)});
   }
+  // Masked words and labelled texts are not compressed: nothing to show.
+  if (std::ranges::none_of(result.arms,
+                           [](const ArmResult& arm) { return arm.bits_per_byte.n > 0; }))
+    for (auto& row : rows) row.pop_back();
   std::string out = text_table(rows);
   if (spread)
     out +=
