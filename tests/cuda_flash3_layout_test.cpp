@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "strobe/cuda/attention_flash3_layout.h"
+#include "strobe/cuda/attention_flash3_ring.h"
 
 namespace strobe::cuda {
 namespace {
@@ -87,6 +88,28 @@ TEST(CudaFlash3Layout, TilesSeenAgreeWithTheMask) {
               last = std::max(last, mask.keys_seen(i));
             EXPECT_EQ(tiles_seen(mask, row, 64, tile), (last + tile - 1) / tile);
           }
+}
+
+template <int Stages>
+void expect_rounds() {
+  Ring<Stages> ring;
+  for (int passed = 0; passed < 5 * Stages; ++passed, ring.next()) {
+    EXPECT_EQ(ring.stage(), passed % Stages);
+    EXPECT_EQ(ring.phase(), unsigned(passed) / Stages % 2);
+  }
+}
+
+// Of a number of stages that is a power of two and of others, which are counted in another way.
+TEST(CudaFlash3Layout, RingsGoRoundAndChangeTheirPhase) {
+  expect_rounds<1>();
+  expect_rounds<2>();
+  expect_rounds<3>();
+  expect_rounds<4>();
+  expect_rounds<6>();
+  Ring<4> ring;
+  ring.next(), ring.skip(5);
+  EXPECT_EQ(ring.stage(), 2);
+  EXPECT_EQ(ring.phase(), 1u);
 }
 
 TEST(CudaFlash3Layout, BlocksCoverEachQueryOnce) {

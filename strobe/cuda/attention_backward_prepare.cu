@@ -8,7 +8,7 @@
 
 #include "strobe/cuda/attention_backward.cuh"
 #include "strobe/cuda/attention_flash.h"
-#include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/vector.cuh"
 
 namespace strobe::cuda {

@@ -4,7 +4,8 @@
 
 #include "strobe/cuda/attention_dropout.cuh"
 #include "strobe/cuda/attention_flash3_backward_layout.h"
-#include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/attention_flash3_ring.h"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/sm90.cuh"
 
 namespace strobe::cuda {
@@ -32,17 +33,6 @@ struct Visit {
   __device__ void next(const KeyBlock& w) {
     if (++i == w.blocks) i = 0;  // comes to pass only in a cyclic order
     if (++t == w.visits) t = 0, i = w.start, ++g;
-  }
-};
-
-/// The stages of a ring, one after another. The parity is that of a "full" phase.
-template <int Stages>
-struct StageRing {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void next() {
-    if (++stage == Stages) stage = 0, parity ^= 1;
   }
 };
 
@@ -151,7 +141,7 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
   const auto expect = [&](const uint64_t& bar, uint32_t bytes) {
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
-  StageRing<Sizes::kQueryStages> q;
+  Ring<Sizes::kQueryStages> q;
   uint32_t tile = 0, n = 0;  // steps, of which dO has two stages; key blocks
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
@@ -162,12 +152,12 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
       const int head = w.kv_head * c.group + at.g, row = w.first_q + at.i * Sizes::kQueries;
       const int64_t block = query_block<D>(c, w, head, at.i);
       if (steps > 0) {
-        const uint64_t& full = shared.q_full[q.stage];
-        wait(shared.q_empty[q.stage], q.parity ^ 1);
+        const uint64_t& full = shared.q_full[q.stage()];
+        wait(shared.q_empty[q.stage()], q.phase() ^ 1);
         expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
-        load(tiles + Sizes::kQueriesAt + q.stage * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
+        load(tiles + Sizes::kQueriesAt + q.stage() * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
              maps.q, row, head, full);
-        sm90::cp_async_bulk(tiles + Sizes::kLseAt + q.stage * Sizes::kStatisticBytes,
+        sm90::cp_async_bulk(tiles + Sizes::kLseAt + q.stage() * Sizes::kStatisticBytes,
                             c.lse2 + block * Sizes::kQueries, Sizes::kStatisticBytes,
                             ptx::shared_address(&full));
         q.next();

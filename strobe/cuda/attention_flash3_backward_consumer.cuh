@@ -242,7 +242,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     return base + Sizes::kScoresAt + tile % Sizes::kScoreStages * Sizes::kScoreBytes;
   };
   const float scale2 = c.scale * kLog2e;
-  StageRing<Sizes::kQueryStages> q;
+  Ring<Sizes::kQueryStages> q;
   uint32_t tile = 0;  // steps, of all key blocks; dO, dS and the masks have two stages
 
   for (uint32_t n = 0;; ++n) {
@@ -263,12 +263,12 @@ __device__ inline void Consumer<D, Drop>::run() const {
 
     // S^T = K Q^T, line 10.
     const auto multiply_scores = [&] {
-      wait(shared.q_full[q.stage], q.parity);
-      clear_rows(tile_q(q.stage), Sizes::kQueryPanelBytes, kQueries,
+      wait(shared.q_full[q.stage()], q.phase());
+      clear_rows(tile_q(q.stage()), Sizes::kQueryPanelBytes, kQueries,
                  shared.work.queries - at.i * kQueries);
       sm90::wgmma_fence();
       multiply_transposed<D, kQueries>(s, tile_k + group * 64 * 128, Sizes::kKeyPanelBytes,
-                                       tile_q(q.stage), Sizes::kQueryPanelBytes);
+                                       tile_q(q.stage()), Sizes::kQueryPanelBytes);
       sm90::wgmma_commit_group();
     };
     // dV += P^T dO, line 12; dK += dS^T Q, line 16.
@@ -289,7 +289,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     const auto exponentials_of_scores = [&] {
       sm90::wgmma_fence_operand(s);
       if (at.i * kQueries < unmasked) mask_scores(s, at.i * kQueries);
-      exponentials(s, q.stage, scale2);
+      exponentials(s, q.stage(), scale2);
       wait(shared.d_o_full[tile % 2], tile / 2 & 1);
     };
     const auto round_probabilities = [&] {
@@ -349,7 +349,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
       while (--steps > 0) {
         ++tile;
         at.next(shared.work);
-        const int q_before = q.stage;
+        const int q_before = q.stage();
         q.next();
         multiply_scores();
         multiply_key_gradients(q_before, (tile - 1) % 2);
@@ -380,9 +380,9 @@ __device__ inline void Consumer<D, Drop>::run() const {
           store_query_gradient(dq, tile - 1);
         }
       }
-      multiply_key_gradients(q.stage, tile % 2);
+      multiply_key_gradients(q.stage(), tile % 2);
       multiply_query_gradients(tile);
-      finish_key_gradients(q.stage, tile % 2);
+      finish_key_gradients(q.stage(), tile % 2);
       sm90::wgmma_fence_operand(dq);
     }
     const KeyBlock done = shared.work;

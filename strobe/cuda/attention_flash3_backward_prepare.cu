@@ -6,7 +6,7 @@
 
 #include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_flash3_backward_layout.h"
-#include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/vector.cuh"
 
 namespace strobe::cuda {

@@ -6,6 +6,7 @@
 #include "strobe/cuda/attention_call.h"
 #include "strobe/cuda/attention_flash3_dropout.cuh"
 #include "strobe/cuda/attention_flash3_layout.h"
+#include "strobe/cuda/attention_flash3_ring.h"
 #include "strobe/cuda/sm90.cuh"
 
 namespace strobe::cuda {
@@ -44,16 +45,6 @@ struct Flash3Sizes {
   static constexpr int kSharedBytes =
       Warpgroups * (kOutputBytes + kQueryStages * Operands::kQueryBytes) +
       TileStages * (Operands::kKeyBytes + Operands::kValueBytes);
-};
-
-/// Where a producer or consumer is in a ring of stages, by how many it has passed.
-template <int Stages>
-struct Ring {
-  static_assert((Stages & (Stages - 1)) == 0);
-  uint32_t passed = 0;
-  __device__ int stage() const { return passed % Stages; }
-  __device__ uint32_t phase() const { return passed / Stages & 1; }
-  __device__ void next() { ++passed; }
 };
 
 /// One item of work: a block of queries of one head.
@@ -245,7 +236,7 @@ __device__ inline void copy_tail(const Flash3Context<Sizes>& x, int lane) {
   uint32_t phases = 0;  // of each stage's tail_empty, a bit
   Flash3Items<Sizes> items(x);
   for (Flash3Item<Sizes> item; items.template next<true>(item, lane);
-       ring.passed += most(item.tiles, 0)) {
+       ring.skip(most(item.tiles, 0))) {
     const int key = (item.tiles - 1) * Sizes::kKeys;
     if (item.tiles > 0 && key + Sizes::kKeys > item.keys) {
       sm90::mbarrier_wait(x.at(x.shared.tail_empty[ring.stage()]), phases >> ring.stage() & 1);

@@ -7,12 +7,11 @@
 #include <cmath>
 
 #include "strobe/cuda/attention_flash3_layout.h"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/tile.cuh"
 
 namespace strobe::cuda {
-
-constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 /// What the online softmax of a thread's two rows carries from one tile of keys to the next: the
 /// maximum that the exponentials are relative to, in log2 units; the thread's share of l.

@@ -23,7 +23,7 @@
 #include "strobe/cuda/attention_backward.cuh"
 #include "strobe/cuda/attention_dropout.cuh"
 #include "strobe/cuda/attention_flash.h"
-#include "strobe/cuda/attention_forward.cuh"
+#include "strobe/cuda/log2.h"
 
 namespace strobe::cuda {
 

@@ -6,11 +6,10 @@
 
 #include "strobe/cuda/attention_call.h"
 #include "strobe/cuda/attention_dropout.cuh"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/tile.cuh"
 
 namespace strobe::cuda {
-
-constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 /// Sizes. A warp owns 16 * kPieces queries: 32 where registers allow, since every warp reads all of
 /// K and V from shared memory, and with 16 that would take longer than the products.

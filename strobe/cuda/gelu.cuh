@@ -2,6 +2,7 @@
 #pragma once
 
 #include "strobe/cuda/gelu_gate.h"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/ops/backend.h"
 
@@ -12,7 +13,6 @@ inline constexpr float kCubic = 0.044715f * kLinear;
 
 /// 0.5 (1 + tanh(z)) = 1 / (1 + e^-2z) of tanh GELU's z at x: gelu(x) = x tanh_gate(x).
 __device__ inline float tanh_gate(float x) {
-  constexpr float kLog2e = 1.4426950408889634f;
   const float power = x * fmaf(-kCubic * kLog2e, x * x, -kLinear * kLog2e);
   return ptx::rcp_approx_ftz(1.0f + ptx::ex2_approx_ftz(power));
 }

@@ -12,6 +12,7 @@
 // Shared  5 (16 + 24) KiB, and 12 for column sums
 // Grid    as many thread blocks as multiprocessors, in pairs
 #include "strobe/cuda/gelu.cuh"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/reduce.cuh"
 #include "strobe/cuda/sm90_cluster.cuh"
@@ -28,7 +29,6 @@ using Sizes = TileSizes;
 constexpr int kGroups = Sizes::kGroups;
 constexpr int kConsumers = 2;  // warpgroups
 constexpr int kThreads = 128 * (1 + kConsumers);
-constexpr float kLog2e = 1.4426950408889634f;
 
 using Accumulators = float[Sizes::kColumns / 2];
 
