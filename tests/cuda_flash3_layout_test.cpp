@@ -90,6 +90,23 @@ TEST(CudaFlash3Layout, TilesSeenAgreeWithTheMask) {
           }
 }
 
+TEST(CudaFlash3Layout, AWarpSeesTheKeysOfItsQueries) {
+  for (int queries : {1, 15, 16, 17, 64, 100, 300})
+    for (int keys : {0, 1, 127, 130, 300})
+      for (bool causal : {false, true}) {
+        const AttentionMask mask{queries, keys, causal};
+        for (int row = 0; row < queries + 48; row += 16) {
+          const WarpMask warp(mask, row);
+          for (int i = 0; i < 16; ++i) {
+            if (row + i < queries) EXPECT_EQ(warp.keys_seen(i), mask.keys_seen(row + i));
+            EXPECT_LE(warp.whole, warp.keys_seen(i));
+            EXPECT_LE(warp.keys_seen(i), keys);
+          }
+          EXPECT_EQ(warp.whole, row + 16 <= queries ? mask.keys_seen(row) : 0);
+        }
+      }
+}
+
 template <int Stages>
 void expect_rounds() {
   Ring<Stages> ring;

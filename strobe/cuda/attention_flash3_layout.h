@@ -38,6 +38,21 @@ STROBE_HD constexpr int mask_step(int half, int i, int keys) {
   return 4 * kMaskSlotBytes * (half * (keys / 16) + i);
 }
 
+/// Which keys the 16 queries from `row` on, a warp's, see: query i of them [0, keys_seen(i)).
+struct WarpMask {
+  int keys, diagonal;
+  int whole;  // tiles that end beyond are masked, and each row's maximum followed by itself
+
+  STROBE_HD constexpr WarpMask(const AttentionMask& mask, int row)
+      : keys(mask.keys),
+        diagonal(mask.causal ? row + 1 + mask.keys - mask.queries : mask.keys),
+        whole(keys_seen(0)) {
+    // Rows of the next sequence would have a vote on whether the maximum is followed.
+    if (row + 16 > mask.queries) whole = 0;
+  }
+  STROBE_HD constexpr int keys_seen(int i) const { return most(0, least(keys, diagonal + i)); }
+};
+
 /// The first query of block `block` of a sequence, whose blocks are `warpgroups` times 64 queries
 /// each; not below mask.queries if it has no such block. Where the number of 64s is no multiple,
 /// the block that is not full is the last, or under a causal mask the first: its first 64s then lie
