@@ -25,6 +25,35 @@ TEST(CudaAttentionFlash3Backward, SharedMemorySuffices) {
   expect_fits<Flash3BackwardSizes<128>>();
 }
 
+TEST(CudaAttentionFlash3Backward, VisitsFollowTheOrderForEachHead) {
+  for (bool causal : {false, true})
+    for (bool cyclic : {false, true})
+      for (int queries : {1, 128, 300, 1000})
+        for (int keys : {1, 129, 300, 1100}) {
+          const BackwardOrder order{{queries, keys, causal}, 128, 128, cyclic};
+          for (int j = 0; j < order.key_blocks(); ++j) {
+            if (order.visits(j) <= 0) continue;
+            const KeyBlock w{0,
+                             0,
+                             j,
+                             0,
+                             0,
+                             queries,
+                             keys,
+                             order.visited(j, 0),
+                             order.visits(j),
+                             order.query_blocks()};
+            Visit at(w);
+            for (int g = 0; g < 3; ++g)
+              for (int t = 0; t < w.visits; ++t, at.next(w)) {
+                ASSERT_EQ(at.g, g);
+                ASSERT_EQ(at.i, order.visited(j, t)) << causal << cyclic << ' ' << j << ' ' << t;
+              }
+            EXPECT_EQ(at.g, 3);
+          }
+        }
+}
+
 TEST(CudaAttentionFlash3Backward, StatisticsLieInTheOrderOfAccumulators) {
   for (int t = 0; t < 4; ++t)
     for (int n = 0; n < 2; ++n)

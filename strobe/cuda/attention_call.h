@@ -47,6 +47,8 @@ struct AttentionBackwardCall : AttentionCall {
   HeadRows d_o, dq, dk, dv;
   SumOrder order = SumOrder::fixed;
   bool cyclic = false;  // BackwardOrder
+  // flash3: log2(e) scale, and what dQ and dK are multiplied by in the end.
+  float scale2 = 1, gradient_scale = 1;
   // Workspace, by blocks of queries (block_capacity): of each query log2(e) lse, and delta (Dao
   // 2023, Algorithm 2, line 2) over keep_scale (flash3: its negative); dQ in f32, in the order of
   // the accumulators; how many key blocks have added to each part of dQ; the next item of the order

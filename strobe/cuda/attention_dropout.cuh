@@ -47,12 +47,18 @@ struct DropoutKeys {
     round(key.x, key.y);
     if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
   }
-  /// The highest bit of each byte of x: whether it is at least `keep`, that is, drops its score.
-  __device__ static uint32_t dropped(uint32_t x, int keep_of_256) {
+  /// The highest bit of each byte of x: whether it is at least `keep`, that is, drops its score, or
+  /// below, that is, keeps it.
+  __device__ static uint32_t dropped(uint32_t x, int keep) { return compare<false>(x, keep); }
+  __device__ static uint32_t kept(uint32_t x, int keep) { return compare<true>(x, keep); }
+
+ private:
+  template <bool Below>
+  __device__ static uint32_t compare(uint32_t x, int keep_of_256) {
     const uint32_t keep = 0x1010101u * keep_of_256;
     const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
-    constexpr int a = 0xf0, b = 0xcc, c = 0xaa;
-    return ptx::lop3<((a & ~b) | (~(a ^ b) & c)) & 0xff>(x, keep, low);
+    constexpr int a = 0xf0, b = 0xcc, c = 0xaa, at_least = (a & ~b) | (~(a ^ b) & c);
+    return ptx::lop3<(Below ? ~at_least : at_least) & 0xff>(x, keep, low);
   }
 };
 

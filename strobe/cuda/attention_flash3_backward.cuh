@@ -5,35 +5,12 @@
 #include "strobe/cuda/attention_dropout.cuh"
 #include "strobe/cuda/attention_flash3_backward_layout.h"
 #include "strobe/cuda/attention_flash3_ring.h"
-#include "strobe/cuda/log2.h"
 #include "strobe/cuda/sm90.cuh"
 
 namespace strobe::cuda {
 
 struct Flash3BackwardMaps {
   CUtensorMap q, d_o, k, v;
-};
-
-/// A block of keys, its sequence, and the blocks of queries that it visits for each head of its
-/// group. No block: there is no more work. It lies in shared memory while it is worked on, and is
-/// read from there, since consumers have no registers to spare.
-struct KeyBlock {
-  int sequence, kv_head, block;
-  int first_q, first_k, queries, keys;
-  int start, visits, blocks;  // block of queries visited first, how many, how many there are
-
-  __device__ AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
-};
-
-/// A place in the walk over a KeyBlock's blocks of queries: the visit, the block, the head.
-struct Visit {
-  int t = 0, i, g = 0;
-
-  __device__ explicit Visit(const KeyBlock& w) : i(w.start) {}
-  __device__ void next(const KeyBlock& w) {
-    if (++i == w.blocks) i = 0;  // comes to pass only in a cyclic order
-    if (++t == w.visits) t = 0, i = w.start, ++g;
-  }
 };
 
 /// What becomes of a consumer's part of dQ of a block of queries: another adds to it later, or it
@@ -53,9 +30,8 @@ struct Flash3BackwardShared {
   uint64_t ds_full[Sizes::kScoreStages];
   uint64_t sum_ready[Sizes::kConsumers], sum_full[Sizes::kConsumers];
   uint64_t mask_full[Sizes::kMaskStages], mask_empty[Sizes::kMaskStages];
-  KeyBlock work;  // guarded by k_full and keys_empty
-  // Of the thread that loads, those that sum, the warps that draw.
-  KeyBlock next, summed[Sizes::kConsumers], masked[4];
+  KeyBlock work;                               // guarded by k_full and keys_empty
+  KeyBlock next, summed[Sizes::kConsumers];    // of the thread that loads, of those that sum
   RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
   DropoutKeys keys;
 
@@ -142,16 +118,16 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
     sm90::mbarrier_arrive_expect_tx(ptx::shared_address(&bar), bytes);
   };
   Ring<Sizes::kQueryStages> q;
-  uint32_t tile = 0, n = 0;  // steps, of which dO has two stages; key blocks
+  uint32_t tile = 0;  // steps, of which dO has two stages; in the highest bit key blocks
   KeyBlock& w = shared.next;
   w = take_key_block<D>(c, true);
-  for (; w.block >= 0; ++n) {
-    const int steps = w.visits * c.group;
+  for (; w.block >= 0; tile ^= 1u << 31) {
     Visit at(w);
-    for (int step = 0; step < most(steps, 1); ++step, at.next(w)) {
+    do {
+      const bool first = at.g == 0 && at.i == w.start, visits = w.visits > 0;
       const int head = w.kv_head * c.group + at.g, row = w.first_q + at.i * Sizes::kQueries;
       const int64_t block = query_block<D>(c, w, head, at.i);
-      if (steps > 0) {
+      if (visits) {
         const uint64_t& full = shared.q_full[q.stage()];
         wait(shared.q_empty[q.stage()], q.phase() ^ 1);
         expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
@@ -162,8 +138,8 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
                             ptx::shared_address(&full));
         q.next();
       }
-      if (step == 0) {
-        wait(shared.keys_empty, (n & 1) ^ 1);
+      if (first) {
+        wait(shared.keys_empty, tile >> 31 ^ 1);
         shared.work = w;
         expect(shared.k_full, Sizes::kKeyBytes);
         load(tiles + Sizes::kKeysAt, Sizes::kKeyPanelBytes, maps.k,
@@ -172,7 +148,7 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
         load(tiles + Sizes::kValuesAt, Sizes::kKeyPanelBytes, maps.v,
              w.first_k + w.block * Sizes::kKeys, w.kv_head, shared.v_full);
       }
-      if (steps > 0) {
+      if (visits) {
         const uint32_t stage = tile % 2;
         const uint64_t& full = shared.d_o_full[stage];
         wait(shared.d_o_empty[stage], (tile / 2 & 1) ^ 1);
@@ -184,10 +160,11 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
                             ptx::shared_address(&full));
         ++tile;
       }
-    }
+      at.next(w);
+    } while (w.visits > 0 && at.g < c.group);
     w = take_key_block<D>(c, false);
   }
-  wait(shared.keys_empty, (n & 1) ^ 1);
+  wait(shared.keys_empty, tile >> 31 ^ 1);
   shared.work = w;
   sm90::mbarrier_arrive(ptx::shared_address(&shared.k_full));
 }
@@ -299,55 +276,53 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   }
 }
 
-/// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the dropped scores of its four keys.
-__device__ inline uint32_t dropped_pairs(const uint32_t (&w)[4], int keep) {
+/// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the kept scores of its four keys.
+__device__ inline uint32_t kept_pairs(const uint32_t (&w)[4], int keep) {
   uint32_t x[2];
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
-    const uint32_t low = DropoutKeys::dropped(w[2 + e], keep) >> 4;
-    x[e] = gather_bits((DropoutKeys::dropped(w[e], keep) & 0x80808080u) | (low & 0x08080808u));
+    const uint32_t low = DropoutKeys::kept(w[2 + e], keep) >> 4;
+    x[e] = gather_bits((DropoutKeys::kept(w[e], keep) & 0x80808080u) | (low & 0x08080808u));
   }
   return ptx::prmt(x[0], x[1], 0x7373);
 }
 
 /// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
+/// Each draw is stored at once, so that the next one reads Philox's keys anew: kept for both, they
+/// would take half of a thread's registers.
 template <int D>
 __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
                                   uint32_t tiles) {
   using Sizes = Flash3BackwardSizes<D>;
-  const Lane lane;
-  const int warp = threadIdx.x / 32 % 4;
-  uint32_t tile = 0;  // steps
-  for (uint32_t n = 0;; ++n) {
-    wait(shared.k_full, n & 1);
-    KeyBlock& w = shared.masked[warp];
-    __syncwarp();
-    if (lane.id == 0) w = shared.work;
-    arrive(shared.keys_empty, lane);
+  const KeyBlock& w = shared.work;
+  uint32_t tile = 0;  // steps; in the highest bit key blocks
+  for (;; tile ^= 1u << 31) {
+    wait(shared.k_full, tile >> 31);
     if (w.block < 0) return;
     for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
-      const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
       wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
+      const int thread = threadIdx.x % 128, warp = thread / 32, id = thread % 32;
+      const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
 #pragma unroll 1
       for (int of = 0; of < 2; ++of) {  // two warps, 16 keys each
-        const int column =
-            Sizes::kKeys / 4 * w.block + 8 * warp + 4 * of + dropout_word(lane.id).key;
+        const int column = Sizes::kKeys / 4 * w.block + 8 * warp + 4 * of + dropout_word(id).key;
+        const uint32_t to = tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
+                            4 * ((2 * warp + of) * Sizes::kMaskWords + id);
 #pragma unroll
         for (int slot = 0; slot < Sizes::kMaskWords; slot += 32) {
-          const auto dropped = [&](int column) {
+          const auto kept = [&](int column) {
             uint32_t x[4];
-            const int row = Sizes::kQueries / 4 * at.i + dropout_word(slot + lane.id).query;
+            const int row = Sizes::kQueries / 4 * at.i + dropout_word(slot + id).query;
             shared.keys.draw(x, stream, row, column);
-            return dropped_pairs(x, c.keep);
+            return kept_pairs(x, c.keep);
           };
-          const uint32_t first = dropped(column), second = dropped(column + 2);
-          ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
-                                 4 * ((2 * warp + of) * Sizes::kMaskWords + slot + lane.id),
-                             ptx::prmt(first, second, 0x5410));
+          ptx::st_shared_u16(to + 4 * slot, kept(column));
+          ptx::st_shared_u16(to + 4 * slot + 2, kept(column + 2));
         }
       }
-      arrive(shared.mask_full[tile % 2], lane);
+      arrive(shared.mask_full[tile % 2], Lane());
     }
+    arrive(shared.keys_empty, Lane());
   }
 }
 

@@ -84,7 +84,7 @@ struct Consumer {
   }
 
   /// P = exp(S - lse), line 11.
-  __device__ void exponentials(float (&s)[kQueries / 2], int stage, float scale2) const {
+  __device__ void exponentials(float (&s)[kQueries / 2], int stage) const {
     const float4* lse =
         reinterpret_cast<const float4*>(tiles + Sizes::kLseAt + stage * Sizes::kStatisticBytes);
 #pragma unroll
@@ -93,22 +93,20 @@ struct Consumer {
 #pragma unroll
       for (int i = 0; i < 8; ++i)
         s[8 * m + i] = ptx::ex2_approx_ftz(
-            fmaf(s[8 * m + i], scale2, i < 4 ? (i % 2 ? -l.y : -l.x) : (i % 2 ? -l.w : -l.z)));
+            fmaf(s[8 * m + i], c.scale2, i < 4 ? (i % 2 ? -l.y : -l.x) : (i % 2 ? -l.w : -l.z)));
     }
   }
 
-  /// This thread's bits of a step, for each of its accumulators four, in the signs of four bytes.
-  __device__ void read_masks(uint32_t (&words)[kQueries / 8], int stage) const {
+  /// This thread's bits of a step in pieces m and m + 1: for each of their accumulators four, in
+  /// the signs of four bytes.
+  __device__ void read_masks(uint32_t (&words)[4], int stage, int m) const {
     const uint32_t from =
         base + Sizes::kMasksAt + stage * Sizes::kMaskBytes +
         4 * ((4 * group + warp) * Sizes::kMaskWords + dropout_slot(0, lane.g, lane.t));
     const int shift = dropout_shift(lane.g, lane.t);
-#pragma unroll
-    for (int i = 0; i < kQueries / 8; i += 4) {
-      const uint4 x = ptx::ld_shared_u32x4(from + 4 * dropout_slot(i / 4, 0, 0));
-      words[i] = x.x << shift, words[i + 1] = x.y << shift;
-      words[i + 2] = x.z << shift, words[i + 3] = x.w << shift;
-    }
+    const uint4 x = ptx::ld_shared_u32x4(from + 4 * dropout_slot(m / 2, 0, 0));
+    words[0] = x.x << shift, words[1] = x.y << shift;
+    words[2] = x.z << shift, words[3] = x.w << shift;
   }
 
   /// dS = P (dP - delta), line 14. With dropout, dP and for dV also P are 0 where it drops. Delta
@@ -117,20 +115,21 @@ struct Consumer {
                                   const float (&dp)[kQueries / 2], int stage) const {
     const float4* deltas =
         reinterpret_cast<const float4*>(tiles + Sizes::kDeltaAt + stage * Sizes::kStatisticBytes);
-    uint32_t words[kQueries / 8];
-    if constexpr (Drop) read_masks(words, stage);
+    uint32_t words[4];
 #pragma unroll
     for (int m = 0; m < kPieces; ++m) {
+      if (Drop && m % 2 == 0) read_masks(words, stage, m);
       const float4 delta = deltas[4 * m + lane.t];
 #pragma unroll
       for (int k = 0; k < 4; ++k) {  // the column of 8 k / 2, the row half k % 2
         const float d0 = k < 2 ? delta.x : delta.z, d1 = k < 2 ? delta.y : delta.w;
         uint32_t x = ptx::cvt_rn_bf16x2(dp[8 * m + 2 * k + 1] + d1, dp[8 * m + 2 * k] + d0);
         if constexpr (Drop) {
-          const uint32_t drops = ptx::prmt(words[2 * m + k / 2], 0, k % 2 ? 0xbbaa : 0x9988);
-          x = (x & ~drops) | (ptx::cvt_rn_bf16x2(d1, d0) & drops);
+          const uint32_t keeps = ptx::prmt(words[2 * (m % 2) + k / 2], 0, k % 2 ? 0xbbaa : 0x9988);
+          x = (x & keeps) | (ptx::cvt_rn_bf16x2(d1, d0) & ~keeps);
           ds[m][k] = sm90::mul_bf16x2(p[m][k], x);
-          p[m][k] &= ~drops;
+          // The lesser of P and 0xffff or 0. An AND's P would be copied: 32 registers.
+          p[m][k] = sm90::min_u16x2(p[m][k], keeps);
         } else {
           ds[m][k] = sm90::mul_bf16x2(p[m][k], x);
         }
@@ -196,7 +195,7 @@ struct Consumer {
       for (int half = 0; half < 2; ++half) {
         const int row = 16 * warp + 8 * half + lane.g, column = D == 64 ? 0 : 64 * group;
         store_row<64>(dq, half, sum.to + row * c.dq.row + column, row < sum.rows,
-                      c.head_dim - column, c.scale * c.keep_scale);
+                      c.head_dim - column, c.gradient_scale);
       }
     }
     arrive(shared.sum_full[group], lane);
@@ -241,12 +240,12 @@ __device__ inline void Consumer<D, Drop>::run() const {
   const auto tile_ds = [&](uint32_t tile) {
     return base + Sizes::kScoresAt + tile % Sizes::kScoreStages * Sizes::kScoreBytes;
   };
-  const float scale2 = c.scale * kLog2e;
   Ring<Sizes::kQueryStages> q;
-  uint32_t tile = 0;  // steps, of all key blocks; dO, dS and the masks have two stages
+  // Steps, of all key blocks; dO, dS and the masks have two stages. In the highest bit key blocks.
+  uint32_t tile = 0;
 
-  for (uint32_t n = 0;; ++n) {
-    wait(shared.k_full, n & 1);
+  for (;; tile ^= 1u << 31) {
+    wait(shared.k_full, tile >> 31);
     const KeyBlock& w = shared.work;
     if (uniform(w.block) < 0) return;
     Visit at(w);
@@ -289,7 +288,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     const auto exponentials_of_scores = [&] {
       sm90::wgmma_fence_operand(s);
       if (at.i * kQueries < unmasked) mask_scores(s, at.i * kQueries);
-      exponentials(s, q.stage(), scale2);
+      exponentials(s, q.stage());
       wait(shared.d_o_full[tile % 2], tile / 2 & 1);
     };
     const auto round_probabilities = [&] {
@@ -329,16 +328,15 @@ __device__ inline void Consumer<D, Drop>::run() const {
 
     const int valid_keys = w.keys - w.block * Sizes::kKeys;
     if (valid_keys < Sizes::kKeys) {
-      wait(shared.v_full, n & 1);
+      wait(shared.v_full, tile >> 31);
       clear_rows(tile_k, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
       clear_rows(tile_v, Sizes::kKeyPanelBytes, Sizes::kKeys, valid_keys);
     }
-    const bool visits = steps > 0;
-    if (visits) {
+    if (steps > 0) {
       multiply_scores();
       sm90::wgmma_wait_group<0>();
       exponentials_of_scores();
-      wait(shared.v_full, n & 1);
+      wait(shared.v_full, tile >> 31);
       round_probabilities();
       multiply_probability_gradients();
       sm90::wgmma_wait_group<0>();
@@ -386,14 +384,15 @@ __device__ inline void Consumer<D, Drop>::run() const {
       sm90::wgmma_fence_operand(dq);
     }
     const KeyBlock done = shared.work;
-    if (!visits) wait(shared.v_full, n & 1);  // V's buffer must not be filled twice at once
+    const bool visits = done.visits > 0;
+    if (!visits) wait(shared.v_full, tile >> 31);  // V's buffer must not be filled twice at once
     arrive(shared.keys_empty, lane);
     if (visits) {
       store_query_gradient(dq, tile);
       ++tile;
       q.next();
     }
-    store_keys(dk, c.dk, done, c.scale * c.keep_scale);
+    store_keys(dk, c.dk, done, c.gradient_scale);
     store_keys(dv, c.dv, done, c.keep_scale);
   }
 }

@@ -44,6 +44,29 @@ struct Flash3BackwardSizes {
   static constexpr int threads(bool drop) { return 128 * (1 + kConsumers + drop); }
 };
 
+/// A block of keys, its sequence, and the blocks of queries that it visits for each head of its
+/// group. No block: there is no more work. It lies in shared memory while it is worked on, and is
+/// read from there, since no warp has registers to spare.
+struct KeyBlock {
+  int sequence, kv_head, block;
+  int first_q, first_k, queries, keys;
+  int start, visits, blocks;  // block of queries visited first, how many, how many there are
+
+  STROBE_HD constexpr AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
+};
+
+/// A place in the walk over a KeyBlock's blocks of queries, the last `visits` ones
+/// (BackwardOrder): the block, and the head of the group.
+struct Visit {
+  int i, g = 0;
+
+  STROBE_HD constexpr explicit Visit(const KeyBlock& w) : i(w.start) {}
+  STROBE_HD constexpr void next(const KeyBlock& w) {
+    if (++i == w.blocks) i = w.blocks - w.visits;
+    g += i == w.start;
+  }
+};
+
 /// lse and delta of 16 queries are stored in the order in which a thread reads them: its four of
 /// two neighbouring accumulators, columns 2 t and 2 t + 1 of each, are neighbours.
 STROBE_HD constexpr int statistic_slot(int query) { return row_of_column_slot(query); }
@@ -54,10 +77,10 @@ STROBE_HD constexpr int panel_byte(int row, int chunk) {
   return row * 128 + ((chunk ^ (row & 7)) * 16);
 }
 
-/// Dropout's bits of a warp's 16 keys, in words of two patches of 4 x 4 scores
-/// (ops/dropout_mask.h): of the key patches `key` and `key` + 2 and of query patch `query`. Byte 2
-/// half + e of a word holds the queries e and 2 + e of the patch of keys `half`: key i of it in
-/// bits 4 + i and i. So a thread of the accumulators, keys g + 8 half and queries 8 n + 2 t + e,
+/// Dropout's bits, 1 where a score is kept, of a warp's 16 keys, in words of two patches of 4 x 4
+/// scores (ops/dropout_mask.h): of the key patches `key` and `key` + 2 and of query patch `query`.
+/// Byte 2 half + e of a word holds the queries e and 2 + e of the patch of keys `half`: key i of it
+/// in bits 4 + i and i. So a thread of the accumulators, keys g + 8 half and queries 8 n + 2 t + e,
 /// shifts a word by dropout_shift(g, t) and has its four bits in the signs of the four bytes.
 struct DropoutWord {
   int key, query;

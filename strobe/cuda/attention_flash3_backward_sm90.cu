@@ -22,6 +22,7 @@
 // Grid    one thread block a multiprocessor; key blocks by tickets
 #include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_flash3_backward_consumer.cuh"
+#include "strobe/cuda/log2.h"
 #include "strobe/cuda/tensor_map.h"
 
 namespace strobe::cuda {
@@ -91,6 +92,8 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   c.ticket = reinterpret_cast<int*>(workspace + sizes.bytes() - 256);
   const int blocks = ceil_div(c.max_k, Sizes::kKeys);
   const int64_t items = int64_t{blocks} * c.sequences * (c.heads / c.group);
+  c.scale2 = c.scale * kLog2e;
+  c.gradient_scale = c.scale * c.keep_scale;
   c.cyclic = items <= device.multiprocessors;
   flash3_prepare_backward(device, c);
   if (items == 0) return;

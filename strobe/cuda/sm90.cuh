@@ -185,6 +185,12 @@ __device__ inline uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
   asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
   return y;
 }
+/// The lesser of two pairs of 16-bit unsigned integers.
+__device__ inline uint32_t min_u16x2(uint32_t a, uint32_t b) {
+  uint32_t y;
+  asm("min.u16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  return y;
+}
 
 /// 1 in the halves where a > b, else, or if one is NaN, 0: bf16.
 __device__ inline uint32_t set_gt_bf16x2(uint32_t a, uint32_t b) {
