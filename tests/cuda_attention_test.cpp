@@ -148,6 +148,30 @@ TEST_F(CudaAttention, LargeScoresDoNotOverflow) {
     EXPECT_EQ(broken_rule("o", trial(*backend_, algorithm).o, exact.o, plain.o, 3, 0x1p-8), "");
 }
 
+// Zero times a negative number is minus zero, whose bits are those of the least integer. The last
+// keys, which flash3 takes first, have such scores too, or far lower ones.
+TEST_F(CudaAttention, MinusZeroIsAScore) {
+  for (int64_t dim : {64, 128})
+    for (bool low : {false, true}) {
+      AttentionTrial trial({.queries = {256},
+                            .heads = 1,
+                            .kv_heads = 1,
+                            .dim = dim,
+                            .causal = false,
+                            .dtype = DType::bf16});
+      for (int64_t i = 0; i < 256 * dim; ++i) {
+        const bool first = i % dim == 0;
+        trial.values.q[i] = first && low ? 1 : 0;
+        trial.values.k[i] = !first || !low ? -1 : i < 128 * dim ? -0.0 : -8192;
+      }
+      const auto exact = trial.reference(reference::Precision::exact);
+      const auto plain = trial.reference(reference::Precision::bf16);
+      for (AttentionAlgorithm algorithm : that_run(kFlash, dim))
+        EXPECT_EQ(broken_rule("o", trial(*backend_, algorithm).o, exact.o, plain.o, 3, 0x1p-8), "")
+            << name_of(algorithm);
+    }
+}
+
 TEST_F(CudaAttention, NotANumberStaysOne) {
   AttentionTrial trial({.queries = {130}, .heads = 1, .kv_heads = 1, .dtype = DType::bf16});
   trial.values.k[20 * 64 + 3] = NAN;  // key 20

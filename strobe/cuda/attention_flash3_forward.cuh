@@ -28,16 +28,12 @@ class Flash3Consumer {
     for (Item item; items.template next<true>(item, lane_.id);) {
       const int row = item.block_row + 64 * warpgroup_;
       const int tiles = item.tiles_of(x_.c.causal, warpgroup_);
-      // A product that is behind holds a stage of V, which tiles that are skipped may need; and its
-      // O is stored in the second pass of the next item.
-      if (item.tiles > tiles || tiles == 1) drain();
       for (int tile = item.tiles; tile > tiles; --tile) skip();
       if (tiles > 0)
         attend(item, row + 16 * warp_, tiles);
       else if (row >= 0 && row < item.queries)
         output_.store_nothing(item, row + 16 * warp_);
     }
-    drain();
   }
 
  private:
@@ -90,52 +86,44 @@ class Flash3Consumer {
     output_.store(rows_);           // 24, 25
   }
 
-  /// Algorithm 2, lines 2 to 20. The first pass of the loop is that of lines 3 to 6, of the first
-  /// tile. Its product P V is that of lines 18 and 19 of the item before, whose O is stored in the
-  /// second pass; if there is none, its result is not used.
+  /// Algorithm 2, lines 2 to 20: S of the next tile and O += P V run under a softmax.
   __device__ void attend_with_overlap(Queries& queries, int tiles) {
-    float factor[2];                                 // e^(m_old - m)
-    bool unstored = false;                           // O of the item before is whole
-    rows_.softmax.clear();                           // 2
-    wait_q();                                        // 3
-    for (int tile = tiles - 1; tile >= 0; --tile) {  // 7, from the last keys on
-      const int key = tile * kKeys;
-      wait_k(queries);                                         // 3, 8
-      take_turn();                                             // ping-pong
-      begin_scores();                                          // 4, 9: S_next = Q K^T
-      if (unstored) give_turn(), output_.store_before(rows_);  // 20
-      wait_v();                                                // 10, 18
-      begin_output();                                          // 11, 19: O += P_cur V
-      if (!unstored) give_turn();                              // ping-pong
-      unstored = false;
-      sm90::wgmma_wait_group<1>();                       // 4, 12
-      release_k();                                       // 5, 15
-      if (tile == 0) release_q();                        // for the next item
-      const bool grown = softmax(queries, key, factor);  // 6, 13: m, l, P_next
-      sm90::wgmma_wait_group<0>();                       // 14, 19
-      if (pending_) release_v();                         // 15
-      if (tile == tiles - 1) {
-        unstored = pending_;
-        accumulate_ = 0;  // 2
-      } else if (grown) {
-        rows_.rescale(factor);  // 14: diag(factor) O
-      }
-      round();  // 16: P_next becomes P_cur
-      pending_ = true;
+    float factor[2];                                              // e^(m_old - m)
+    int tile = tiles - 1;                                         // from the last keys on
+    rows_.softmax.clear(), accumulate_ = 0;                       // 2
+    wait_q();                                                     // 3
+    wait_k(queries);                                              // 3
+    take_turn();                                                  // ping-pong
+    begin_scores();                                               // 4: S_cur = Q K^T
+    give_turn();                                                  // ping-pong
+    sm90::wgmma_wait_group<0>();                                  // 4
+    release_k();                                                  // 5
+    softmax(queries, tile * kKeys, factor);                       // 6: m, l, P_cur
+    round();                                                      // 6: P_cur in bf16
+    while (--tile >= 0) {                                         // 7
+      wait_k(queries);                                            // 8
+      take_turn();                                                // ping-pong
+      begin_scores();                                             // 9: S_next = Q K^T
+      wait_v();                                                   // 10
+      begin_output();                                             // 11: O += P_cur V
+      give_turn();                                                // ping-pong
+      sm90::wgmma_wait_group<1>();                                // 12
+      release_k();                                                // 15
+      const bool grown = softmax(queries, tile * kKeys, factor);  // 13: m, l, P_next
+      sm90::wgmma_wait_group<0>();                                // 14
+      release_v();                                                // 15
+      if (grown) rows_.rescale(factor);                           // 14: diag(factor) O
+      round();                                                    // 16: P_next becomes P_cur
     }
+    release_q();                    // for the next item
+    wait_v();                       // 18
+    begin_output();                 // 19: O += P_last V
     output_.finish_softmax(rows_);  // 20
+    sm90::wgmma_wait_group<0>();    // 19
+    release_v();                    // for the producer
+    output_.store(rows_);           // 20
   }
-  /// Algorithm 2, lines 18 to 20, of an item that no other follows at once.
-  __device__ void drain() {
-    if (!pending_) return;
-    wait_v();
-    begin_output();
-    sm90::wgmma_wait_group<0>();
-    release_v();
-    output_.store(rows_);
-    pending_ = false;
-  }
-  /// A tile that none of these queries sees; no product is behind.
+  /// A tile that none of these queries sees.
   __device__ void skip() {
     wait(x_.shared.k_full[k_.stage()], k_.phase());
     release_k();
@@ -250,7 +238,6 @@ class Flash3Consumer {
   Flash3Rows<D> rows_;
   uint32_t p_[Operands::kFragments][4];
   int accumulate_ = 0;
-  bool pending_ = false;  // P is of a tile whose product with V is not begun
 };
 
 template <class Sizes>

@@ -8,8 +8,8 @@
 // ahead. Registers move from the producer to the consumers (setmaxnreg).
 //
 // Where the head size is 128 a warpgroup also begins the product with the next keys before the
-// softmax of these (Algorithm 2, across items too), and short sequences take turns with the
-// products (ping-pong). At 64 a third or fourth warpgroup in the same registers gains more.
+// softmax of these (Algorithm 2), and short sequences take turns with the products (ping-pong). At
+// 64 a third or fourth warpgroup in the same registers gains more.
 //
 // Block   D 64: 3 warpgroups, tiles of 128 keys; 4 and 64 for short sequences. D 128: 2, 128
 // HBM     Q, K, V once and O once, where a chunk of heads fits L2; lse

@@ -23,19 +23,18 @@ class Flash3Output {
 
   /// The next item, whose rows begin at `row`.
   __device__ void begin(const Item& item, int row) {
-    if constexpr (Sizes::kOverlap) ++begun_;
     if (lane_.id == 0)
-      record(begun_) = {x_.c.o.at(item.first_q + row, item.head),
-                        x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row,
-                        item.queries - row, x_.operands.item_scale(x_.c.scale, item, row)};
+      record() = {x_.c.o.at(item.first_q + row, item.head),
+                  x_.c.lse + item.head * x_.c.lse_stride + item.first_q + row, item.queries - row,
+                  x_.operands.item_scale(x_.c.scale, item, row)};
     __syncwarp();
   }
   /// Of its scores.
-  __device__ float scale() const { return record(begun_).scale; }
+  __device__ float scale() const { return record().scale; }
 
   /// Its log-sum-exp, and the inverse of l: its softmax is done, its O may not be.
   __device__ void finish_softmax(Flash3Rows<D>& rows) const {
-    const typename Flash3Shared<Sizes>::Output& out = record(begun_);
+    const Record& out = record();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const Flash3Softmax& x = rows.softmax;
@@ -47,27 +46,9 @@ class Flash3Output {
         out.lse[row] = nothing ? -INFINITY : (x.m[half] + __log2f(l)) * kLn2;
     }
   }
-  /// O / l of this item, or of the one before. Shared memory makes 16-byte pieces of 4-byte ones.
-  __device__ void store(const Flash3Rows<D>& rows) const { store(rows, record(begun_)); }
-  __device__ void store_before(const Flash3Rows<D>& rows) const { store(rows, record(begun_ - 1)); }
-
-  /// Queries that see no key: O = 0.
-  __device__ void store_nothing(const Item& item, int row) const {
-    for (int i = lane_.id; i < 16 * kChunks; i += 32) {
-      const int r = row + i / kChunks, chunk = i % kChunks;
-      if (r >= item.queries || chunk * 8 >= x_.c.head_dim) continue;
-      *reinterpret_cast<uint4*>(x_.c.o.at(item.first_q + r, item.head) + chunk * 8) = uint4{};
-      if (chunk == 0) x_.c.lse[item.head * x_.c.lse_stride + item.first_q + r] = -INFINITY;
-    }
-  }
-
- private:
-  using Record = typename Flash3Shared<Sizes>::Output;
-
-  __device__ Record& record(int item) const {
-    return x_.shared.outputs[4 * warpgroup_ + warp_][item & 1];
-  }
-  __device__ void store(const Flash3Rows<D>& rows, const Record& out) const {
+  /// O / l. Shared memory makes 16-byte pieces of 4-byte ones.
+  __device__ void store(const Flash3Rows<D>& rows) const {
+    const Record& out = record();
     const uint32_t to = tile();
     __syncwarp();
 #pragma unroll
@@ -90,10 +71,24 @@ class Flash3Output {
     __syncwarp();  // the next item's masks come here
   }
 
+  /// Queries that see no key: O = 0.
+  __device__ void store_nothing(const Item& item, int row) const {
+    for (int i = lane_.id; i < 16 * kChunks; i += 32) {
+      const int r = row + i / kChunks, chunk = i % kChunks;
+      if (r >= item.queries || chunk * 8 >= x_.c.head_dim) continue;
+      *reinterpret_cast<uint4*>(x_.c.o.at(item.first_q + r, item.head) + chunk * 8) = uint4{};
+      if (chunk == 0) x_.c.lse[item.head * x_.c.lse_stride + item.first_q + r] = -INFINITY;
+    }
+  }
+
+ private:
+  using Record = typename Flash3Shared<Sizes>::Output;
+
+  __device__ Record& record() const { return x_.shared.outputs[4 * warpgroup_ + warp_]; }
+
   const Flash3Context<Sizes>& x_;
   const int warpgroup_, warp_;
   const Lane lane_;
-  int begun_ = 0;  // items; without overlap each is stored before the next
 };
 
 }  // namespace strobe::cuda

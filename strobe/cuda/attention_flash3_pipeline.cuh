@@ -84,14 +84,13 @@ struct Flash3Shared {
   uint64_t item_full, item_empty;
   typename Sizes::Operands::TileScales scales[Sizes::kStages];  // come and go with K
   Flash3Item<Sizes> item;
-  /// A warp's rows of an item: where they go, how many there are. The item before may not be stored
-  /// yet.
+  /// A warp's rows of its item: where they go, how many there are.
   struct Output {
     bf16* o;
     float* lse;
     int rows;
     float scale;  // of the scores
-  } outputs[4 * Sizes::kWarpgroups][2];
+  } outputs[4 * Sizes::kWarpgroups];
   DropoutKeys dropout;
 
   __device__ void init() {

@@ -105,11 +105,10 @@ class Flash3Unspecialised {
     accumulate_ = 1;
   }
   __device__ bool softmax(int key, float (&factor)[2]) {
-    const int keys = item_.keys, diagonal = c_.causal ? row_ + 1 + keys - item_.queries : keys;
-    const auto keys_seen = [&](int i) { return most(0, least(keys, diagonal + i)); };
+    const WarpMask mask(item_.mask(c_.causal), row_);
     return online_softmax<kKeys>(
-        s_, softmax_, factor, Flash3Scale{c_.scale}, key + kKeys > keys_seen(0),
-        [&](int half) { return keys_seen(lane_.g + 8 * half) - key - 2 * lane_.t; });
+        s_, softmax_, factor, Flash3Scale{c_.scale}, key + kKeys > mask.whole,
+        [&](int half) { return mask.keys_seen(lane_.g + 8 * half) - key - 2 * lane_.t; });
   }
   __device__ void attend(int i, int tile, bool first) {
     float factor[2];

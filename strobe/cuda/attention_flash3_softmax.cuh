@@ -17,7 +17,7 @@ namespace strobe::cuda {
 /// maximum that the exponentials are relative to, in log2 units; the thread's share of l.
 struct Flash3Softmax {
   float m[2], l[2];
-  int bound[2];  // scores whose bits are no greater leave m as it is
+  int bound[2];  // scores whose bits are less leave m as it is
 
   __device__ void clear() {
     m[0] = m[1] = -INFINITY, l[0] = l[1] = 0;
@@ -33,7 +33,7 @@ struct Flash3Scale {
 
   __device__ void of_tile(float, uint32_t) {}
   __device__ float weight() const { return 1; }
-  /// Scores whose bits are no greater leave m as it is. INT_MIN: always asks.
+  /// Scores whose bits are less leave m as it is. INT_MIN: there are none, so the first tile asks.
   __device__ int bound(const Flash3Softmax& x, int half) const { return x.bound[half]; }
   __device__ void keep_bound(Flash3Softmax& x, int half) const {
     const float bound = __fdividef(x.m[half] + kLag, scale2);
@@ -76,18 +76,22 @@ __device__ inline void exponentials(float (&s)[Keys / 2], const float (&m)[2], f
   l[0] += scale.weight() * (sum[0] + sum[1]), l[1] += scale.weight() * (sum[2] + sum[3]);
 }
 
-/// Whether a row's scores ask for a greater maximum: some are greater than `bound`. Floats of which
+/// Whether a row's scores ask for a greater maximum: some are not below `bound`. Floats of which
 /// the greatest is positive are compared as integers, three at a time; NaN is the greatest.
 template <int Keys>
 __device__ inline bool grows(const float (&s)[Keys / 2], const int (&bound)[2]) {
-  int most[4] = {bound[0], bound[0], bound[1], bound[1]};
+  constexpr int kLast = Keys / 2 - 4;
+  int most[4];
 #pragma unroll
-  for (int i = 0; i < Keys / 2; i += 8)
+  for (int j = 0; j < 4; ++j) {
+    most[j] = __float_as_int(s[j]);
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
+    for (int i = 4; i < kLast; i += 8)
       most[j] = __vimax3_s32(most[j], __float_as_int(s[i + j]), __float_as_int(s[i + 4 + j]));
+    most[j] = max(most[j], __float_as_int(s[kLast + j]));
+  }
   // (0, 1) are of row 0 and (2, 3) of row 1 in each 4.
-  return most[0] > bound[0] || most[1] > bound[0] || most[2] > bound[1] || most[3] > bound[1];
+  return most[0] >= bound[0] || most[1] >= bound[0] || most[2] >= bound[1] || most[3] >= bound[1];
 }
 
 /// S becomes P = 2^(scale2 S + bias - m), by finish(m), which calls `exponentials`. The maximum m
