@@ -19,9 +19,12 @@ struct TrainOptions {
 };
 
 // What a run's end means for the shell: 130 is what an interrupted program returns.
-int report_end(RunState state, const RunFolder& folder) {
+int report_end(RunState state, const RunFolder& folder, const Config& config) {
   switch (state) {
-    case RunState::finished: fmt::print("finished: {}\n", folder.path()); return 0;
+    case RunState::finished:
+      if (!config.texts.train.empty()) print_score(folder.path());
+      fmt::print("finished: {}\n", folder.path());
+      return 0;
     case RunState::stopped:
       fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder.path());
       return 130;
@@ -61,10 +64,12 @@ int run_train(const TrainOptions& options) {
     return 0;
   }
   // What has no memory, no disk or no weights to start from leaves no folder behind.
-  trainer.initialise(path);
+  if (const std::string data = trainer.describe_data(); !data.empty()) print_note(data);
+  trainer.initialise(path, print_note);
   RunFolder folder = RunFolder::create(path, trainer.config());
   catch_stop_signals();
-  return report_end(trainer.run(folder, /*resume=*/false), folder);
+  const RunState state = trainer.run(folder, /*resume=*/false);
+  return report_end(state, folder, trainer.config());
 }
 
 int run_resume(const std::string& run, const std::vector<std::string>& overrides) {
@@ -73,7 +78,8 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   Trainer trainer(loaded.config, stop_requested, run);
   note_unread_keys(trainer.config(), load_config("", overrides));
   catch_stop_signals();
-  return report_end(trainer.run(folder, /*resume=*/true), folder);
+  const RunState state = trainer.run(folder, /*resume=*/true);
+  return report_end(state, folder, trainer.config());
 }
 
 }  // namespace

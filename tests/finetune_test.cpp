@@ -301,6 +301,90 @@ TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
   EXPECT_EQ(weights("tuned", 20), weights("tuned-from-hf", 20));
 }
 
+// A classifier is its classes' names: in whatever order, they keep their outputs; others are new.
+TEST_F(Words, AClassifierGoesOnByTheNamesOfItsClasses) {
+  EXPECT_EQ(train(config(2), "before-names"), RunState::finished);
+  const auto tune = [&](const std::string& from, const std::string& name, TextsConfig texts,
+                        std::vector<std::string> more) {
+    const bool regression = texts.label == "count";
+    more.insert(more.end(), {"backend=cpu", "precision=f32", "train.sequence=16"});
+    const Config config = finetune_config(path(from), name, texts, regression, more);
+    std::string notes;
+    finetune(
+        config, path(name), [] { return false; },
+        [&](const std::string& note) { notes += note + "\n"; });
+    return notes;
+  };
+  const auto probabilities = [&](const std::string& run) {
+    return Reader(path(run)).read({"the rain", "", 0}, false);
+  };
+  const std::vector<std::string> still = {"train.steps=1", "optimizer.lr=1e-9"};
+  const std::string first =
+      tune("before-names", "names", texts(), {"train.epochs=2", "optimizer.lr=2e-3"});
+  EXPECT_NE(first.find("640 texts, 20 to evaluate on, 2 classes: dry, wet\n"), std::string::npos);
+  EXPECT_NE(first.find("begins anew: " + path("before-names") + " has none"), std::string::npos)
+      << first;
+  const std::vector<float> was = probabilities("names");
+  ASSERT_GT(std::abs(was[0] - was[1]), 0.05f);
+  export_huggingface({.run = path("names"), .out = path("names-hf")});
+  for (const std::string from : {"names", "names-hf"}) {
+    TextsConfig turned = texts();
+    turned.classes = "wet|dry";
+    const std::string notes = tune(from, "turned-" + from, turned, still);
+    EXPECT_NE(notes.find("the classifier of " + path(from) + " goes on: wet, dry"),
+              std::string::npos)
+        << notes;
+    const std::vector<float> now = probabilities("turned-" + from);
+    EXPECT_NEAR(now[0], was[1], 1e-4) << from;
+    EXPECT_NEAR(now[1], was[0], 1e-4) << from;
+  }
+  TextsConfig more = texts();
+  more.classes = "dry|moist|wet";
+  EXPECT_NE(tune("names", "more-names", more, still).find(path("names") + " are dry, wet"),
+            std::string::npos);
+  TextsConfig counts = texts();
+  counts.label = "count";
+  EXPECT_NE(tune("names", "counts-of-names", counts, still).find("is for classification"),
+            std::string::npos);
+  EXPECT_NE(tune("counts-of-names", "counts-again", counts, still).find("the regression of"),
+            std::string::npos);
+
+  // Heads of the same names that classify something else.
+  const std::string config_json = path("names-hf") + "/config.json";
+  const Json good = Json::parse(slurp(config_json));
+  const auto import = [&](const char* key, const Json& value) {
+    Json changed = good;
+    changed[key] = value;
+    std::ofstream(config_json) << changed;
+    return reference::error_of([&] {
+      import_huggingface({.from = path("names-hf"), .out = path("never"), .tokenizer = ""},
+                         [](const std::string&) {});
+    });
+  };
+  EXPECT_NE(import("problem_type", "regression").find("the classifier has 2 outputs"),
+            std::string::npos);
+  EXPECT_NE(import("architectures", {"BertForTokenClassification"})
+                .find("\"BertForTokenClassification\"; one of BertForSequenceClassification"),
+            std::string::npos);
+  EXPECT_NE(tune("names-hf", "names-of-tokens", texts(), still).find("BertForTokenClassification"),
+            std::string::npos);
+}
+
+// A layer that the weights have and the model lacks is no head that may go.
+TEST_F(Words, WeightsWithoutAPlaceAreRefused) {
+  EXPECT_EQ(train(config(2), "deep"), RunState::finished);
+  export_huggingface({.run = path("deep"), .out = path("deep-hf")});
+  for (const std::string from : {"deep", "deep-hf"})
+    reference::expect_fails(
+        [&] {
+          const Config shallow = finetune_config(
+              path(from), "shallow", texts(), false,
+              {"backend=cpu", "train.steps=1", "train.sequence=16", "model.layers=1"});
+          train(shallow, "shallow");
+        },
+        "encoder.layer.1.");
+}
+
 TEST_F(Words, WhatCannotBeIsRefused) {
   const auto refuses = [&](const std::function<void()>& act, const std::string& part) {
     try {

@@ -142,20 +142,23 @@ std::string Trainer::describe_fit() const {
 
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
   const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
-  return {{"strobe", STROBE_VERSION},
-          {"device", device_.name},
-          {"visible_gpus", gpus ? gpus : ""},
-          {"backend", device_.kind},
-          {"threads", fmt::format("{}", threads())},
-          {"precision", std::string(name_of(engine_.dtype()))},
-          {"attention", config_.attention.algorithm},
-          {"compiler", __VERSION__},
-          {"parameters", fmt::format("{}", engine_.plan().parameters)},
-          {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
-          {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
-          {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
-          {"data", data_->place()},
-          {"data_hash", fmt::format("{:016x}", data_->hash())}};
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"strobe", STROBE_VERSION},
+      {"device", device_.name},
+      {"visible_gpus", gpus ? gpus : ""},
+      {"backend", device_.kind},
+      {"threads", fmt::format("{}", threads())},
+      {"precision", std::string(name_of(engine_.dtype()))},
+      {"attention", config_.attention.algorithm},
+      {"compiler", __VERSION__},
+      {"parameters", fmt::format("{}", engine_.plan().parameters)},
+      {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
+      {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
+      {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
+      {"data", data_->place()},
+      {"data_hash", fmt::format("{:016x}", data_->hash())}};
+  for (auto& fact : data_->facts()) out.push_back(std::move(fact));
+  return out;
 }
 
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
@@ -304,13 +307,14 @@ void Trainer::save() {
   checkpoint_seconds_ += steady_seconds() - begin, ++saves_;
 }
 
-void Trainer::initialise(const std::string& folder) {
+void Trainer::initialise(const std::string& folder,
+                         const std::function<void(const std::string&)>& note) {
   if (!config_.init_from.empty())
     check_tokenizer(config_.init_from, data_->tokenizer(), data_->place());
   engine_.allocate();
   check_disk_room(folder, checkpoint_bytes(engine_.params()));
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
-  if (!config_.init_from.empty()) init_from(config_.init_from, engine_, config_.model.kind);
+  if (!config_.init_from.empty()) init_from(config_, engine_, note);
   engine_.start_optimizer();
   state_.micro_batches = 0;
   initialised_ = true;
