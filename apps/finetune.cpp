@@ -21,8 +21,17 @@ struct FinetuneOptions {
   std::vector<std::string> overrides;
 };
 
+// "reviews" of "data/reviews.csv.gz".
+std::string name_of(const fs::path& file) {
+  const std::string name = file.filename().string();
+  for (const char* kind : {".tsv", ".csv", ".jsonl"})
+    if (const size_t at = name.rfind(kind); at != std::string::npos && at > 0)
+      return name.substr(0, at);
+  return file.stem().string();
+}
+
 int run_finetune(const FinetuneOptions& options) {
-  const std::string name = fs::path(options.texts.train).stem().string();
+  const std::string name = name_of(options.texts.train);
   const std::string folder = options.run.empty() ? "runs/" + name : options.run;
   const LoadedConfig said = load_config("", options.overrides);
   const Config config =

@@ -75,7 +75,7 @@ struct TaskWork {
     GlueSplit read;
   };
 
-  const GlueTask* task;
+  const GlueTask* task = nullptr;
   std::vector<Split> splits;
   bool trained_on_subset = false, scored_on_subset = false;
   std::map<std::string, std::vector<double>> metrics;  // "dev accuracy", a value a seed
@@ -90,7 +90,8 @@ struct TaskWork {
 // Opens every file that the task will need, so that none is missed after hours of training. Of the
 // training set, which may be long and which each run reads, a row will do.
 TaskWork open_task(const GlueOptions& options, const GlueTask& task) {
-  TaskWork work{.task = &task};
+  TaskWork work;
+  work.task = &task;
   work.trained_on_subset = read_glue(options.data, task, "train", /*most_rows=*/1).subset;
   const auto open = [&](const GlueTask& of) {
     for (const GlueTask::Split& split : of.splits) {

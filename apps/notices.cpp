@@ -26,9 +26,10 @@ void print_score(const std::string& folder) {
   const nlohmann::json best = read_json("finetune", file, kLargest);
   std::string scores;
   for (const auto& [key, value] : best.items())
-    if (key.starts_with("val/") && value.is_number())
-      scores += fmt::format("{}{} {:.4f}", scores.empty() ? "" : ", ", key.substr(4),
-                            value.get<double>());
+    if (key.starts_with("val/"))
+      scores += fmt::format(
+          "{}{} {}", scores.empty() ? "" : ", ", key.substr(4),
+          value.is_number() ? fmt::format("{:.4f}", value.get<double>()) : "none (all are alike)");
   fmt::print("best checkpoint: step {}, {}\n", best.at("step").dump(), scores);
 }
 

@@ -13,8 +13,10 @@ namespace strobe {
 
 namespace {
 
+constexpr const char* kPrecisionHelp = "f32, bf16 or auto; the run's unless given";
+
 struct PredictOptions {
-  std::string run, text_column, pair_column;
+  std::string run, text_column, pair_column, precision;
   std::optional<std::string> text, pair, file;
   bool json = false;
 };
@@ -61,7 +63,7 @@ void check_texts(const PredictOptions& o, const TextsConfig& trained) {
 
 int run_predict(const PredictOptions& options) {
   check_texts(options, run_config(options.run).texts);
-  Reader reader(options.run);
+  Reader reader(options.run, options.precision);
   if (options.text) {
     print_text(reader, {*options.text, options.pair.value_or(""), 0}, options.pair.has_value(),
                options);
@@ -92,12 +94,12 @@ int run_predict(const PredictOptions& options) {
 }
 
 struct FillOptions {
-  std::string run, text;
+  std::string run, text, precision;
   int64_t most = 5;
 };
 
 int run_fill(const FillOptions& options) {
-  Reader reader(options.run);
+  Reader reader(options.run, options.precision);
   bool first = true;
   for (const auto& words : reader.fill(options.text, options.most)) {
     if (!first) fmt::print("\n");
@@ -123,6 +125,7 @@ Verb verb_predict() {
                           "column of the file; unless given, the one the run was trained on");
             options.value(o->pair_column, "--pair-column",
                           "column of the second texts; unless given, the run's, if it has one");
+            options.value(o->precision, "--precision", kPrecisionHelp);
             options.flag(o->json, "--json", "print JSON objects, of a file one a line");
             return [o] { return run_predict(*o); };
           }};
@@ -135,6 +138,7 @@ Verb verb_fill() {
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->text, "--text", "the text", Options::required);
             options.value(o->most, "--top", "words to print for each [MASK]");
+            options.value(o->precision, "--precision", kPrecisionHelp);
             return [o] { return run_fill(*o); };
           }};
 }

@@ -229,6 +229,25 @@ TEST_F(Words, PairsAndScores) {
   EXPECT_EQ(train(config, "counts"), RunState::finished);
   EXPECT_FALSE(std::isnan(number("counts", "val/pearson")));
   EXPECT_FALSE(std::isnan(number("counts", "val/spearman")));
+  // With labels that are all alike there is no correlation: no number, and as bad as can be.
+  std::ofstream(path("flat.tsv")) << "words\tmore\tcount\nriver\train\t3\nrain\triver\t3\n";
+  texts.valid = path("flat.tsv"), texts.hold_out = 0;
+  const auto tune = [&](const std::string& name, int64_t stop_after) {
+    return train(finetune_config(path("few"), "flat", texts, true,
+                                 {"backend=cpu", "train.steps=4", "train.sequence=24"}),
+                 name, stop_after);
+  };
+  EXPECT_EQ(tune("flat", -1), RunState::finished);
+  EXPECT_EQ(tune("flat-stopped", 2), RunState::stopped);
+  EXPECT_EQ(tune("flat-stopped", -1), RunState::finished);
+  for (const std::string run : {"flat", "flat-stopped"}) {
+    const Json result = Json::parse(slurp(path(run) + "/result.json"));
+    EXPECT_TRUE(result.at("val/pearson").is_null()) << result;
+    EXPECT_EQ(result.at("val/error"), 1.0);
+    const Json best = Json::parse(slurp(path(run) + "/checkpoints/best.json"));
+    EXPECT_GT(best.at("step").get<int64_t>(), 0);
+    EXPECT_TRUE(best.at("val/spearman").is_null()) << best;
+  }
 }
 
 TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
@@ -242,6 +261,33 @@ TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
   Trainer trainer(run_config(path("orphan")), {}, path("orphan"));
   EXPECT_EQ(trainer.run(run, /*resume=*/true), RunState::finished);
   EXPECT_EQ(weights("orphan", 20), weights("whole-orphan", 20));
+}
+
+// Of few texts many evaluations have the same error; the least loss among them is the best.
+TEST_F(Words, TheLossTellsEqualErrorsApart) {
+  EXPECT_EQ(train(config(2), "before-ties"), RunState::finished);
+  const Config config =
+      finetune_config(path("before-ties"), "ties", texts(), false,
+                      {"backend=cpu", "train.steps=12", "train.sequence=16", "train.patience=20",
+                       "optimizer.lr=5e-4", "eval.every=1 steps"});
+  EXPECT_EQ(train(config, "ties"), RunState::finished);
+  EXPECT_EQ(train(config, "ties-stopped", 7), RunState::stopped);
+  EXPECT_EQ(train(config, "ties-stopped"), RunState::finished);
+  std::ifstream lines(path("ties") + "/events.jsonl");
+  std::tuple<double, double, int64_t> best{2, 0, 0};
+  int64_t ties = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = Json::parse(line);
+    if (!event.contains("val/error")) continue;
+    const double error = event["val/error"].get<double>(), loss = event["val/loss"].get<double>();
+    ties += error == std::get<0>(best) && loss < std::get<1>(best);
+    best = std::min(best, {error, loss, event["step"].get<int64_t>()});
+  }
+  ASSERT_GT(ties, 0);
+  for (const std::string run : {"ties", "ties-stopped"})
+    EXPECT_EQ(Json::parse(slurp(path(run) + "/checkpoints/best.json")).at("step"),
+              std::get<2>(best))
+        << run;
 }
 
 // The rate falls where the error does not, whatever the loss does.

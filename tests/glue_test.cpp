@@ -141,6 +141,7 @@ TEST(TextTable, RefusesWhatIsMalformed) {
       {"t.tsv", "a\tb\n1\t2\t3\n",
        "line 2: 3 fields, the header has 2; a .tsv file has no quoting"},
       {"t.tsv", "a\tc\n1\t2\n", "line 1: no column 'b'"},
+      {"t.tsv", "a\tb\r1\t2\r", "its lines end with CR alone"},
       {"t.tsv", "b\tb\n1\t2\n", "line 1: the column 'b' stands twice"},
       {"t.tsv", "a\tb\n1\tcaf\xe9\n", "line 2: the byte 0xe9 is no part of UTF-8"},
       {"t.tsv", "a\tb\n1\t\xed\xa0\x80\n", "line 2: the byte 0xed"},
@@ -223,7 +224,13 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
   EXPECT_TRUE(examples.regression() && examples.pairs);
   EXPECT_EQ(examples.rows[1].second, "w");
   EXPECT_EQ(examples.rows[0].label, 2.5f);
-  for (const char* label : {"", "nan", "inf", "1,5", "0x1", "3 "}) {
+  for (const char* label : {"+1.5", " 1.5", "1.5 "}) {
+    write(folder.file("u.tsv"), fmt::format("a\tscore\nx\t{}\n", label));
+    examples =
+        read_examples(folder.file("u.tsv"), {.texts = {"a"}, .label = "score", .regression = true});
+    EXPECT_EQ(examples.rows[0].label, 1.5f) << label;
+  }
+  for (const char* label : {"", " ", "nan", "inf", "1,5", "0x1", "3 4", "+", "+-1", "++1"}) {
     write(folder.file("u.tsv"), fmt::format("a\tscore\nx\t{}\n", label));
     EXPECT_THROW(
         read_examples(folder.file("u.tsv"), {.texts = {"a"}, .label = "score", .regression = true}),

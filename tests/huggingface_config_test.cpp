@@ -175,6 +175,11 @@ TEST(HuggingFaceConfig, RefusesWhatStrobeComputesOtherwise) {
          j["id2label"] = {"no", "yes"};
        },
        "id2label is [\"no\""},
+      {"classes alike",
+       [](Json& j) {
+         j["id2label"] = {{"0", "yes"}, {"1", "yes"}};
+       },
+       "id2label calls two classes \"yes\""},
       {"classes a text", [](Json& j) { j["id2label"] = "yes"; }, "id2label is \"yes\""},
       {"a class missing",
        [](Json& j) {

@@ -18,9 +18,15 @@ namespace {
 constexpr size_t kMostClasses = 1000;
 
 float score_in(const TextTable& table, size_t row, const std::string& text) {
+  constexpr const char* kBlank = " \t";
   float value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+  // Blanks around it, and a sign of what is positive, which from_chars() does not take.
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  const char* first = text.data() + begin;
+  const char* last = text.data() + text.find_last_not_of(kBlank) + 1;
+  if (last - first > 1 && first[0] == '+' && first[1] != '-') ++first;
+  const auto [end, error] = std::from_chars(first, std::max(first, last), value);
+  if (error != std::errc() || end != last || !std::isfinite(value))
     fail("data: {}: the label '{}' is no number", table.place(row), brief(text));
   return value;
 }

@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "strobe/core/error.h"
@@ -123,6 +124,7 @@ std::string read_classes(const Reader& reader, const Note& note) {
     fail("import: {}: id2label is {}; an object of names by number is accepted", reader.file(),
          shown(names));
   std::string out;
+  std::set<std::string> seen;
   for (size_t i = 0; i < names.size(); ++i) {
     const Json& name = member(names, std::to_string(i).c_str());
     if (!name.is_string())
@@ -136,6 +138,9 @@ std::string read_classes(const Reader& reader, const Note& note) {
                       reader.file(), i, shown(name)));
       return "";
     }
+    if (!seen.insert(text).second)
+      fail("import: {}: id2label calls two classes {}; a name for each is accepted", reader.file(),
+           shown(name));
     if (const Json& back = member(numbers, text.c_str()); !back.is_null() && back != i)
       note(fmt::format("{}: label2id[{}] is {}, id2label says {}", reader.file(), shown(name),
                        shown(back), i));

@@ -90,20 +90,22 @@ RunState finetune(const Config& config, const std::string& folder,
   return trainer.run(run, /*resume=*/false);
 }
 
-Reader::Reader(const std::string& run, int64_t sequences)
-    : Reader(run, run_config(run), sequences) {}
+Reader::Reader(const std::string& run, const std::string& precision)
+    : Reader(run, run_config(run), precision) {}
 
-Reader::Reader(const std::string& run, const Config& config, int64_t sequences)
-    : tokenizer_(Tokenizer::load(run_tokenizer(run))), sequences_(sequences) {
+Reader::Reader(const std::string& run, const Config& config, const std::string& precision)
+    : tokenizer_(Tokenizer::load(run_tokenizer(run))) {
   const int64_t length = config.train.sequence > 0 ? config.train.sequence : config.model.context;
   // Of a text every word may be in question; a sequence has one label.
   const bool all = config.model.head == "lm" || config.model.head == "none";
   if (all) sequences_ = 1;
-  run_ = load_run(run, {.sequences = sequences_,
-                        .length = length,
-                        .most_sequences = sequences_ + 1,
-                        .scored_rows = all ? length : sequences_,
-                        .predicts = true});
+  run_ = load_run(run,
+                  {.sequences = sequences_,
+                   .length = length,
+                   .most_sequences = sequences_ + 1,
+                   .scored_rows = all ? length : sequences_,
+                   .predicts = true},
+                  precision);
   run_.config.train.sequence = length;
 }
 

@@ -29,8 +29,8 @@ RunState finetune(const Config& config, const std::string& folder,
 /// A run whose head is read out: classes, scores, or words in the place of [MASK].
 class Reader {
  public:
-  /// Opens the best checkpoint. `sequences` are read at a time.
-  explicit Reader(const std::string& run, int64_t sequences = 32);
+  /// Opens the best checkpoint; `precision` "": the run's.
+  explicit Reader(const std::string& run, const std::string& precision = "");
 
   const Config& config() const { return run_.config; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -52,14 +52,14 @@ class Reader {
   std::vector<std::vector<Word>> fill(const std::string& text, int64_t most);
 
  private:
-  Reader(const std::string& run, const Config& config, int64_t sequences);
+  Reader(const std::string& run, const Config& config, const std::string& precision);
   std::vector<float> outputs(const EncodedExample& example, const std::vector<int32_t>& picks);
   /// Throws Error for a model that continues or fills texts.
   void check_says_something() const;
 
   LoadedRun run_;
   Tokenizer tokenizer_;
-  int64_t sequences_;
+  int64_t sequences_ = 32;  // that are read at a time
 };
 
 }  // namespace strobe

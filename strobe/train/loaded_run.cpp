@@ -165,9 +165,10 @@ void use_average(LoadedRun& run, const std::string& name) {
   refresh_compute(engine.ops(), engine.model());
 }
 
-LoadedRun load_run(const std::string& run, const EngineShape& shape) {
+LoadedRun load_run(const std::string& run, const EngineShape& shape, const std::string& precision) {
   LoadedRun out;
   out.config = run_config(run);
+  if (!precision.empty()) out.config.precision = precision;
   out.checkpoint = best_checkpoint(run + "/checkpoints");
   out.engine = std::make_unique<Engine>(out.config, out.config.model.vocab, shape);
   out.engine->allocate();

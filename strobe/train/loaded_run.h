@@ -27,7 +27,9 @@ struct LoadedRun {
 };
 
 /// Builds the run's model and loads its best checkpoint (the newest, if none was evaluated).
-LoadedRun load_run(const std::string& run, const EngineShape& shape);
+/// `precision` "": the run's.
+LoadedRun load_run(const std::string& run, const EngineShape& shape,
+                   const std::string& precision = "");
 
 /// Replaces the weights by an average that the run kept, "ema" or "lawa". Throws Error where its
 /// checkpoint has none.

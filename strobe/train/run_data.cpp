@@ -177,9 +177,6 @@ class LabelledRun final : public RunData {
     if (out.stopped) return out;
     out.token_perplexity = out.word_perplexity = out.bits_per_byte = NAN;
     out.scores = scores_of(task_, regression_, all.predicted, all.labels);
-    // A correlation with predictions that are all alike is none.
-    for (auto& [name, score] : out.scores)
-      if (std::isnan(score)) score = 0;
     return out;
   }
 

@@ -69,7 +69,9 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
   if (watches && (!data_->valid() || config_.eval.every.value <= 0))
     fail("{}: it watches evaluations, and this run makes none on its way: {}",
          config_.train.patience > 0 ? "train.patience" : "schedule.name = plateau",
-         data_->valid() ? "eval.every is 0" : "the data have no valid split");
+         data_->valid()      ? "eval.every is 0"
+         : data_->predicts() ? "nothing is held out; texts.hold_out=0.1 evaluates on a tenth"
+                             : "the data have no valid split");
   if (config_.average.lawa > 0 && config_.average.every.value <= 0)
     fail("average.every: lawa takes an interval above 0");
 }
@@ -283,9 +285,13 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   last_evaluation_ = evaluation;
   folder.append(event, evaluation);
   ++state_.since_best;
-  if (evaluation.rank() < state_.best_loss) {
-    state_.best_loss = evaluation.rank();
-    state_.best_step = state_.step, state_.since_best = 0;
+  const double rank = evaluation.rank();
+  // Of few texts many errors are alike; the loss tells those apart.
+  const bool tied = rank == state_.best_loss && evaluation.loss < state_.best_tied_loss;
+  if (rank < state_.best_loss) state_.since_best = 0;
+  if (rank < state_.best_loss || tied) {
+    state_.best_loss = rank, state_.best_tied_loss = evaluation.loss;
+    state_.best_step = state_.step;
     state_.best_scores.clear();
     for (const auto& [name, score] : evaluation.scores)
       state_.best_scores.emplace_back("val/" + name, score);
@@ -431,8 +437,9 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       stopping = !evaluate_now(folder, event);
     }
     if (stopped_early())
-      line_->note(fmt::format("stopping early: {} evaluations without a better one than at step {}",
-                              state_.since_best, state_.best_step));
+      line_->note(
+          fmt::format("stopping early: {} evaluations without progress; the best is of step {}",
+                      state_.since_best, state_.best_step));
     saves = saves || stopped_early();
     if (config_.checkpoint.best && state_.best_step != previous) saves = true;
     if (!stopping && saves) save_with_events();
