@@ -63,7 +63,7 @@ TEST_F(GlueProgram, ScoresAndSaysOfWhat) {
   const Json& protocol = scores[0]["protocol"];
   EXPECT_FALSE(protocol["data_hash"].get<std::string>().empty());
   EXPECT_TRUE(protocol["precision"] == "f32" || protocol["precision"] == "bf16") << protocol;
-  EXPECT_EQ(protocol["attention"], "automatic");
+  EXPECT_EQ(protocol["attention"], "flash2");
   for (const auto& [key, value] : {std::pair{"optimizer.clip", "1"},
                                    {"optimizer.eps", "1e-06"},
                                    {"schedule.floor", "0"},

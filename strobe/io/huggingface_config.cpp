@@ -38,7 +38,7 @@ class Reader {
     return value.get<int64_t>();
   }
   /// Of things that each take memory of their own, whatever size they have.
-  int64_t count(const char* key) const { return size(key, 10'000); }
+  int64_t count(const char* key) const { return size(key, 1000); }
   int64_t size_or(const char* key, int64_t otherwise) const {
     return (*this)[key].is_null() ? otherwise : size(key);
   }

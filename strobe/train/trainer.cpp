@@ -144,6 +144,8 @@ std::string Trainer::describe_fit() const {
 
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
   const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
+  const AttentionAlgorithm attention =
+      chosen_attention(config_, const_cast<Engine&>(engine_).ops(), engine_.dtype());
   std::vector<std::pair<std::string, std::string>> out = {
       {"strobe", STROBE_VERSION},
       {"device", device_.name},
@@ -151,7 +153,7 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
       {"backend", device_.kind},
       {"threads", fmt::format("{}", threads())},
       {"precision", std::string(name_of(engine_.dtype()))},
-      {"attention", config_.attention.algorithm},
+      {"attention", std::string(name_of(attention))},
       {"compiler", __VERSION__},
       {"parameters", fmt::format("{}", engine_.plan().parameters)},
       {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
