@@ -113,4 +113,22 @@ std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& s
   return out;
 }
 
+std::vector<std::string> inherited_betas(const LoadedConfig& loaded, const Config& base) {
+  const OptimizerConfig& config = loaded.config.optimizer;
+  std::vector<std::string> out;
+  if (config.name == base.optimizer.name) return out;
+  make_optimizer(config);
+  const OptimizerEntry& entry = entry_of(optimizers(), config.name);
+  for (const auto& [key, value] : {std::pair("beta1", config.beta1), {"beta2", config.beta2}}) {
+    const auto option = std::ranges::find(entry.options, key, &OwnOption::key);
+    const auto origin = loaded.origins.find(std::string("optimizer.") + key);
+    if (!value || option == entry.options.end() || origin == loaded.origins.end() ||
+        origin->second == kCommandLine || option->usual == fmt::format("{}", *value))
+      continue;
+    out.push_back(fmt::format("optimizer.{} is {} from the recipe of {}; {}'s default is {}", key,
+                              *value, base.optimizer.name, config.name, option->usual));
+  }
+  return out;
+}
+
 }  // namespace strobe

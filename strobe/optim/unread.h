@@ -14,4 +14,8 @@ namespace strobe {
 /// there are not.
 std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said);
 
+/// One sentence a key: optimizer.beta1 and beta2 that `loaded` has from its recipe, although its
+/// command line changes the optimizer of that recipe, `base`, to one with another default.
+std::vector<std::string> inherited_betas(const LoadedConfig& loaded, const Config& base);
+
 }  // namespace strobe

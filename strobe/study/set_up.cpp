@@ -139,11 +139,28 @@ void SetUp::check_labels(const StudyArm& arm, std::set<std::string>& noted) cons
 // it what it needs.
 void SetUp::note_unread(const StudyArm& arm, const Words& overrides,
                         std::set<std::string>& noted) const {
-  const Config config = load_config(recipe_, overrides).config;
-  for (const std::string& sentence : unread_keys(config, load_config("", overrides)))
+  const LoadedConfig loaded = load_config(recipe_, overrides);
+  std::vector<std::string> sentences = unread_keys(loaded.config, load_config("", overrides));
+  for (std::string& more : inherited_betas(loaded, load_config(recipe_, {}).config))
+    sentences.push_back(std::move(more));
+  for (const std::string& sentence : sentences)
     if (noted.insert(sentence).second)
       fmt::print(stderr, "config: {}{}\n",
                  arm.name.empty() ? "" : fmt::format("in the arm '{}', ", arm.name), sentence);
+}
+
+// Keys set for every arm that none of them keeps.
+void SetUp::note_overridden() const {
+  for (const std::string& override : study_.overrides) {
+    const std::string key = override.substr(0, override.find('='));
+    if (std::ranges::all_of(study_.arms, [&](const StudyArm& arm) {
+          return std::ranges::any_of(arm.overrides, [&](const std::string& own) {
+            return own.substr(0, own.find('=')) == key;
+          });
+        }))
+      fmt::print(stderr, "config: {} has no effect: every arm sets a {} of its own\n", override,
+                 key);
+  }
 }
 
 // Runs that can never give the outcome are not begun.
@@ -185,6 +202,7 @@ void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
 
 // What a configuration cannot know: whether the data is there, whether sizes fit.
 void SetUp::check() const {
+  note_overridden();
   for (const StudyArm& arm : study_.arms) {
     const std::string what =
         arm.name.empty() ? std::string("the base recipe") : fmt::format("the arm '{}'", arm.name);
@@ -295,41 +313,51 @@ void SetUp::plan_search() const {
       study_.sampler.name, study_.stopping_rule());
   if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
   double seconds = study_.seconds;
-  if (seconds == 0 && options_.plan_only) {
-    // As long as the first arm's in the middle of its space.
-    StudyArm arm = study_.arms[0];
-    const Space space = study_.space_of(arm);
-    arm.overrides = arm.overrides +
-                    overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
-    ArmPlan timed;
-    try {
-      timed = time_arm(arm, vocab());
-    } catch (const Error& error) {
-      say("what it takes is not known: {}\n", error.what());
-      return say_precision();
-    }
-    double tokens = study_.tokens;
-    const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the base recipe");
-    if (study_.flops > 0)
-      tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
-    if (tokens == 0) {
-      const auto [key, value] = own_length(load_config(recipe_, arm.overrides).config);
-      tokens = key == "train.tokens"  ? value
-               : key == "train.steps" ? value * timed.tokens_per_step
-                                      : 0;
-      if (key == "train.seconds") seconds = value;
-    }
-    if (tokens > 0) seconds = tokens / timed.tokens_per_second;
+  if (seconds == 0 && options_.plan_only) seconds = usual_seconds();
+  double all = (searching + confirming) * seconds;
+  if (study_.total_seconds > 0) {
+    const double most = study_.total_seconds / kUsualOverhead;
+    all = points > 0 ? std::min(all, most) : most;
   }
-  if (seconds > 0) {
-    say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
-    double all = (searching + confirming) * seconds * kUsualOverhead;
-    if (study_.total_seconds > 0)
-      all = points > 0 ? std::min(all, study_.total_seconds) : study_.total_seconds;
-    if (all > 0) say(", the study about {} of one process", format_seconds(all));
-    say("\n");
-  }
+  say_cost(seconds, all);
   say_precision();
+}
+
+// Of training, of a whole run like the first arm in the middle of its space; 0: that is not known.
+double SetUp::usual_seconds() const {
+  StudyArm arm = study_.arms[0];
+  const Space space = study_.space_of(arm);
+  arm.overrides =
+      arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
+  std::pair<std::string, double> own = {"", 0};
+  if (study_.tokens == 0 && study_.flops == 0)
+    own = own_length(load_config(recipe_, arm.overrides).config);
+  if (own.first == "train.seconds") return own.second;
+  ArmPlan timed;
+  try {
+    timed = time_arm(arm, vocab());
+  } catch (const Error& error) {
+    say("what it takes is not known: {}\n", error.what());
+    return 0;
+  }
+  const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the first arm");
+  double tokens = study_.tokens;
+  if (study_.flops > 0)
+    tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
+  else if (own.first == "train.tokens")
+    tokens = own.second;
+  else if (!own.first.empty())
+    tokens = timed.tokens_per_step *
+             (own.first == "train.steps" ? own.second : size_at(sizes, "planned_steps"));
+  return tokens > 0 ? tokens / timed.tokens_per_second : 0;
+}
+
+// `seconds` of training of a run, and of all of them; 0: not known.
+void SetUp::say_cost(double seconds, double all) const {
+  if (!(seconds > 0)) return;
+  say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
+  if (all > 0) say(", the study about {} of one process", format_seconds(all * kUsualOverhead));
+  say("\n");
 }
 
 // Seconds become steps once, so that the study can be repeated bit for bit.
@@ -359,6 +387,10 @@ StudyPlan SetUp::plan() const {
                  study_.seconds, static_cast<int64_t>(study_.min_tokens));
     say("{} runs of {:.0f} s of training each: about {} in all\n", total, plan.seconds,
         format_seconds(static_cast<double>(total) * plan.seconds * kUsualOverhead));
+  }
+  if (options_.plan_only && study_.seconds == 0) {
+    const double seconds = usual_seconds();
+    say_cost(seconds, static_cast<double>(total) * seconds);
   }
   if (options_.plan_only) say_precision();
   return plan;

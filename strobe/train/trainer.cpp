@@ -155,6 +155,7 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
       {"compiler", __VERSION__},
       {"parameters", fmt::format("{}", engine_.plan().parameters)},
       {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
+      {"planned_steps", fmt::format("{}", length_.steps)},
       {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
       {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
       {"data", data_->place()},
