@@ -181,14 +181,9 @@ int trials(const std::string& folder, bool json) {
 // The recipe of the arm with the lowest mean validation loss, as its first finished run had it.
 int best(const std::string& folder, const std::string& wanted) {
   const StudyResult result = analyse_study(folder);
-  const ArmResult* best = nullptr;
+  const ArmResult* best = best_arm(result, wanted);
   std::vector<std::string> names;
-  for (const ArmResult& arm : result.arms) {
-    names.push_back(arm.name);
-    if (!wanted.empty() && arm.name != wanted && !arm.name.starts_with(wanted + "-")) continue;
-    if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
-      best = &arm;
-  }
+  for (const ArmResult& arm : result.arms) names.push_back(arm.name);
   if (!best && !wanted.empty())
     fail("study: no finished arm of {} is called '{}'; there are {}", folder, wanted,
          fmt::join(names, ", "));
@@ -199,12 +194,15 @@ int best(const std::string& folder, const std::string& wanted) {
   config.name = result.name + "-best";
   if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
     config.threads = load_config(folder + "/base.toml", {}).config.threads;
+  // As the base recipe has it: what judged the run on its way is no part of the recipe.
+  if (result.search && result.search->mid_run && !result.search->confirmed)
+    config.eval.every = load_config(folder + "/base.toml", {}).config.eval.every;
   fmt::print(
-      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} run{} "
-      "each{}."
+      "# The arm '{}' of the study '{}': {} {:.4f}, {} over {} run{}{}{}."
       "\n{}",
-      best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
-      best->loss.n == 1 ? "" : "s",
+      best->name, result.name, result.noun, best->loss.estimate,
+      wanted.empty() ? fmt::format("the lowest mean of {} arms", result.arms.size()) : "the mean",
+      best->loss.n, best->loss.n == 1 ? "" : "s", wanted.empty() ? " each" : "",
       !result.search             ? ""
       : result.search->confirmed ? ", on seeds that did not choose it"
                                  : "; not confirmed on fresh seeds",
@@ -275,7 +273,8 @@ Verb verb_study_best() {
             };
             auto v = std::make_shared<Values>();
             options.value(v->folder, "folder", "folder of the study", Options::required);
-            options.value(v->arm, "--arm", "of this arm, or of this arm's search");
+            options.value(v->arm, "--arm",
+                          "of this arm, this point, or the best of this arm's search");
             return [v] { return best(v->folder, v->arm); };
           }};
 }

@@ -353,5 +353,25 @@ TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
     }
 }
 
+TEST_F(StudySearch, UnconfirmedArmsAreRankedByTheirBest) {
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 7\n[factors.optimizer]\n"
+           "adamw = [\"optimizer.name=adamw\"]\nlion = [\"optimizer.name=lion\"]\n[space]\n"
+           "\"optimizer.lr\" = { log = [1e-3, 1e-2], when = \"optimizer = adamw\" }\n"
+           "lion-lr = { log = [0.2, 0.9], key = \"optimizer.lr\", when = \"optimizer = lion\" }\n"
+           "[sampler]\nname = \"sobol\"\n"));
+  const StudyResult result = analyse_study(out_);
+  ASSERT_EQ(result.arms.size(), 2u) << "although seven of AdamW are better than Lion's best";
+  EXPECT_EQ(result.arms[1].arm, "lion");
+  EXPECT_EQ(best_arm(result, "lion"), &result.arms[1]);
+  EXPECT_TRUE(result.headline.starts_with(result.arms[0].name + " has the lowest validation loss"))
+      << result.headline;
+  EXPECT_LT(result.headline.find("not confirmed on fresh seeds"),
+            result.headline.find("Within 0.05"))
+      << result.headline;
+  for (const std::string& sentence : result.sentences)
+    EXPECT_FALSE(sentence.starts_with("Every trial")) << sentence;
+}
+
 }  // namespace
 }  // namespace strobe

@@ -144,9 +144,8 @@ std::string json_of(const SearchResult& s) {
   out.number("flops", s.flops).number("confirm_wall_seconds", s.confirm_wall);
   out.number("best",
              s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
+  out.number("best_value", s.best_value).number("best_seeds", s.best_seeds);
   out.raw("importance", shares.str());
-  out.number("tolerance", s.tolerance).number("within_tolerance_from", s.low);
-  out.number("within_tolerance_to", s.high);
   out.raw("rungs", json_array(s.rungs, [](const RungResult& r) {
             return JsonObject()
                 .number("percent", static_cast<double>(r.percent))
@@ -185,6 +184,7 @@ std::string json_of(const FactorResult& f) {
       .text("from", f.from)
       .text("to", f.to)
       .interval("difference", f.loss)
+      .number("p_holm", f.corrected)
       .raw("loss_at_levels_of_the_other",
            json_array(
                f.loss_at,
@@ -249,6 +249,8 @@ std::string study_json(const StudyResult& result) {
                     return json_of(factor);
                   }));
     factorial.interval("interaction", f->interaction).interval("both", f->both);
+    factorial.number("interaction_p_holm", f->interaction_corrected)
+        .number("both_p_holm", f->both_corrected);
     factorial.raw("seeds",
                   json_array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
     out.raw("factorial", factorial.str());
