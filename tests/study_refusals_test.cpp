@@ -187,6 +187,27 @@ TEST_F(StudyRefusals, ABudgetOfLessThanAStepIsRefused) {
                   folder_.file("other"), {folder_.file("program"), {}, false});
       },
       "the first rung, 10 % of the budget");
+  expect_fails(
+      [&] {
+        run_study(read("seeds = [1]\n[budget]\nflops = 9e5\n" + rest), folder_.file("flops"),
+                  {folder_.file("program"), {}, false});
+      },
+      "a budget of 900000 operations is less than one step of the base recipe, which takes 1e+06");
+  expect_fails(
+      [&] {
+        run_study(read("seeds = [1]\n[budget]\nseconds = 0.09\n" + rest), folder_.file("seconds"),
+                  {folder_.file("program"), {}, false});
+      },
+      "the shortest run, 0.09 s, is less than one step, which takes 0.1 s");
+}
+
+TEST_F(StudyRefusals, WordsOfTheCommandLineThatMissAreExplained) {
+  read("seeds = [1]\n[arms]\na = []\nb = [\"optimizer.lr=1\"]\n");
+  const std::string file = folder_.file("study.toml");
+  expect_fails([&] { read_study(file, {"optimizer.lrr=3"}); }, "did you mean 'optimizer.lr'");
+  expect_fails([&] { read_study(file, {"compare.b=[a]"}); },
+               "its texts are in quotes, 'compare.b=[\"one\", \"two\"]'");
+  EXPECT_EQ(read_study(file, {"compare.b=[\"a\"]"}).compare.size(), 1u);
 }
 
 }  // namespace

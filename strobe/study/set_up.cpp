@@ -32,9 +32,9 @@ constexpr uint64_t kPointsTried = 6;
 
 ChildResult dry_run(const StudyOptions& options, const std::string& recipe,
                     const Words& overrides) {
-  return run_child(
-      Words{options.program, "train", recipe} + overrides + Words{"--dry-run", "--json"},
-      /*capture=*/true, options.stop, /*pass_errors_on=*/false);
+  return run_child(Words{options.program, "train", recipe} + overrides + options.overrides +
+                       Words{"--dry-run", "--json"},
+                   /*capture=*/true, options.stop, /*pass_errors_on=*/false);
 }
 
 // Sizes of a run, as a dry run prints them; nothing if the program does not.
@@ -60,15 +60,14 @@ double size_at(const Json& sizes, const char* key) {
 
 // The shortest run of the study has a step at least.
 void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
-  const double step = size_at(sizes, "tokens_per_step");
   const double share = study.first_share();
-  double tokens = study.tokens;
-  if (study.flops > 0) tokens = study.flops * step / size_at(sizes, "flops_per_step");
-  if (tokens > 0 && tokens * share < step)
-    fail("study: {}{} is less than one step of {}, which takes {:.0f} tokens",
-         share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
-                   : "a budget of ",
-         fmt::format("{:.0f} tokens,", tokens), what, step);
+  for (const auto& [budget, key, unit] : {std::tuple(study.tokens, "tokens_per_step", "tokens"),
+                                          {study.flops, "flops_per_step", "operations"}})
+    if (const double step = size_at(sizes, key); budget > 0 && budget * share < step)
+      fail("study: {}{:.6g} {} is less than one step of {}, which takes {:.6g} {}",
+           share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
+                     : "a budget of ",
+           budget, unit, what, step, unit);
 }
 
 }  // namespace
@@ -279,14 +278,19 @@ void SetUp::say_precision() const {
 
 // How many runs a search is, and how long.
 void SetUp::plan_search() const {
-  double points = static_cast<double>(study_.trials);
-  if (study_.sampler.name == "grid") {
-    points = 0;
-    for (const StudyArm& arm : study_.arms)
-      points += static_cast<double>(grid(study_.space_of(arm)).size());
-    points /= static_cast<double>(study_.arms.size());
-    if (study_.trials > 0) points = std::min(points, static_cast<double>(study_.trials));
+  double points = 0;  // of an arm
+  for (const StudyArm& arm : study_.arms) {
+    const Space space = study_.space_of(arm);
+    auto own = static_cast<double>(study_.trials);
+    const auto size = static_cast<double>(study_.sampler.name == "grid" ? grid(space).size()
+                                                                        : all_points(space).size());
+    if (study_.sampler.name == "grid" && own == 0) own = size;
+    if (size > 0 && size < own)
+      say("{}the space has {:.0f} points, and each is tried once\n",
+          arm.name.empty() ? "" : fmt::format("of the arm '{}' ", arm.name), size);
+    points += size > 0 ? std::min(size, own) : own;
   }
+  points /= static_cast<double>(study_.arms.size());
   const auto arms = static_cast<double>(study_.arms.size());
   const double confirming = study_.confirming_runs();
   // In whole runs.
@@ -305,15 +309,20 @@ void SetUp::plan_search() const {
   const double searching = points * arms * static_cast<double>(study_.seeds.size()) * shares;
   say("{} by {}; {}\n",
       points > 0
-          ? fmt::format("{:.0f} trials{}", points * arms * static_cast<double>(study_.seeds.size()),
-                        shares != 1 ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)",
-                                                  searching)
-                                    : "")
+          ? fmt::format(
+                "{:.0f} trials{}{}", points * arms * static_cast<double>(study_.seeds.size()),
+                study_.seeds.size() > 1
+                    ? fmt::format(" ({:.0f} points x {} seeds)", points * arms, study_.seeds.size())
+                    : "",
+                shares != 1
+                    ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching)
+                    : "")
           : "trials",
       study_.sampler.name, study_.stopping_rule());
   if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
   double seconds = study_.seconds;
   if (seconds == 0 && options_.plan_only) seconds = usual_seconds();
+  if (study_.seconds > 0 && !fs::exists(folder_ + "/journal.log")) check_seconds();
   double all = (searching + confirming) * seconds;
   if (study_.total_seconds > 0) {
     const double most = study_.total_seconds / kUsualOverhead;
@@ -323,12 +332,34 @@ void SetUp::plan_search() const {
   say_precision();
 }
 
-// Of training, of a whole run like the first arm in the middle of its space; 0: that is not known.
-double SetUp::usual_seconds() const {
+// The first arm in the middle of its space.
+StudyArm SetUp::usual_arm() const {
   StudyArm arm = study_.arms[0];
   const Space space = study_.space_of(arm);
   arm.overrides =
       arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
+  return arm;
+}
+
+// The shortest run of a search has a step at least, as far as it can be timed.
+void SetUp::check_seconds() const {
+  ArmPlan timed;
+  try {
+    timed = time_arm(usual_arm(), vocab());
+  } catch (const Error&) {
+    if (stopped()) throw;
+    return;
+  }
+  const double step = timed.tokens_per_step / timed.tokens_per_second;
+  const double least = study_.seconds * study_.first_share();
+  if (least < step)
+    fail("study: the shortest run, {:.3g} s, is less than one step, which takes {:.3g} s", least,
+         step);
+}
+
+// Of training, of a whole run like the usual arm; 0: that is not known.
+double SetUp::usual_seconds() const {
+  const StudyArm arm = usual_arm();
   std::pair<std::string, double> own = {"", 0};
   if (study_.tokens == 0 && study_.flops == 0)
     own = own_length(load_config(recipe_, arm.overrides).config);

@@ -49,6 +49,8 @@ class SetUp {
   ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
   std::string vocab() const;
   void plan_search() const;
+  StudyArm usual_arm() const;
+  void check_seconds() const;
   double usual_seconds() const;
   void say_cost(double seconds, double all) const;
   void say_precision() const;

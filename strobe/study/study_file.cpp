@@ -108,6 +108,11 @@ TomlEntry entry_of(const std::string& override) {
   try {
     entries = parse_toml("x = " + value, "command line");
   } catch (const Error&) {
+    if (value.starts_with('['))
+      fail(
+          "study: the list of '{}' cannot be read; its texts are in quotes, '{}=[\"one\", "
+          "\"two\"]'",
+          override, override.substr(0, equals));
     entries = parse_toml("x = " + toml_quote(value), "command line");
   }
   if (entries.size() != 1 || entries[0].path != "x")
@@ -251,7 +256,8 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       for (const Text& t : texts) known.push_back(t.path);
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
-      const std::string meant = nearest(path, known.data(), known.size());
+      std::string meant = nearest(path, known.data(), known.size());
+      if (meant.empty() && entry.line == 0) meant = suggest_key(path);
       fail("study: unknown key '{}' ({}){}", path, where,
            meant.empty() ? "; known are name, question, base, overrides, seeds, outcome, target, "
                            "noise, budget, "
@@ -315,7 +321,11 @@ std::string StudyFile::stopping_rule() const {
                        seeds.size() == 1 ? "" : "s");
   std::vector<std::string> limits;
   if (trials > 0)
-    limits.push_back(fmt::format("{} trials{}", trials, arms.size() > 1 ? " of each arm" : ""));
+    limits.push_back(fmt::format("{}{}",
+                                 seeds.size() > 1
+                                     ? fmt::format("{} points x {} seeds", trials, seeds.size())
+                                     : fmt::format("{} trials", trials),
+                                 arms.size() > 1 ? " of each arm" : ""));
   else if (sampler.name == "grid")
     limits.push_back("the whole grid");
   if (total_seconds > 0) limits.push_back(fmt::format("{:g} s of all processes", total_seconds));
