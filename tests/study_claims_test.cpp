@@ -135,6 +135,30 @@ TEST_F(StudyClaims, IntervalAndVerdictAreOfOneMethod) {
   EXPECT_TRUE(contains(page(), "accelerated bootstrap"));
 }
 
+TEST_F(StudyClaims, AveragesStandBesideTheWeights) {
+  const StudyResult without = result_of({{"a", {6, 6.1}}, {"b", {5.5, 5.7}}});
+  EXPECT_FALSE(contains(console_summary(without), "EMA"));
+  EXPECT_FALSE(contains(page(), "Averaged weights"));
+  for (int seed = 1; seed <= 2; ++seed) {
+    const std::string file = fmt::format("{}/runs/b-s{}/result.json", folder_, seed);
+    auto run = nlohmann::json::parse(read_file("test", file, 1 << 20));
+    run["val/loss_ema"] = run["val/loss"].get<double>() - 0.1 * seed;
+    write_file("test", file, run.dump());
+  }
+  const StudyResult result = analyse_study(folder_);
+  EXPECT_NEAR(result.arms[1].ema.difference.estimate, -0.15, 1e-12);
+  EXPECT_EQ(result.arms[1].ema.loss.n, 2);
+  EXPECT_EQ(result.arms[0].ema.loss.n, 0);
+  const auto json = nlohmann::json::parse(study_json(result));
+  EXPECT_NEAR(json["arms"][1]["val/loss_ema"]["estimate"].get<double>(), 5.45, 1e-12);
+  EXPECT_EQ(json["arms"][1]["val/loss_ema - val/loss"]["n"], 2);
+  EXPECT_TRUE(contains(console_summary(result), "EMA − weights"));
+  EXPECT_FALSE(contains(console_summary(result), "LAWA"));
+  EXPECT_FALSE(contains(console_summary(result), "nan")) << console_summary(result);
+  write_study_report(folder_, folder_ + "/report.html");
+  EXPECT_TRUE(contains(page(), "Averaged weights"));
+}
+
 TEST_F(StudyClaims, AnArmIsFoundByItsWholeName) {
   const StudyResult result =
       result_of({{"lion", {6.2, 6.3}}, {"lion-warm", {5.9, 5.8}}, {"muon", {5, 5.1}}});

@@ -75,18 +75,25 @@ void add_unread_of_curve(std::vector<std::string>& out, const std::string& key,
 
 std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said) {
   make_optimizer(config.optimizer), check_curve(config.schedule, "schedule");
+  const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
   Keys optimizer_reads, optimizer_names;
+  std::vector<std::string> out;
+  const auto groups_said = said.origins.find("optimizer.groups");
   for (const ParamGroup& group : parse_groups(config.optimizer)) {
     const OptimizerEntry& entry = entry_of(optimizers(), group.config.name);
+    for (const std::string& key : group.said)
+      if (groups_said != said.origins.end() && optimizer_keys.contains(key) &&
+          !has(keys_of(entry), key))
+        out.push_back(sentence(
+            fmt::format("{} of optimizer.groups' '{}'", key, fmt::join(group.patterns, "|")),
+            groups_said->second, entry.name, keys_of(entry)));
     if (!has(optimizer_names, entry.name)) optimizer_names.push_back(entry.name);
     for (const std::string& key : keys_of(entry))
       if (!has(optimizer_reads, key)) optimizer_reads.push_back(key);
   }
   const std::string optimizer_name = fmt::format("{}", fmt::join(optimizer_names, ", "));
-  const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
   const Keys schedule_reads = keys_of(entry_of(schedules(), config.schedule.name));
 
-  std::vector<std::string> out;
   Config values = said.config, defaults;
   const std::vector<Field> fields = fields_of(values), base = fields_of(defaults);
   for (size_t i = 0; i < fields.size(); ++i) {
@@ -103,6 +110,10 @@ std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& s
       if (!has(optimizer_reads, key)) unread(optimizer_name, optimizer_reads);
     } else if (table == "schedule" && curve_keys.contains(key)) {
       if (!has(schedule_reads, key)) unread(config.schedule.name, schedule_reads);
+    } else if (path == "average.every" && config.average.lawa == 0) {
+      unread("a run without average.lawa", {});
+    } else if (path == "average.start" && config.average.lawa == 0 && config.average.ema == 0) {
+      unread("a run without average.ema or average.lawa", {});
     } else if (table == "schedule" && key != "name" && key != "record") {
       const bool momentum = has(optimizer_reads, "beta1") || has(optimizer_reads, "momentum");
       if (key == "momentum" && value != "constant" && !momentum)

@@ -70,6 +70,16 @@ void add_stability(const ArmRecord& arm, ArmResult& out) {
   out.logged_steps = mean(steps);
 }
 
+AverageResult average_result(const ArmRecord& arm, double RunResult::*averaged) {
+  std::vector<double> losses, differences;
+  for (const auto& run : arm.runs)
+    if (run && run->result.state == "finished" && std::isfinite(run->result.*averaged)) {
+      losses.push_back(run->result.*averaged);
+      differences.push_back(run->result.*averaged - run->result.loss);
+    }
+  return {mean_interval(losses), mean_interval(differences)};
+}
+
 ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   ArmResult out{};
   out.name = arm.name, out.point = arm.folder, out.arm = arm.arm;
@@ -78,6 +88,8 @@ ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   out.loss = mean_interval(figures(out, &SeedResult::loss));
   out.bits_per_byte = mean_interval(figures(out, &SeedResult::bits_per_byte));
   out.word_perplexity = mean_interval(figures(out, &SeedResult::word_perplexity));
+  out.ema = average_result(arm, &RunResult::loss_ema);
+  out.lawa = average_result(arm, &RunResult::loss_lawa);
   out.tokens = mean(figures(out, &SeedResult::tokens));
   out.seconds = mean(figures(out, &SeedResult::seconds));
   out.tokens_per_second = mean(figures(out, &SeedResult::tokens_per_second));

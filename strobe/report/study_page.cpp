@@ -203,9 +203,24 @@ std::string arms_section(const StudyResult& study) {
          number_text(study.in_unit(study.text->bigram_nats, study.text->bigram_bits_per_byte), 3),
          number_text(study.text->bigram_bits_per_byte, 3), ""});
   }
+  std::string averages;
+  std::vector<std::vector<std::string>> averaged = {
+      {"Arm", "Averaged weights", "n", "Validation loss", "Difference from the weights' own"}};
+  for (const ArmResult& arm : study.arms)
+    for (const auto& [name, average] : {std::pair("EMA", &arm.ema), {"LAWA", &arm.lawa}})
+      if (average->loss.n > 0)
+        averaged.push_back({arm.name, name, fmt::format("{}", average->loss.n),
+                            short_interval(average->loss, 3),
+                            short_interval(average->difference, 3)});
+  if (averaged.size() > 1)
+    averages = html_table(averaged, 2) +
+               html_paragraph(
+                   "Averages of the weights, evaluated beside the weights themselves; "
+                   "differences are taken run by run.",
+                   "note");
   return html_section(
       "arms", "Arms",
-      html_table(rows) +
+      html_table(rows) + averages +
           html_paragraph(
               "Means over n seeds, in brackets their 95 % interval (Student's t; from ten seeds on "
               "the bias-corrected and accelerated bootstrap). Lower is better." +

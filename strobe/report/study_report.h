@@ -47,12 +47,19 @@ struct SeedResult {
   bool finished() const { return state == "finished"; }
 };
 
+/// Validation losses with averages of the weights in their place, and how far they lie from those
+/// of the weights themselves, run by run.
+struct AverageResult {
+  Interval loss, difference;
+};
+
 struct ArmResult {
   std::string name;
   std::string point, arm;  // of a search: "lion-p3", and "lion"; otherwise both the name
   std::vector<std::pair<std::string, std::string>> levels, overrides;
   std::vector<SeedResult> runs;                           // in order of seeds
   Interval loss, bits_per_byte, word_perplexity;          // over its finished runs
+  AverageResult ema, lawa;                                // where it averages
   double tokens, seconds, tokens_per_second, peak_bytes;  // means over them
   // How steady it is. The standard deviation of the outcome over seeds with its interval; means
   // over all runs that logged steps; how many runs diverged, and failed otherwise.

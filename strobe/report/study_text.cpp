@@ -44,6 +44,10 @@ std::string json_of(const ArmResult& arm) {
       .interval("value", arm.loss)
       .interval("val/bits_per_byte", arm.bits_per_byte)
       .interval("val/word_perplexity", arm.word_perplexity)
+      .interval("val/loss_ema", arm.ema.loss)
+      .interval("val/loss_ema - val/loss", arm.ema.difference)
+      .interval("val/loss_lawa", arm.lawa.loss)
+      .interval("val/loss_lawa - val/loss", arm.lawa.difference)
       .number("tokens", arm.tokens)
       .number("seconds", arm.seconds)
       .number("tokens_per_second", arm.tokens_per_second)
@@ -223,6 +227,16 @@ std::string console_summary(const StudyResult& result) {
   if (std::ranges::none_of(result.arms,
                            [](const ArmResult& arm) { return arm.bits_per_byte.n > 0; }))
     for (auto& row : rows) row.pop_back();
+  for (const auto& [name, average] :
+       {std::pair("EMA − weights", &ArmResult::ema), {"LAWA − weights", &ArmResult::lawa}}) {
+    if (std::ranges::none_of(result.arms,
+                             [&](const ArmResult& arm) { return (arm.*average).loss.n > 0; }))
+      continue;
+    rows[0].emplace_back(name);
+    for (size_t r = 1; r < rows.size(); ++r)
+      rows[r].push_back(
+          r <= result.arms.size() ? plus_minus((result.arms[r - 1].*average).difference, 3) : "");
+  }
   std::string out = text_table(rows);
   if (spread)
     out +=

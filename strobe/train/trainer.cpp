@@ -322,6 +322,7 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
+  if (const std::string said = schedules_.notice(); !said.empty()) line_->note("warning: " + said);
   // Steps that may be under way while the next is issued, so that a GPU never waits for the host.
   const size_t ahead = device_.asynchronous ? 1 : 0;
   const auto finish_steps = [&](size_t left) {
