@@ -278,19 +278,21 @@ void SetUp::say_precision() const {
 
 // How many runs a search is, and how long.
 void SetUp::plan_search() const {
-  double points = 0;  // of an arm
+  double points = 0;     // of an arm
+  bool endless = false;  // but for a budget
   for (const StudyArm& arm : study_.arms) {
     const Space space = study_.space_of(arm);
-    auto own = static_cast<double>(study_.trials);
-    const auto size = static_cast<double>(study_.sampler.name == "grid" ? grid(space).size()
-                                                                        : all_points(space).size());
-    if (study_.sampler.name == "grid" && own == 0) own = size;
-    if (size > 0 && size < own)
+    const bool whole = study_.sampler.name == "grid";
+    const auto size = static_cast<double>(whole ? grid(space).size() : all_points(space).size());
+    const auto most = static_cast<double>(study_.trials);
+    if (size > 0 && (most == 0 ? !whole : size < most))
       say("{}the space has {:.0f} points, and each is tried once\n",
           arm.name.empty() ? "" : fmt::format("of the arm '{}' ", arm.name), size);
-    points += size > 0 ? std::min(size, own) : own;
+    endless = endless || (size == 0 && most == 0);
+    points += size == 0 || (most > 0 && most < size) ? most : size;
   }
   points /= static_cast<double>(study_.arms.size());
+  if (endless) points = 0;
   const auto arms = static_cast<double>(study_.arms.size());
   const double confirming = study_.confirming_runs();
   // In whole runs.
@@ -332,12 +334,10 @@ void SetUp::plan_search() const {
   say_precision();
 }
 
-// The first arm in the middle of its space.
+// The first arm in the middle of its space, or where else it can run.
 StudyArm SetUp::usual_arm() const {
   StudyArm arm = study_.arms[0];
-  const Space space = study_.space_of(arm);
-  arm.overrides =
-      arm.overrides + overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
+  arm.overrides = one_that_runs(arm, "the first arm");
   return arm;
 }
 
