@@ -24,9 +24,11 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+// Steps that are timed, and so often while the machine is too busy with something else: of arms
+// that are to have equal time, and where a guess is enough.
 constexpr const char* kTimedSteps = "4";
-// So often an arm is timed while the machine is too busy with something else.
 constexpr int kBusyAttempts = 5;
+constexpr const char* kGuessedSteps = "1";
 // So many points of a space, the middle first, are tried for one that can run.
 constexpr uint64_t kPointsTried = 6;
 
@@ -223,14 +225,16 @@ void SetUp::check() const {
         "epochs; give the study a budget");
 }
 
-ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
+ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool guess) const {
+  if (guess) say("timing a step ...\n");
   ChildResult timed;
   Json json;
   bool busy = true;
-  for (int attempt = 0; attempt < kBusyAttempts && busy; ++attempt) {
-    timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
-                          Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
-                      /*capture=*/true, options_.stop);
+  for (int attempt = 0; attempt < (guess ? 1 : kBusyAttempts) && busy; ++attempt) {
+    timed = run_child(
+        Words{options_.program, "bench", "step", recipe_} + arm.overrides +
+            Words{"--steps", guess ? kGuessedSteps : kTimedSteps, "--vocab", vocab, "--json"},
+        /*capture=*/true, options_.stop);
     if (stopped()) fail("study: stopped while timing; nothing was started");
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
@@ -345,7 +349,7 @@ StudyArm SetUp::usual_arm() const {
 void SetUp::check_seconds() const {
   ArmPlan timed;
   try {
-    timed = time_arm(usual_arm(), vocab());
+    timed = time_arm(usual_arm(), vocab(), /*guess=*/true);
   } catch (const Error&) {
     if (stopped()) throw;
     return;
@@ -366,7 +370,7 @@ double SetUp::usual_seconds() const {
   if (own.first == "train.seconds") return own.second;
   ArmPlan timed;
   try {
-    timed = time_arm(arm, vocab());
+    timed = time_arm(arm, vocab(), /*guess=*/true);
   } catch (const Error& error) {
     say("what it takes is not known: {}\n", error.what());
     return 0;

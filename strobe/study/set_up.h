@@ -46,7 +46,7 @@ class SetUp {
   void note_overridden() const;
   void check_outcome(const StudyArm& arm, const std::vector<std::string>& overrides,
                      const std::string& what) const;
-  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
+  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab, bool guess = false) const;
   std::string vocab() const;
   void plan_search() const;
   StudyArm usual_arm() const;
