@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "strobe/config/load.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 #include "strobe/optim/unread.h"
 #include "strobe/report/run_reader.h"
@@ -29,6 +30,7 @@ namespace {
 constexpr const char* kTimedSteps = "4";
 constexpr int kBusyAttempts = 5;
 constexpr const char* kGuessedSteps = "1";
+constexpr double kGuessSeconds = 40;  // beyond which a guess is not worth its time
 // So many points of a space, the middle first, are tried for one that can run.
 constexpr uint64_t kPointsTried = 6;
 
@@ -227,6 +229,8 @@ void SetUp::check() const {
 
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool guess) const {
   if (guess) say("timing a step ...\n");
+  const double begin = steady_seconds();
+  const auto late = [&] { return guess && steady_seconds() - begin > kGuessSeconds; };
   ChildResult timed;
   Json json;
   bool busy = true;
