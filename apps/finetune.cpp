@@ -67,11 +67,7 @@ Verb verb_finetune() {
           "strobe finetune runs/bert --train reviews.csv --text-column review --label-column stars",
           [](Options& options) {
             auto o = std::make_shared<FinetuneOptions>();
-            options.value(o->from, "from", "run, or folder of Hugging Face transformers'",
-                          Options::required);
-            options.values(o->overrides, "overrides",
-                           "key=value, for any key of 'train --keys'; --print-config shows the "
-                           "defaults of a fine-tuning, which are others");
+            fine_tuning_options(options, o->from, o->overrides);
             options.value(o->texts.train, "--train", "labelled texts: .tsv, .csv, .jsonl",
                           Options::required);
             options.value(o->texts.valid, "--valid",

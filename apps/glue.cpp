@@ -296,11 +296,7 @@ Verb verb_glue() {
           "strobe glue bert-base-uncased/ --task sst2,rte --data glue/ --seeds 5",
           [](Options& options) {
             auto o = std::make_shared<GlueOptions>();
-            options.value(o->from, "from", "run, or folder of Hugging Face transformers'",
-                          Options::required);
-            options.values(o->overrides, "overrides",
-                           "key=value, for any key of 'train --keys'; "
-                           "--print-config shows the defaults of a fine-tuning, which are others");
+            fine_tuning_options(options, o->from, o->overrides);
             options.value(o->data, "--data", "folder with the tasks' folders", Options::required);
             options.value(o->tasks, "--task", "all, or some with commas: " + names_of_tasks());
             options.value(o->seeds, "--seeds", "runs of each task");

@@ -33,4 +33,11 @@ void print_score(const std::string& folder) {
   fmt::print("best checkpoint: step {}, {}\n", best.at("step").dump(), scores);
 }
 
+void fine_tuning_options(Options& options, std::string& from, std::vector<std::string>& overrides) {
+  options.value(from, "from", "run, or folder of Hugging Face transformers'", Options::required);
+  options.values(overrides, "overrides",
+                 "key=value, for any key of 'train --keys'; --print-config shows the defaults of a "
+                 "fine-tuning, which are others");
+}
+
 }  // namespace strobe

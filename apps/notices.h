@@ -1,8 +1,10 @@
-// What several commands say beside what they were asked for.
+// What several commands say beside what they were asked for, and ask for alike.
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "apps/verb.h"
 #include "strobe/config/load.h"
 
 namespace strobe {
@@ -16,5 +18,8 @@ void print_note(const std::string& note);
 
 /// Of a run of labelled texts, what predictions will be made with, and what that is worth.
 void print_score(const std::string& folder);
+
+/// What a fine-tuning starts from, `finetune` and `glue` alike: FROM and key=value.
+void fine_tuning_options(Options& options, std::string& from, std::vector<std::string>& overrides);
 
 }  // namespace strobe
