@@ -1,7 +1,6 @@
 // Verbs of studies as a user meets them: GPUs and workers, points that are asked for, the best
 // recipe.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "strobe/core/error.h"
+#include "tests/reference/program_test.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
@@ -20,17 +20,13 @@ namespace {
 namespace fs = std::filesystem;
 
 using reference::slurp;
-
-struct Result {
-  int status = -1;
-  std::string out, error;
-};
+using Result = reference::ProgramResult;
 
 struct Row {
   const char *arguments, *message;
 };
 
-class StudyCommands : public testing::Test {
+class StudyCommands : public reference::ProgramTest {
  protected:
   void SetUp() override {
     reference::write_tiny_dataset(at("data"));
@@ -48,17 +44,9 @@ every = "25 %"
 )";
   }
   std::string at(const std::string& name) { return folder_.file(name); }
-  // `arguments` are read by the shell, in the test's folder.
   Result strobe(const std::string& arguments) {
-    const int status =
-        std::system(fmt::format("cd '{}' && exec >out.log 2>error.log </dev/null '{}' {}",
-                                folder_.path(), STROBE_BINARY, arguments)
-                        .c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(at("out.log")),
-            slurp(at("error.log"))};
+    return result_of(std::string(STROBE_BINARY) + " " + arguments);
   }
-
-  reference::TemporaryFolder folder_;
 };
 
 TEST_F(StudyCommands, WorkersOfAStudyTakeGpusByTurns) {
@@ -143,7 +131,7 @@ TEST_F(StudyCommands, TheBestRecipeIsThatOfTheArmAndPointNamed) {
          "[arms]\nlion = [\"optimizer.name=lion\"]\nlion-warm = [\"optimizer.name=lion\", "
          "\"schedule.warmup=2\"]\n[space]\n\"optimizer.lr\" = { log = [1e-4, 1e-3] }\n"
          "[pruner]\nname = \"median\"\nrung = \"mid-run\"\nrungs = [0.5]\n";
-  ASSERT_EQ(strobe("study run search.toml --out out").status, 0) << slurp(at("error.log"));
+  ASSERT_EQ(strobe("study run search.toml --out out").status, 0) << slurp(at("errors"));
   EXPECT_NE(slurp(at("out/runs/lion-p0-s1/config.toml")).find("every = \"50 %\""),
             std::string::npos);
   for (const auto& row : std::initializer_list<Row>{{"lion", "The arm 'lion-p0 ("},
