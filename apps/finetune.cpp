@@ -5,7 +5,6 @@
 #include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
-#include "strobe/core/json_file.h"
 #include "strobe/train/finetune.h"
 #include "strobe/train/run_data.h"
 
@@ -18,38 +17,38 @@ namespace {
 struct FinetuneOptions {
   std::string from, run;
   TextsConfig texts;
-  bool regression = false;
+  bool regression = false, print_config = false;
   std::vector<std::string> overrides;
 };
 
-// What predictions will be made with, and what that is worth.
-void print_score(const std::string& folder) {
-  constexpr int64_t kLargest = 1 << 16;
-  const std::string file = folder + "/checkpoints/best.json";
-  if (!fs::exists(file)) return fmt::print("no score: no evaluation gave one\n");
-  const nlohmann::json best = read_json("finetune", file, kLargest);
-  std::string scores;
-  for (const auto& [key, value] : best.items())
-    if (key.starts_with("val/") && value.is_number())
-      scores += fmt::format("{}{} {:.4f}", scores.empty() ? "" : ", ", key.substr(4),
-                            value.get<double>());
-  fmt::print("best checkpoint: step {}, {}\n", best.at("step").dump(), scores);
+// "reviews" of "data/reviews.csv.gz".
+std::string name_of(const fs::path& file) {
+  const std::string name = file.filename().string();
+  for (const char* kind : {".tsv", ".csv", ".jsonl"})
+    if (const size_t at = name.rfind(kind); at != std::string::npos && at > 0)
+      return name.substr(0, at);
+  return file.stem().string();
 }
 
 int run_finetune(const FinetuneOptions& options) {
-  const std::string name = fs::path(options.texts.train).stem().string();
+  const std::string name = name_of(options.texts.train);
   const std::string folder = options.run.empty() ? "runs/" + name : options.run;
-  check_is_free(folder);
+  const LoadedConfig said = load_config("", options.overrides);
   const Config config =
       finetune_config(options.from, name, options.texts, options.regression, options.overrides);
-  note_unread_keys(config, load_config("", options.overrides));
+  if (options.print_config) {
+    fmt::print("{}", print_config({.config = config, .origins = said.origins}));
+    return 0;
+  }
+  check_is_free(folder);
+  note_unread_keys(config, said);
   const bool scored = !config.texts.valid.empty() || config.texts.hold_out > 0;
   const std::string no_score =
       fmt::format("no score: all of {} is trained on; --valid FILE or texts.hold_out=0.1 gives one",
                   config.texts.train);
   if (!scored) fmt::print(stderr, "finetune: {}\n", no_score);
   catch_stop_signals();
-  const RunState state = finetune(config, folder, stop_requested);
+  const RunState state = finetune(config, folder, stop_requested, print_note);
   if (state == RunState::stopped) {
     fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder);
     return 130;
@@ -68,9 +67,7 @@ Verb verb_finetune() {
           "strobe finetune runs/bert --train reviews.csv --text-column review --label-column stars",
           [](Options& options) {
             auto o = std::make_shared<FinetuneOptions>();
-            options.value(o->from, "from", "run, or folder of Hugging Face transformers'",
-                          Options::required);
-            options.values(o->overrides, "overrides", "key=value, for any key of 'train --keys'");
+            fine_tuning_options(options, o->from, o->overrides);
             options.value(o->texts.train, "--train", "labelled texts: .tsv, .csv, .jsonl",
                           Options::required);
             options.value(o->texts.valid, "--valid",
@@ -80,6 +77,7 @@ Verb verb_finetune() {
             options.value(o->texts.pair, "--pair-column", "column of the second text of a pair");
             options.value(o->texts.label, "--label-column", "column of the class, or of the score");
             options.flag(o->regression, "--regression", "labels are numbers to predict");
+            options.flag(o->print_config, "--print-config", "print every value; train nothing");
             options.value(o->run, "--run", "run folder; runs/<name of the file> unless given");
             return [o] { return run_finetune(*o); };
           }};

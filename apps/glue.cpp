@@ -1,15 +1,17 @@
 // strobe glue: a BERT on the tasks of GLUE, with what the scores were made of beside them.
 #include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <memory>
 
+#include "apps/glue_record.h"
 #include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
-#include "strobe/core/json_text.h"
 #include "strobe/data/glue.h"
 #include "strobe/io/checkpoint.h"
 #include "strobe/train/finetune.h"
@@ -23,31 +25,46 @@ namespace {
 struct GlueOptions {
   std::string from, data, tasks = "all", out = "runs/glue", mnli;
   int64_t seeds = 1;
-  bool test = false;
+  bool test = false, print_config = false;
   std::vector<std::string> overrides;
 };
 
 std::vector<const GlueTask*> tasks_of(const std::string& list) {
   std::vector<const GlueTask*> out;
-  if (list == "all") {
-    for (const GlueTask& task : glue_tasks())
-      if (task.has_train()) out.push_back(&task);
-    return out;
-  }
   for (size_t begin = 0; begin <= list.size();) {
     const size_t end = std::min(list.find(',', begin), list.size());
-    out.push_back(&glue_task(list.substr(begin, end - begin)));
-    if (!out.back()->has_train())
-      fail("glue: {} has nothing to train on; mnli's model predicts it", out.back()->name);
+    std::string name = list.substr(begin, end - begin);
     begin = end + 1;
+    for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (name.empty()) continue;
+    for (const GlueTask& task : glue_tasks())
+      if (name == "all" && task.has_train()) out.push_back(&task);
+    if (name == "all") continue;
+    out.push_back(&glue_task(name));
+    if (!out.back()->has_train())
+      fail("glue: {} has nothing to train on; mnli's model predicts it", name);
   }
+  if (out.empty()) fail("glue: --task names no task; all, or some with commas, are accepted");
   return out;
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+// What is set in vain, or would make scores something else than they are called.
+void check_overrides(const std::vector<std::string>& overrides) {
+  const std::pair<const char*, const char*> refused[] = {
+      {"seed", "--seeds N makes runs of the seeds 1 to N"},
+      {"name", "--out says where the runs are"},
+      {"init_from", "the first argument says what to start from, --mnli from which run of MNLI"},
+      {"model.head", "the head is the task's own"},
+      {"model.classes", "the classes are the task's own"},
+  };
+  for (const std::string& override : overrides) {
+    const std::string key = override.substr(0, override.find('='));
+    for (const auto& [name, instead] : refused)
+      if (key == name) fail("glue: {} is not accepted here: {}", override, instead);
+    if (key.starts_with("texts.") && key != "texts.hold_out")
+      fail("glue: the texts are the task's own, found {}; 'strobe finetune' takes others",
+           override);
+  }
 }
 
 /// A task with its files, and what came of it.
@@ -58,12 +75,11 @@ struct TaskWork {
     GlueSplit read;
   };
 
-  const GlueTask* task;
+  const GlueTask* task = nullptr;
   std::vector<Split> splits;
   bool trained_on_subset = false, scored_on_subset = false;
   std::map<std::string, std::vector<double>> metrics;  // "dev accuracy", a value a seed
-  std::vector<double> means;                           // of the metrics on dev, a value a seed
-  std::string protocol;                                // JSON, of the last run
+  std::map<std::string, std::string> protocol;         // of the last run
 
   std::string note() const {
     if (trained_on_subset) return "  trained on a subset: no GLUE score";
@@ -74,14 +90,26 @@ struct TaskWork {
 // Opens every file that the task will need, so that none is missed after hours of training. Of the
 // training set, which may be long and which each run reads, a row will do.
 TaskWork open_task(const GlueOptions& options, const GlueTask& task) {
-  TaskWork work{.task = &task};
+  TaskWork work;
+  work.task = &task;
   work.trained_on_subset = read_glue(options.data, task, "train", /*most_rows=*/1).subset;
   const auto open = [&](const GlueTask& of) {
     for (const GlueTask::Split& split : of.splits) {
-      if (!split.upload.empty() && !options.test) continue;
+      const bool test = !split.upload.empty();
+      if (test && !options.test) continue;
+      // Who cuts MNLI down may do without one of its two development sets.
+      if (!test && split.name != "dev" && (work.trained_on_subset || work.scored_on_subset) &&
+          !has_glue(options.data, of, split.name)) {
+        print_note(
+            fmt::format("{}: there is no {}: {} is not scored", of.name, split.file, split.name));
+        continue;
+      }
       work.splits.push_back({&of, split, read_glue(options.data, of, split.name)});
-      if (split.upload.empty())
-        work.scored_on_subset = work.scored_on_subset || work.splits.back().read.subset;
+      const GlueSplit& read = work.splits.back().read;
+      if (!test) work.scored_on_subset = work.scored_on_subset || read.subset;
+      if (read.skipped > 0)
+        print_note(fmt::format("{} broken row{} left out of {}", read.skipped,
+                               read.skipped == 1 ? "" : "s", read.file));
     }
   };
   open(task);
@@ -89,122 +117,168 @@ TaskWork open_task(const GlueOptions& options, const GlueTask& task) {
   return work;
 }
 
-void score(const GlueOptions& options, const std::string& folder, bool uploads, TaskWork& work) {
+Config config_of(const GlueOptions& options, const GlueTask& task, int64_t seed) {
+  TextsConfig texts;
+  texts.train = options.data, texts.task = task.name;
+  std::vector<std::string> overrides = options.overrides;
+  overrides.push_back(fmt::format("seed={}", seed));
+  const bool from_mnli = !options.mnli.empty() && task.starts_from_mnli;
+  return finetune_config(from_mnli ? options.mnli : options.from,
+                         fmt::format("{}-s{}", task.name, seed), texts, task.classes.empty(),
+                         overrides);
+}
+
+void check_mnli(const std::string& mnli, const std::vector<const GlueTask*>& tasks) {
+  if (mnli.empty()) return;
+  if (std::ranges::none_of(tasks, [](const GlueTask* task) { return task->starts_from_mnli; }))
+    fail("glue: --mnli is what RTE, MRPC and STS-B start from, and --task names none of them");
+  if (!std::filesystem::is_directory(mnli))
+    fail("glue: --mnli: there is no folder {}; a run of MNLI is accepted", mnli);
+  if (!is_run(mnli)) return;
+  const Config config = run_config(mnli);
+  if (config.texts.task != "mnli" &&
+      (config.model.head != "classification" || config.model.classes != 3))
+    fail("glue: --mnli: {} was not trained on MNLI and has no three classes", mnli);
+}
+
+// False if it was stopped.
+bool score(const GlueOptions& options, const std::string& folder, bool uploads, TaskWork& work,
+           std::vector<std::string>& uploaded) {
   Reader reader(folder);
+  std::map<std::string, double> metrics;
   for (const TaskWork::Split& split : work.splits) {
     if (!split.what.upload.empty() && !uploads) continue;
     const Predictions got = reader.predict(split.read.examples, stop_requested);
-    if (got.stopped) fail("glue: stopped");
+    if (got.stopped) return false;
     if (!split.what.upload.empty()) {
-      write_file("glue", fmt::format("{}/{}", options.out, split.what.upload),
-                 glue_upload(options.data, *split.task, split.what.name, got.predicted));
+      uploaded.push_back(fmt::format("{}/{}", options.out, split.what.upload));
+      write_file("glue", uploaded.back(), glue_upload(*split.task, split.read, got.predicted));
       continue;
     }
     std::vector<float> labels;
     for (const Example& row : split.read.examples.rows) labels.push_back(row.label);
-    const GlueScores scores = glue_scores(*work.task, got.predicted, labels);
-    for (const auto& [name, value] : scores.metrics)
-      work.metrics[fmt::format("{} {}", split.what.name, name)].push_back(value);
-    if (split.what.name == "dev") work.means.push_back(scores.mean);
+    for (const auto& [name, value] : glue_scores(*work.task, got.predicted, labels).metrics)
+      metrics[fmt::format("{} {}", split.what.name, name)] = value;
   }
+  for (const auto& [name, value] : metrics) work.metrics[name].push_back(value);
+  return true;
 }
 
 // What a score depends on beside the weights it began with.
-std::string protocol_of(const std::string& folder) {
+std::map<std::string, std::string> protocol_of(const std::string& folder, const TaskWork& work) {
   const RunFolder run = RunFolder::open(folder);
-  std::string out;
+  std::map<std::string, std::string> out;
   for (const auto& [key, value] : flatten(run_config(folder)))
-    for (const char* told : {"init_from", "precision", "train.epochs", "train.micro_batch",
-                             "train.sequence", "model.dropout", "optimizer.name", "optimizer.lr",
-                             "optimizer.weight_decay", "schedule.name", "schedule.warmup"})
-      if (key == told)
-        out += fmt::format("{}\"{}\": {}", out.empty() ? "" : ", ", key, json_quote(value));
-  return fmt::format("{{{}, \"data_hash\": {}, \"device\": {}}}", out,
-                     json_quote(run.environment("data_hash")),
-                     json_quote(run.environment("device")));
+    for (const char* told :
+         {"init_from", "train.epochs", "train.steps", "train.tokens", "train.seconds",
+          "train.micro_batch", "train.grad_accum", "train.sequence", "train.patience",
+          "texts.hold_out", "model.dropout", "optimizer.name", "optimizer.lr",
+          "optimizer.weight_decay", "optimizer.clip", "optimizer.eps", "schedule.name",
+          "schedule.warmup", "schedule.floor"})
+      if (key == told && value != "auto") out[key] = value;
+  for (const char* key :
+       {"precision", "attention", "data_hash", "device", "train_rows", "broken_rows"})
+    out[key] = run.environment(key);
+  out["held_out_rows"] = run.environment("valid_rows");
+  for (const TaskWork::Split& split : work.splits)
+    if (split.what.upload.empty()) {
+      const std::string name(split.what.name);
+      out[name + "_rows"] = fmt::format("{}", split.read.examples.rows.size());
+      if (split.read.skipped > 0)
+        out[name + "_broken_rows"] = fmt::format("{}", split.read.skipped);
+    }
+  return out;
 }
 
-void write_scores(const GlueOptions& options, const std::vector<TaskWork>& done) {
-  std::string json;
-  for (const TaskWork& work : done)
-    for (const auto& [name, values] : work.metrics) {
-      std::string list;
-      for (const double value : values)
-        list += fmt::format("{}{}", list.empty() ? "" : ", ", json_number(value));
-      json += fmt::format(
-          "{}\n  {{\"task\": {}, \"score\": {}, \"trained_on_subset\": {}, \"scored_on_subset\": "
-          "{}, \"seeds\": \"1 to {}\", \"values\": [{}], \"protocol\": {}}}",
-          json.empty() ? "" : ",", json_quote(std::string(work.task->name)), json_quote(name),
-          work.trained_on_subset, work.scored_on_subset, values.size(), list, work.protocol);
-    }
-  write_file("glue", options.out + "/glue.json", fmt::format("[{}\n]\n", json));
+// By what the last run read, which the files' names need not tell.
+bool is_whole_train(const TaskWork& work) {
+  int64_t rows = 0;
+  for (const char* key : {"train_rows", "held_out_rows"}) {
+    const std::string& count = work.protocol.at(key);
+    if (count.empty()) return true;  // a run that did not write it down
+    rows += std::stoll(count);
+  }
+  return is_whole(*work.task, "train", rows);
+}
+
+std::vector<nlohmann::ordered_json> entries_of(const TaskWork& work) {
+  std::vector<nlohmann::ordered_json> out;
+  for (const auto& [name, values] : work.metrics)
+    out.push_back({{"task", work.task->name},
+                   {"score", name},
+                   {"trained_on_subset", work.trained_on_subset},
+                   {"scored_on_subset", work.scored_on_subset},
+                   {"seeds", fmt::format("1 to {}", values.size())},
+                   {"values", values},
+                   {"protocol", work.protocol}});
+  return out;
 }
 
 void print_scores(const TaskWork& work) {
   for (const auto& [name, values] : work.metrics) {
-    const auto [least, most] = std::minmax_element(values.begin(), values.end());
-    fmt::print("{:<6}  {:<26}  {:>7.2f}  {:>7.2f}-{:<7.2f}{}\n", work.task->name, name,
-               100 * median(values), 100 * *least, 100 * *most, work.note());
+    std::vector<double> numbers = values;
+    const auto none = std::erase_if(numbers, [](double x) { return std::isnan(x); });
+    const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
+    const std::string range =
+        numbers.empty() ? "-" : fmt::format("{:.2f} to {:.2f}", 100 * *least, 100 * *most);
+    fmt::print("{:<6}  {:<26}  {:>7.2f}  {:>15}{}{}\n", work.task->name, name,
+               100 * median(numbers), range, work.note(),
+               none ? fmt::format("  {} of {} seeds gave none", none, values.size()) : "");
   }
-}
-
-void print_average(const std::vector<TaskWork>& done, int64_t seeds) {
-  const auto counts = [](const GlueTask& task) { return task.has_train() && task.name != "wnli"; };
-  size_t all = 0, counted = 0;
-  double sum = 0;
-  for (const GlueTask& task : glue_tasks()) all += counts(task);
-  for (const TaskWork& work : done)
-    if (counts(*work.task) && work.note().empty()) sum += median(work.means), ++counted;
-  if (counted == all)
-    fmt::print(
-        "\naverage of the {} tasks without WNLI on dev, of MNLI matched, medians of {} seed{}: "
-        "{:.2f}\n",
-        all, seeds, seeds == 1 ? "" : "s", 100 * sum / static_cast<double>(all));
 }
 
 int run_glue(const GlueOptions& options) {
   if (options.seeds < 1) fail("glue: --seeds {} is not 1 or more", options.seeds);
-  for (const std::string& override : options.overrides)
-    if (override.starts_with("texts."))
-      fail("glue: the texts are the task's own, found {}; 'strobe finetune' takes others",
-           override);
+  check_overrides(options.overrides);
+  const std::vector<const GlueTask*> asked = tasks_of(options.tasks);
+  check_mnli(options.mnli, asked);
+  bool held_out = false;
+  for (const GlueTask* task : asked) {
+    const Config config = config_of(options, *task, 1);
+    held_out = config.texts.hold_out > 0;
+    const LoadedConfig said = load_config("", options.overrides);
+    if (options.print_config)
+      fmt::print("# {}\n{}", task->name, print_config({.config = config, .origins = said.origins}));
+    else if (task == asked.front())
+      note_unread_keys(config, said);
+  }
+  if (options.print_config) return 0;
   catch_stop_signals();
-  std::vector<TaskWork> tasks, done;
-  for (const GlueTask* task : tasks_of(options.tasks)) tasks.push_back(open_task(options, *task));
+  GlueRecord record(options.out + "/glue.json");
+  std::vector<TaskWork> tasks;
+  for (const GlueTask* task : asked) tasks.push_back(open_task(options, *task));
+  std::vector<std::string> uploads;
   for (TaskWork& work : tasks) {
-    const GlueTask& task = *work.task;
-    const bool from_mnli = !options.mnli.empty() && task.starts_from_mnli;
     for (int64_t seed = 1; seed <= options.seeds; ++seed) {
-      const std::string name = fmt::format("{}-s{}", task.name, seed);
-      const std::string folder = options.out + "/" + name;
-      TextsConfig texts;
-      texts.train = options.data, texts.task = task.name;
-      std::vector<std::string> overrides = {fmt::format("train.epochs={}", task.epochs),
-                                            fmt::format("seed={}", seed)};
-      overrides.insert(overrides.end(), options.overrides.begin(), options.overrides.end());
-      const Config config = finetune_config(from_mnli ? options.mnli : options.from, name, texts,
-                                            task.classes.empty(), overrides);
-      if (done.empty() && seed == 1) note_unread_keys(config, load_config("", options.overrides));
-      const RunState state = finetune(config, folder, stop_requested);
-      if (state == RunState::stopped) {
-        fmt::print("stopped and saved; the same command continues\n");
+      const Config config = config_of(options, *work.task, seed);
+      const std::string folder = options.out + "/" + config.name;
+      print_note(
+          fmt::format("{}, seed {} of {}: {}", work.task->name, seed, options.seeds, folder));
+      const RunState state = finetune(config, folder, stop_requested, print_note);
+      if (state == RunState::diverged) fail("glue: {} diverged", folder);
+      if (state == RunState::stopped ||
+          !score(options, folder, /*uploads=*/seed == 1, work, uploads)) {
+        fmt::print("stopped; the same command continues\n");
         return 130;
       }
-      if (state == RunState::diverged) fail("glue: {} diverged", folder);
-      score(options, folder, /*uploads=*/seed == 1, work);
-      work.protocol = protocol_of(folder);
+      work.protocol = protocol_of(folder, work);
+      work.trained_on_subset = work.trained_on_subset || !is_whole_train(work);
       keep_best_weights(folder + "/checkpoints");
     }
-    done.push_back(std::move(work));
-    write_scores(options, done);
-    print_scores(done.back());
+    record.put(work.task->name, entries_of(work));
+    print_scores(work);
   }
   fmt::print("\n{:<6}  {:<26}  {:>7}  {:>15}\n", "task", "score", "median", "range");
-  for (const TaskWork& work : done) print_scores(work);
-  print_average(done, options.seeds);
-  fmt::print(
-      "\nof the last checkpoint of each run; {}/glue.json has every value and its protocol\n",
-      options.out);
+  for (const TaskWork& work : tasks) print_scores(work);
+  if (const std::optional<double> average = record.average())
+    fmt::print(
+        "\naverage of all tasks without WNLI on dev, of MNLI matched, medians over seeds: "
+        "{:.2f}\n",
+        100 * *average);
+  if (!uploads.empty())
+    fmt::print("\nfor the GLUE server, of seed 1: {}\n", fmt::join(uploads, ", "));
+  fmt::print("\nof the {} checkpoint of each run; {}/glue.json has every value and its protocol\n",
+             held_out ? "best" : "last", options.out);
   return 0;
 }
 
@@ -222,15 +296,15 @@ Verb verb_glue() {
           "strobe glue bert-base-uncased/ --task sst2,rte --data glue/ --seeds 5",
           [](Options& options) {
             auto o = std::make_shared<GlueOptions>();
-            options.value(o->from, "from", "run, or folder of Hugging Face transformers'",
-                          Options::required);
-            options.values(o->overrides, "overrides", "key=value, for any key of 'train --keys'");
+            fine_tuning_options(options, o->from, o->overrides);
             options.value(o->data, "--data", "folder with the tasks' folders", Options::required);
             options.value(o->tasks, "--task", "all, or some with commas: " + names_of_tasks());
             options.value(o->seeds, "--seeds", "runs of each task");
             options.value(o->out, "--out", "folder of the runs; what is there goes on");
             options.value(o->mnli, "--mnli",
                           "run fine-tuned on MNLI, from which RTE, MRPC and STS-B start");
+            options.flag(o->print_config, "--print-config",
+                         "print every value for each task; train nothing");
             options.flag(o->test, "--test", "write the files that the GLUE server takes");
             return [o] { return run_glue(*o); };
           }};

@@ -1,17 +1,25 @@
-// What a command says on the way, on standard error.
+// What several commands say beside what they were asked for, and ask for alike.
 #pragma once
 
-#include <cstdio>
+#include <string>
+#include <vector>
 
-#include "strobe/core/error.h"
-#include "strobe/optim/unread.h"
+#include "apps/verb.h"
+#include "strobe/config/load.h"
 
 namespace strobe {
 
-/// A line for each key of `said` that the optimizer or schedule of `config` does not read.
-inline void note_unread_keys(const Config& config, const LoadedConfig& said) {
-  for (const std::string& sentence : unread_keys(config, said))
-    fmt::print(stderr, "config: {}\n", sentence);
-}
+/// A line on standard error for each key of `said` that the optimizer or schedule of `config` does
+/// not read.
+void note_unread_keys(const Config& config, const LoadedConfig& said);
+
+/// A line of its own.
+void print_note(const std::string& note);
+
+/// Of a run of labelled texts, what predictions will be made with, and what that is worth.
+void print_score(const std::string& folder);
+
+/// What a fine-tuning starts from, `finetune` and `glue` alike: FROM and key=value.
+void fine_tuning_options(Options& options, std::string& from, std::vector<std::string>& overrides);
 
 }  // namespace strobe

@@ -70,6 +70,10 @@ void Options::value(std::string& value, const std::string& name, const std::stri
                     Need need) {
   add(impl_.app.add_option(name, value, help), "TEXT", need);
 }
+void Options::value(std::optional<std::string>& value, const std::string& name,
+                    const std::string& help) {
+  add(impl_.app.add_option(name, value, help), "TEXT", optional);
+}
 void Options::value(int64_t& value, const std::string& name, const std::string& help, Need need) {
   const std::function<void(const std::string&)> read = reader(value, name, "an integer");
   add(impl_.app.add_option_function(name, read, help), "INTEGER", need);

@@ -1,6 +1,7 @@
 // strobe predict, strobe fill: what a fine-tuned BERT says of texts, and a masked LM of gaps.
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
@@ -12,8 +13,11 @@ namespace strobe {
 
 namespace {
 
+constexpr const char* kPrecisionHelp = "f32, bf16 or auto; the run's unless given";
+
 struct PredictOptions {
-  std::string run, text, pair, file, text_column, pair_column;
+  std::string run, text_column, pair_column, precision;
+  std::optional<std::string> text, pair, file;
   bool json = false;
 };
 
@@ -42,12 +46,27 @@ void print_text(Reader& reader, const Example& example, bool pair, const Predict
   fmt::print("{}", options.json ? fmt::format("{{{}}}\n", body) : body);
 }
 
-int run_predict(const PredictOptions& options) {
-  if (options.text.empty() == options.file.empty())
+// Refuses what would be passed over, and texts that are not what the run was trained on.
+void check_texts(const PredictOptions& o, const TextsConfig& trained) {
+  if (o.text.has_value() == o.file.has_value())
     fail("predict: give either --text TEXT or --file FILE");
-  Reader reader(options.run);
-  if (options.file.empty()) {
-    print_text(reader, {options.text, options.pair, 0}, !options.pair.empty(), options);
+  if (o.text && !(o.text_column + o.pair_column).empty())
+    fail("predict: columns are a file's, and --text is none; --file FILE has columns");
+  if (o.file && o.pair) fail("predict: --pair goes with --text; of a file, --pair-column with it");
+  if (trained.train.empty()) return;
+  const bool pairs = text_columns(trained).size() == 2;
+  if (pairs && o.text && !o.pair)
+    fail("predict: {} was trained on pairs; --pair gives the second text", o.run);
+  if (!pairs && (o.pair || !o.pair_column.empty()))
+    fail("predict: {} was trained on single texts, not on pairs", o.run);
+}
+
+int run_predict(const PredictOptions& options) {
+  check_texts(options, run_config(options.run).texts);
+  Reader reader(options.run, options.precision);
+  if (options.text) {
+    print_text(reader, {*options.text, options.pair.value_or(""), 0}, options.pair.has_value(),
+               options);
     return 0;
   }
   ExampleColumns columns;
@@ -55,7 +74,7 @@ int run_predict(const PredictOptions& options) {
   if (!options.text_column.empty()) columns.texts[0] = options.text_column;
   if (!options.pair_column.empty()) columns.texts.resize(2), columns.texts[1] = options.pair_column;
   columns.regression = reader.regression();
-  Examples examples = read_examples(options.file, columns);
+  Examples examples = read_examples(*options.file, columns);
   if (!reader.regression()) examples.classes = {"?"};  // classes, of which no label is known
   catch_stop_signals();
   if (options.json || reader.config().model.head == "none") {
@@ -66,19 +85,21 @@ int run_predict(const PredictOptions& options) {
     return 0;
   }
   const std::vector<std::string> classes = reader.classes();
-  for (const float value : reader.predict(examples, stop_requested).predicted)
+  const Predictions got = reader.predict(examples, stop_requested);
+  if (got.stopped) return 130;  // a part would look like all of it
+  for (const float value : got.predicted)
     fmt::print("{}\n", reader.regression() ? fmt::format("{:.4f}", value)
                                            : name_of_class(classes, static_cast<size_t>(value)));
   return 0;
 }
 
 struct FillOptions {
-  std::string run, text;
+  std::string run, text, precision;
   int64_t most = 5;
 };
 
 int run_fill(const FillOptions& options) {
-  Reader reader(options.run);
+  Reader reader(options.run, options.precision);
   bool first = true;
   for (const auto& words : reader.fill(options.text, options.most)) {
     if (!first) fmt::print("\n");
@@ -104,6 +125,7 @@ Verb verb_predict() {
                           "column of the file; unless given, the one the run was trained on");
             options.value(o->pair_column, "--pair-column",
                           "column of the second texts; unless given, the run's, if it has one");
+            options.value(o->precision, "--precision", kPrecisionHelp);
             options.flag(o->json, "--json", "print JSON objects, of a file one a line");
             return [o] { return run_predict(*o); };
           }};
@@ -116,6 +138,7 @@ Verb verb_fill() {
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->text, "--text", "the text", Options::required);
             options.value(o->most, "--top", "words to print for each [MASK]");
+            options.value(o->precision, "--precision", kPrecisionHelp);
             return [o] { return run_fill(*o); };
           }};
 }

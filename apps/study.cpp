@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -25,16 +26,18 @@ namespace fs = std::filesystem;
 
 std::string report_of(const std::string& folder) { return folder + "/report.html"; }
 
+constexpr int64_t kNotGiven = std::numeric_limits<int64_t>::min();
+
 struct RunOptions {
   std::string file, folder;
   std::vector<std::string> overrides;
   bool plan = false, worker = false;  // worker: started by another process
-  int64_t workers = 1;
+  int64_t workers = kNotGiven;
   std::string gpus;  // as in CUDA_VISIBLE_DEVICES, those that the workers take by turns
 };
 
-// The GPU of worker `index`: one of a list with commas.
-std::string gpu_of(const std::string& gpus, int64_t index) {
+// "0,1": a list with commas.
+std::vector<std::string> gpus_of(const std::string& gpus) {
   std::vector<std::string> list;
   std::istringstream words(gpus);
   for (std::string word; std::getline(words, word, ',');) {
@@ -42,7 +45,32 @@ std::string gpu_of(const std::string& gpus, int64_t index) {
       fail("study: --gpus is '{}'; it takes numbers with commas between, such as 0,1", gpus);
     list.push_back(word);
   }
+  return list;
+}
+
+// The GPU of worker `index`.
+std::string gpu_of(const std::string& gpus, int64_t index) {
+  const std::vector<std::string> list = gpus_of(gpus);
   return list[static_cast<size_t>(index) % list.size()];
+}
+
+// Words as they are typed again.
+std::string typed(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words)
+    out +=
+        word.find_first_of(" []\"") == std::string::npos ? " " + word : fmt::format(" '{}'", word);
+  return out;
+}
+
+// Whether the study itself says on what its runs compute.
+bool names_backend(const StudyFile& study, const Config& base) {
+  const auto names = [](const std::vector<std::string>& overrides) {
+    return std::ranges::any_of(overrides,
+                               [](const auto& word) { return word.starts_with("backend="); });
+  };
+  return base.backend != "auto" || names(study.overrides) ||
+         std::ranges::any_of(study.arms, [&](const auto& arm) { return names(arm.overrides); });
 }
 
 // The other processes of a study, each like this one but without a word.
@@ -82,6 +110,9 @@ class OtherWorkers {
 int run(RunOptions options) {
   const StudyFile study = read_study(options.file, options.overrides);
   if (options.folder.empty()) options.folder = "runs/" + study.name;
+  const bool workers_given = options.workers != kNotGiven;
+  if (!workers_given)
+    options.workers = options.gpus.empty() ? 1 : static_cast<int64_t>(gpus_of(options.gpus).size());
   if (options.workers < 1) fail("study: --workers is {}; it takes 1 or more", options.workers);
   // Its runs inherit it; this process itself uses no GPU.
   if (!options.gpus.empty())
@@ -94,6 +125,9 @@ int run(RunOptions options) {
   if (options.workers > 1 && base.threads == 0)
     study_options.overrides.push_back(fmt::format(
         "threads={}", std::max<int64_t>(1, std::thread::hardware_concurrency() / options.workers)));
+  // A GPU that is not there is said, not replaced by the CPU.
+  if (!options.gpus.empty() && !names_backend(study, base))
+    study_options.overrides.push_back("backend=cuda");
   StudyOutcome outcome;
   std::optional<OtherWorkers> others;
   if (!options.worker) study_options.ready = [&] { others.emplace(program, options); };
@@ -106,13 +140,12 @@ int run(RunOptions options) {
   if (others) others->join();
   if (options.worker) return outcome.stopped ? kInterrupted : 0;
   if (outcome.stopped) {
-    std::string words;
-    for (const std::string& override : options.overrides)
-      words += override.find_first_of(" []\"") == std::string::npos
-                   ? " " + override
-                   : fmt::format(" '{}'", override);
-    fmt::print("stopped; 'strobe study run {}{} --out {}' continues\n", options.file, words,
-               options.folder);
+    std::vector<std::string> words = {options.file};
+    words.insert(words.end(), options.overrides.begin(), options.overrides.end());
+    words.insert(words.end(), {"--out", options.folder});
+    if (workers_given) words.insert(words.end(), {"--workers", fmt::format("{}", options.workers)});
+    if (!options.gpus.empty()) words.insert(words.end(), {"--gpus", options.gpus});
+    fmt::print("stopped; 'strobe study run{}' continues\n", typed(words));
     return kInterrupted;
   }
   if (options.plan) return 0;
@@ -181,14 +214,9 @@ int trials(const std::string& folder, bool json) {
 // The recipe of the arm with the lowest mean validation loss, as its first finished run had it.
 int best(const std::string& folder, const std::string& wanted) {
   const StudyResult result = analyse_study(folder);
-  const ArmResult* best = nullptr;
+  const ArmResult* best = best_arm(result, wanted);
   std::vector<std::string> names;
-  for (const ArmResult& arm : result.arms) {
-    names.push_back(arm.name);
-    if (!wanted.empty() && arm.name != wanted && !arm.name.starts_with(wanted + "-")) continue;
-    if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
-      best = &arm;
-  }
+  for (const ArmResult& arm : result.arms) names.push_back(arm.name);
   if (!best && !wanted.empty())
     fail("study: no finished arm of {} is called '{}'; there are {}", folder, wanted,
          fmt::join(names, ", "));
@@ -199,12 +227,15 @@ int best(const std::string& folder, const std::string& wanted) {
   config.name = result.name + "-best";
   if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
     config.threads = load_config(folder + "/base.toml", {}).config.threads;
+  // As the base recipe has it: what judged the run on its way is no part of the recipe.
+  if (result.search && result.search->mid_run && !result.search->confirmed)
+    config.eval.every = load_config(folder + "/base.toml", {}).config.eval.every;
   fmt::print(
-      "# The arm '{}' of the study '{}': {} {:.4f}, the lowest mean of {} arms over {} run{} "
-      "each{}."
+      "# The arm '{}' of the study '{}': {} {:.4f}, {} over {} run{}{}{}."
       "\n{}",
-      best->name, result.name, result.noun, best->loss.estimate, result.arms.size(), best->loss.n,
-      best->loss.n == 1 ? "" : "s",
+      best->name, result.name, result.noun, best->loss.estimate,
+      wanted.empty() ? fmt::format("the lowest mean of {} arms", result.arms.size()) : "the mean",
+      best->loss.n, best->loss.n == 1 ? "" : "s", wanted.empty() ? " each" : "",
       !result.search             ? ""
       : result.search->confirmed ? ", on seeds that did not choose it"
                                  : "; not confirmed on fresh seeds",
@@ -228,8 +259,9 @@ Verb verb_study_run() {
                           "processes that work on it side by side; more may join by the same "
                           "command, also on other machines that share the folder");
             options.value(v->gpus, "--gpus",
-                          "0,1,2,3: GPUs that the workers take by turns, a run on one at a time; "
-                          "unless given all use the first");
+                          "0,1,2,3: GPUs that the workers take by turns, a run on one at a time, a "
+                          "worker each unless --workers says how many; unless given all use the "
+                          "first");
             options.flag(v->worker, "--worker", "report nothing: another process will");
             options.flag(v->plan, "--plan",
                          "check, print trials, cost and what can be resolved; train nothing");
@@ -275,7 +307,8 @@ Verb verb_study_best() {
             };
             auto v = std::make_shared<Values>();
             options.value(v->folder, "folder", "folder of the study", Options::required);
-            options.value(v->arm, "--arm", "of this arm, or of this arm's search");
+            options.value(v->arm, "--arm",
+                          "of this arm, this point, or the best of this arm's search");
             return [v] { return best(v->folder, v->arm); };
           }};
 }

@@ -12,6 +12,9 @@ namespace strobe {
 
 namespace {
 
+constexpr const char* kQuiet =
+    "say nothing of keys that are set in vain, nor how to go on with what was stopped";
+
 struct TrainOptions {
   std::string recipe, run;
   std::vector<std::string> overrides;
@@ -19,11 +22,14 @@ struct TrainOptions {
 };
 
 // What a run's end means for the shell: 130 is what an interrupted program returns.
-int report_end(RunState state, const RunFolder& folder) {
+int report_end(RunState state, const RunFolder& folder, const Config& config, bool quiet) {
   switch (state) {
-    case RunState::finished: fmt::print("finished: {}\n", folder.path()); return 0;
+    case RunState::finished:
+      if (!config.texts.train.empty()) print_score(folder.path());
+      fmt::print("finished: {}\n", folder.path());
+      return 0;
     case RunState::stopped:
-      fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder.path());
+      if (!quiet) fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder.path());
       return 130;
     case RunState::diverged:
       fmt::print(stderr, "strobe: train: diverged; the last good checkpoint is in {}\n",
@@ -61,19 +67,22 @@ int run_train(const TrainOptions& options) {
     return 0;
   }
   // What has no memory, no disk or no weights to start from leaves no folder behind.
-  trainer.initialise(path);
+  if (const std::string data = trainer.describe_data(); !data.empty()) print_note(data);
+  trainer.initialise(path, print_note);
   RunFolder folder = RunFolder::create(path, trainer.config());
   catch_stop_signals();
-  return report_end(trainer.run(folder, /*resume=*/false), folder);
+  const RunState state = trainer.run(folder, /*resume=*/false);
+  return report_end(state, folder, trainer.config(), options.quiet);
 }
 
-int run_resume(const std::string& run, const std::vector<std::string>& overrides) {
+int run_resume(const std::string& run, const std::vector<std::string>& overrides, bool quiet) {
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
   Trainer trainer(loaded.config, stop_requested, run);
-  note_unread_keys(trainer.config(), load_config("", overrides));
+  if (!quiet) note_unread_keys(trainer.config(), load_config("", overrides));
   catch_stop_signals();
-  return report_end(trainer.run(folder, /*resume=*/true), folder);
+  const RunState state = trainer.run(folder, /*resume=*/true);
+  return report_end(state, folder, trainer.config(), quiet);
 }
 
 }  // namespace
@@ -90,7 +99,7 @@ Verb verb_train() {
         options.flag(o->dry_run, "--dry-run", "print sizes, memory and length; train nothing");
         options.flag(o->json, "--json", "with --dry-run: the sizes as a JSON object");
         options.flag(o->print_config, "--print-config", "print every value and where it came from");
-        options.flag(o->quiet, "--no-notices", "say nothing of keys that are set in vain");
+        options.flag(o->quiet, "--no-notices", kQuiet);
         options.flag(o->list_keys, "--keys", "list every key, its type, default and meaning");
         return [o] {
           if (o->list_keys) return fmt::print("{}", describe_config()), 0;
@@ -105,12 +114,14 @@ Verb verb_resume() {
             struct Values {
               std::string run;
               std::vector<std::string> overrides;
+              bool quiet = false;
             };
             auto v = std::make_shared<Values>();
             options.value(v->run, "run", "run folder", Options::required);
             options.values(v->overrides, "overrides",
                            "key=value, for example a longer train.steps");
-            return [v] { return run_resume(v->run, v->overrides); };
+            options.flag(v->quiet, "--no-notices", kQuiet);
+            return [v] { return run_resume(v->run, v->overrides, v->quiet); };
           }};
 }
 

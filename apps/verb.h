@@ -21,6 +21,8 @@ class Options {
   void flag(bool& value, const std::string& name, const std::string& help);
   void value(std::string& value, const std::string& name, const std::string& help,
              Need need = optional);
+  /// Tells "" from nothing.
+  void value(std::optional<std::string>& value, const std::string& name, const std::string& help);
   void value(int64_t& value, const std::string& name, const std::string& help,
              Need need = optional);
   void value(double& value, const std::string& name, const std::string& help, Need need = optional);

@@ -386,67 +386,6 @@ TEST_F(CommandLine, SaysWhenItsOutputIsLost) {
   }
 }
 
-TEST_F(CommandLine, WorkersOfAStudyTakeGpusByTurns) {
-  std::ofstream(at("gpus.toml"))
-      << "name = \"gpus\"\nbase = \"tiny.toml\"\nseeds = [1, 2]\n"
-         "[budget]\ntokens = 200\n[arms]\na = []\nb = [\"model.heads=1\"]\n";
-  const Result ran = strobe("study run gpus.toml --out gpus --workers 2 --gpus 3,5 backend=cpu");
-  ASSERT_EQ(ran.status, 0) << ran.error;
-  for (const char* run : {"a-s1", "a-s2", "b-s1", "b-s2"}) {
-    const std::string told = slurp(at(fmt::format("gpus/runs/{}/environment.json", run)));
-    EXPECT_TRUE(told.find("\"visible_gpus\": \"3\"") != std::string::npos ||
-                told.find("\"visible_gpus\": \"5\"") != std::string::npos)
-        << told;
-  }
-  for (const char* gpus : {"'0 1'", "0,,1", ","}) {
-    const Result refused = strobe(fmt::format("study run gpus.toml --out refused --gpus {}", gpus));
-    EXPECT_EQ(refused.status, 1);
-    EXPECT_NE(refused.error.find("numbers with commas between"), std::string::npos)
-        << refused.error;
-  }
-  EXPECT_FALSE(fs::exists(at("refused")));
-}
-
-TEST_F(CommandLine, AsksForPointsAndHearsWhatTheyGave) {
-  std::ofstream(at("space.toml"))
-      << "[space]\nx = { float = [-5, 5] }\nn = { integer = [1, 9] }\n"
-         "c = { choice = [\"a\", \"b\"] }\ny = { log = [1e-3, 1], when = "
-         "\"c = b\" }\n[sampler]\nseed = 3\n";
-  std::string answers;
-  for (int i = 0; i < 19; ++i)
-    answers += i % 5 == 0 ? "failed\n" : i % 5 == 1 ? " 2.5 \r\n" : fmt::format("{}\n", i);
-  std::ofstream(at("answers.txt")) << answers;
-  const Result asked = strobe("study ask space.toml < answers.txt");
-  EXPECT_EQ(asked.status, 0) << asked.error;
-  std::istringstream lines(asked.out);
-  int points = 0;
-  for (std::string line; std::getline(lines, line); ++points) {
-    const auto point = nlohmann::json::parse(line);
-    EXPECT_LE(std::abs(point.at("x").get<double>()), 5);
-    EXPECT_TRUE(point.at("n").is_number_integer()) << line;
-    EXPECT_EQ(point.contains("y"), point.at("c") == "b") << line;
-  }
-  EXPECT_EQ(points, 20) << "one more than there were answers";
-  EXPECT_EQ(strobe("study ask space.toml --seed 3 < answers.txt").out, asked.out);
-  EXPECT_NE(strobe("study ask space.toml --seed 4 < answers.txt").out, asked.out);
-
-  std::ofstream(at("grid.toml")) << "[space]\nc = { choice = [\"a\", \"b\"] }\n[sampler]\nname = "
-                                    "\"grid\"\n";
-  const Result grid = strobe("study ask grid.toml < answers.txt");
-  EXPECT_EQ(grid.status, 0);
-  EXPECT_EQ(grid.out, "{\"c\": \"a\"}\n{\"c\": \"b\"}\n");
-
-  std::ofstream(at("word.txt")) << "1\nwell\n";
-  for (const Row& row : std::initializer_list<Row>{
-           {"study ask space.toml < word.txt", "'well' is not a value"},
-           {"study ask space.toml --seed -3 < answers.txt", "--seed is -3; it takes 0 or more"},
-           {"study ask tiny.toml", "unknown key"},
-           {"study ask missing.toml", "missing.toml"},
-           {"study ask grid.toml --sead 3", "--sead"}})
-    expect_refused(row.arguments, row.message);
-  EXPECT_EQ(strobe("study ask space.toml < answers.txt > /dev/full").status, 1);
-}
-
 TEST_F(CommandLine, OneProcessAtATimeAndCtrlCSaves) {
   const pid_t first = start("train tiny.toml train.steps=1000000000 --run long");
   for (int i = 0; i < 200 && !fs::exists(at("long/events.jsonl")); ++i)

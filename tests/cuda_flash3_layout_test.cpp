@@ -98,7 +98,9 @@ TEST(CudaFlash3Layout, AWarpSeesTheKeysOfItsQueries) {
         for (int row = 0; row < queries + 48; row += 16) {
           const WarpMask warp(mask, row);
           for (int i = 0; i < 16; ++i) {
-            if (row + i < queries) EXPECT_EQ(warp.keys_seen(i), mask.keys_seen(row + i));
+            if (row + i < queries) {
+              EXPECT_EQ(warp.keys_seen(i), mask.keys_seen(row + i));
+            }
             EXPECT_LE(warp.whole, warp.keys_seen(i));
             EXPECT_LE(warp.keys_seen(i), keys);
           }

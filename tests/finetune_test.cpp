@@ -229,6 +229,25 @@ TEST_F(Words, PairsAndScores) {
   EXPECT_EQ(train(config, "counts"), RunState::finished);
   EXPECT_FALSE(std::isnan(number("counts", "val/pearson")));
   EXPECT_FALSE(std::isnan(number("counts", "val/spearman")));
+  // With labels that are all alike there is no correlation: no number, and as bad as can be.
+  std::ofstream(path("flat.tsv")) << "words\tmore\tcount\nriver\train\t3\nrain\triver\t3\n";
+  texts.valid = path("flat.tsv"), texts.hold_out = 0;
+  const auto tune = [&](const std::string& name, int64_t stop_after) {
+    return train(finetune_config(path("few"), "flat", texts, true,
+                                 {"backend=cpu", "train.steps=4", "train.sequence=24"}),
+                 name, stop_after);
+  };
+  EXPECT_EQ(tune("flat", -1), RunState::finished);
+  EXPECT_EQ(tune("flat-stopped", 2), RunState::stopped);
+  EXPECT_EQ(tune("flat-stopped", -1), RunState::finished);
+  for (const std::string run : {"flat", "flat-stopped"}) {
+    const Json result = Json::parse(slurp(path(run) + "/result.json"));
+    EXPECT_TRUE(result.at("val/pearson").is_null()) << result;
+    EXPECT_EQ(result.at("val/error"), 1.0);
+    const Json best = Json::parse(slurp(path(run) + "/checkpoints/best.json"));
+    EXPECT_GT(best.at("step").get<int64_t>(), 0);
+    EXPECT_TRUE(best.at("val/spearman").is_null()) << best;
+  }
 }
 
 TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
@@ -242,6 +261,33 @@ TEST_F(Words, AFineTuningGoesOnWithoutWhatItBeganFrom) {
   Trainer trainer(run_config(path("orphan")), {}, path("orphan"));
   EXPECT_EQ(trainer.run(run, /*resume=*/true), RunState::finished);
   EXPECT_EQ(weights("orphan", 20), weights("whole-orphan", 20));
+}
+
+// Of few texts many evaluations have the same error; the least loss among them is the best.
+TEST_F(Words, TheLossTellsEqualErrorsApart) {
+  EXPECT_EQ(train(config(2), "before-ties"), RunState::finished);
+  const Config config =
+      finetune_config(path("before-ties"), "ties", texts(), false,
+                      {"backend=cpu", "train.steps=12", "train.sequence=16", "train.patience=20",
+                       "optimizer.lr=5e-4", "eval.every=1 steps"});
+  EXPECT_EQ(train(config, "ties"), RunState::finished);
+  EXPECT_EQ(train(config, "ties-stopped", 7), RunState::stopped);
+  EXPECT_EQ(train(config, "ties-stopped"), RunState::finished);
+  std::ifstream lines(path("ties") + "/events.jsonl");
+  std::tuple<double, double, int64_t> best{2, 0, 0};
+  int64_t ties = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = Json::parse(line);
+    if (!event.contains("val/error")) continue;
+    const double error = event["val/error"].get<double>(), loss = event["val/loss"].get<double>();
+    ties += error == std::get<0>(best) && loss < std::get<1>(best);
+    best = std::min(best, {error, loss, event["step"].get<int64_t>()});
+  }
+  ASSERT_GT(ties, 0);
+  for (const std::string run : {"ties", "ties-stopped"})
+    EXPECT_EQ(Json::parse(slurp(path(run) + "/checkpoints/best.json")).at("step"),
+              std::get<2>(best))
+        << run;
 }
 
 // The rate falls where the error does not, whatever the loss does.
@@ -299,6 +345,90 @@ TEST_F(Words, ExportsAndImportsAreTheSameTensors) {
                                        {"backend=cpu", "train.epochs=1", "train.sequence=16"});
   EXPECT_EQ(train(again, "tuned-from-hf"), RunState::finished);
   EXPECT_EQ(weights("tuned", 20), weights("tuned-from-hf", 20));
+}
+
+// A classifier is its classes' names: in whatever order, they keep their outputs; others are new.
+TEST_F(Words, AClassifierGoesOnByTheNamesOfItsClasses) {
+  EXPECT_EQ(train(config(2), "before-names"), RunState::finished);
+  const auto tune = [&](const std::string& from, const std::string& name, TextsConfig texts,
+                        std::vector<std::string> more) {
+    const bool regression = texts.label == "count";
+    more.insert(more.end(), {"backend=cpu", "precision=f32", "train.sequence=16"});
+    const Config config = finetune_config(path(from), name, texts, regression, more);
+    std::string notes;
+    finetune(
+        config, path(name), [] { return false; },
+        [&](const std::string& note) { notes += note + "\n"; });
+    return notes;
+  };
+  const auto probabilities = [&](const std::string& run) {
+    return Reader(path(run)).read({"the rain", "", 0}, false);
+  };
+  const std::vector<std::string> still = {"train.steps=1", "optimizer.lr=1e-9"};
+  const std::string first =
+      tune("before-names", "names", texts(), {"train.epochs=2", "optimizer.lr=2e-3"});
+  EXPECT_NE(first.find("640 texts, 20 to evaluate on, 2 classes: dry, wet\n"), std::string::npos);
+  EXPECT_NE(first.find("begins anew: " + path("before-names") + " has none"), std::string::npos)
+      << first;
+  const std::vector<float> was = probabilities("names");
+  ASSERT_GT(std::abs(was[0] - was[1]), 0.05f);
+  export_huggingface({.run = path("names"), .out = path("names-hf")});
+  for (const std::string from : {"names", "names-hf"}) {
+    TextsConfig turned = texts();
+    turned.classes = "wet|dry";
+    const std::string notes = tune(from, "turned-" + from, turned, still);
+    EXPECT_NE(notes.find("the classifier of " + path(from) + " goes on: wet, dry"),
+              std::string::npos)
+        << notes;
+    const std::vector<float> now = probabilities("turned-" + from);
+    EXPECT_NEAR(now[0], was[1], 1e-4) << from;
+    EXPECT_NEAR(now[1], was[0], 1e-4) << from;
+  }
+  TextsConfig more = texts();
+  more.classes = "dry|moist|wet";
+  EXPECT_NE(tune("names", "more-names", more, still).find(path("names") + " are dry, wet"),
+            std::string::npos);
+  TextsConfig counts = texts();
+  counts.label = "count";
+  EXPECT_NE(tune("names", "counts-of-names", counts, still).find("is for classification"),
+            std::string::npos);
+  EXPECT_NE(tune("counts-of-names", "counts-again", counts, still).find("the regression of"),
+            std::string::npos);
+
+  // Heads of the same names that classify something else.
+  const std::string config_json = path("names-hf") + "/config.json";
+  const Json good = Json::parse(slurp(config_json));
+  const auto import = [&](const char* key, const Json& value) {
+    Json changed = good;
+    changed[key] = value;
+    std::ofstream(config_json) << changed;
+    return reference::error_of([&] {
+      import_huggingface({.from = path("names-hf"), .out = path("never"), .tokenizer = ""},
+                         [](const std::string&) {});
+    });
+  };
+  EXPECT_NE(import("problem_type", "regression").find("the classifier has 2 outputs"),
+            std::string::npos);
+  EXPECT_NE(import("architectures", {"BertForTokenClassification"})
+                .find("\"BertForTokenClassification\"; one of BertForSequenceClassification"),
+            std::string::npos);
+  EXPECT_NE(tune("names-hf", "names-of-tokens", texts(), still).find("BertForTokenClassification"),
+            std::string::npos);
+}
+
+// A layer that the weights have and the model lacks is no head that may go.
+TEST_F(Words, WeightsWithoutAPlaceAreRefused) {
+  EXPECT_EQ(train(config(2), "deep"), RunState::finished);
+  export_huggingface({.run = path("deep"), .out = path("deep-hf")});
+  for (const std::string from : {"deep", "deep-hf"})
+    reference::expect_fails(
+        [&] {
+          const Config shallow = finetune_config(
+              path(from), "shallow", texts(), false,
+              {"backend=cpu", "train.steps=1", "train.sequence=16", "model.layers=1"});
+          train(shallow, "shallow");
+        },
+        "encoder.layer.1.");
 }
 
 TEST_F(Words, WhatCannotBeIsRefused) {

@@ -44,7 +44,7 @@ class GlueProgram : public reference::ProgramTest {
   std::string errors() const { return slurp(folder_.file("errors")); }
   std::string glue(const std::string& more, int expected = 0) {
     return strobe(
-        "glue bert --task rte --data glue backend=cpu threads=1 train.sequence=32 " + more,
+        "glue bert --task RTE, --data glue backend=cpu threads=1 train.sequence=32 " + more,
         expected);
   }
 };
@@ -57,9 +57,25 @@ TEST_F(GlueProgram, ScoresAndSaysOfWhat) {
   EXPECT_EQ(scores[0]["task"], "rte");
   EXPECT_EQ(scores[0]["values"].size(), 2u);
   EXPECT_EQ(scores[0]["seeds"], "1 to 2");
-  EXPECT_EQ(scores[0]["trained_on_subset"], false);
+  EXPECT_EQ(scores[0]["trained_on_subset"], true) << "40 rows, whatever the file is called";
+  EXPECT_EQ(scores[0]["scored_on_subset"], true);
   EXPECT_EQ(scores[0]["protocol"]["train.epochs"], "1");
-  EXPECT_FALSE(scores[0]["protocol"]["data_hash"].get<std::string>().empty());
+  const Json& protocol = scores[0]["protocol"];
+  EXPECT_FALSE(protocol["data_hash"].get<std::string>().empty());
+  EXPECT_TRUE(protocol["precision"] == "f32" || protocol["precision"] == "bf16") << protocol;
+  EXPECT_EQ(protocol["attention"], "flash2");
+  for (const auto& [key, value] : {std::pair{"optimizer.clip", "1"},
+                                   {"optimizer.eps", "1e-06"},
+                                   {"schedule.floor", "0"},
+                                   {"train_rows", "40"},
+                                   {"held_out_rows", "0"},
+                                   {"dev_rows", "20"}})
+    EXPECT_EQ(protocol[key], value) << protocol;
+  EXPECT_NE(out.find("rte, seed 2 of 2: runs/rte-s2\n40 pairs, 2 classes: entailment, "
+                     "not_entailment\n"),
+            std::string::npos)
+      << out;
+  EXPECT_NE(out.find("of seed 1: runs/RTE.tsv"), std::string::npos) << out;
   const std::string upload = slurp(folder_.file("runs/RTE.tsv"));
   EXPECT_EQ(std::count(upload.begin(), upload.end(), '\n'), 7) << upload;
 
@@ -112,17 +128,182 @@ TEST_F(GlueProgram, FineTuningSaysWhatItIsWorth) {
   EXPECT_NE(out.find("best checkpoint: step 1, accuracy 0."), std::string::npos) << out;
   EXPECT_EQ(out.find("no score"), std::string::npos) << out;
   EXPECT_EQ(errors().find("config:"), std::string::npos) << errors();
+  EXPECT_NE(out.find("16 texts, 4 held out, 2 classes: entailment, not_entailment\n"),
+            std::string::npos)
+      << out;
+  EXPECT_NE(out.find("/bert has none\n"), std::string::npos) << out;
+  // The same is said of it later.
+  const std::string best = out.substr(out.find("best checkpoint"));
+  EXPECT_EQ(strobe("resume some"), "nothing is left to train\n" + best);
+  EXPECT_NE(strobe("eval some").find("texts             4\n"), std::string::npos);
+  strobe("eval none", 1);
+  EXPECT_NE(errors().find("texts.valid or texts.hold_out gives"), std::string::npos) << errors();
+  strobe(tune + "--run other texts.hold_out=0.2 --valid kinds.tsv", 1);
+  EXPECT_NE(errors().find("one of the two"), std::string::npos) << errors();
+  // The defaults of a fine-tuning are shown without a run, and without a folder for scratch.
+  const std::string config =
+      shell(fmt::format("TMPDIR=/nonexistent {} {} --print-config train.steps=7", STROBE_BINARY,
+                        tune.substr(0, tune.find(" train.epochs"))),
+            0);
+  EXPECT_NE(config.find("optimizer.lr                 5e-05"), std::string::npos) << config;
+  EXPECT_NE(config.find("train.epochs                 auto"), std::string::npos) << config;
   const std::string predicted = strobe("predict some --file kinds.tsv");
   EXPECT_EQ(std::count(predicted.begin(), predicted.end(), '\n'), 20) << predicted;
 }
 
 TEST_F(GlueProgram, MissesAFileBeforeItTrains) {
+  std::ofstream(folder_.file("glue/RTE/test.tsv")) << "idx\tsentence1\tsentence2\n0\ta\tb\n";
+  glue("--out runs --test", 1);
+  EXPECT_NE(errors().find("no column 'index'"), std::string::npos) << errors();
   std::filesystem::remove(folder_.file("glue/RTE/test.tsv"));
   glue("--out runs --test", 1);
   EXPECT_NE(errors().find("test.tsv"), std::string::npos) << errors();
   EXPECT_FALSE(std::filesystem::exists(folder_.file("runs")));
-  glue("--out runs texts.valid=dev", 1);
-  EXPECT_NE(errors().find("texts.valid=dev"), std::string::npos) << errors();
+}
+
+// What a task is, and which runs are made, is said in one way.
+TEST_F(GlueProgram, RefusesKeysThatAreItsOwn) {
+  for (const auto& [more, part] : std::vector<std::pair<const char*, const char*>>{
+           {"texts.valid=dev", "texts.valid=dev"},
+           {"seed=3", "--seeds"},
+           {"name=x", "--out"},
+           {"init_from=x", "--mnli"},
+           {"model.head=regression", "the head is the task's own"},
+           {"model.classes=3", "the classes are the task's own"},
+           {"--mnli nowhere", "--mnli: there is no folder nowhere"},
+           {"--mnli bert", "was not trained on MNLI"}}) {
+    glue(std::string("--out runs ") + more, 1);
+    EXPECT_NE(errors().find(part), std::string::npos) << errors();
+  }
+  std::filesystem::rename(folder_.file("glue/RTE"), folder_.file("glue/QNLI"));
+  strobe("glue bert --task qnli --data glue --mnli bert", 1);
+  EXPECT_NE(errors().find("--task names none of them"), std::string::npos) << errors();
+  strobe("glue bert --task ,, --data glue", 1);
+  strobe("glue bert --task axe --data glue", 1);
+  EXPECT_EQ(errors().find("ax,"), std::string::npos) << errors();
+  EXPECT_FALSE(std::filesystem::exists(folder_.file("runs")));
+}
+
+TEST_F(GlueProgram, HoldsOutAPartAndTakesAnyLength) {
+  const std::string out = glue(
+      "--out runs texts.hold_out=0.25 train.steps=6 "
+      "train.patience=2 eval.every=\"1 steps\"");
+  EXPECT_NE(out.find("30 pairs, 10 held out, 2 classes"), std::string::npos) << out;
+  EXPECT_NE(out.find("best checkpoint of each run"), std::string::npos) << out;
+  const Json scores = Json::parse(slurp(folder_.file("runs/glue.json")));
+  const Json& protocol = scores[0]["protocol"];
+  EXPECT_EQ(protocol["texts.hold_out"], "0.25");
+  EXPECT_EQ(protocol["held_out_rows"], "10");
+  EXPECT_EQ(protocol["train.steps"], "6");
+  EXPECT_EQ(protocol["train.patience"], "2");
+  EXPECT_FALSE(protocol.contains("train.epochs")) << protocol;
+  EXPECT_NE(strobe("eval runs/rte-s1").find("texts             10\n"), std::string::npos);
+  EXPECT_NE(strobe("eval runs/rte-s1 --split dev").find("texts             20\n"),
+            std::string::npos);
+  strobe("eval runs/rte-s1 --split test", 1);
+  EXPECT_NE(errors().find("has no labels"), std::string::npos) << errors();
+}
+
+TEST_F(GlueProgram, KeepsTheScoresOfOtherCalls) {
+  std::filesystem::create_directory(folder_.file("runs"));
+  const auto entry = [](const char* task, const char* score, double value) {
+    return Json{{"task", task}, {"score", score}, {"values", {value, value, 0.0}}};
+  };
+  Json before = {entry("sst2", "dev accuracy", 0.9), entry("rte", "dev accuracy", 0.1)};
+  std::ofstream(folder_.file("runs/glue.json")) << before;
+  const auto after = [&] {
+    std::map<std::string, Json> out;
+    for (const Json& one : Json::parse(slurp(folder_.file("runs/glue.json"))))
+      out[fmt::format("{} {}", one["task"].get<std::string>(), one["score"].get<std::string>())] =
+          one;
+    return out;
+  };
+  glue("--out runs train.epochs=1");
+  EXPECT_EQ(after().size(), 2u);
+  EXPECT_EQ(after()["sst2 dev accuracy"], before[0]);
+  EXPECT_EQ(after()["rte dev accuracy"]["values"].size(), 1u);
+
+  // Once all tasks are there, their average is too: without WNLI, of medians.
+  before = {entry("cola", "dev matthews", 0.5), entry("sst2", "dev accuracy", 0.9),
+            entry("mrpc", "dev f1", 0.9),       entry("mrpc", "dev accuracy", 0.8),
+            entry("qqp", "dev f1", 0.8),        entry("qqp", "dev accuracy", 0.8),
+            entry("stsb", "dev pearson", 0.8),  entry("stsb", "dev spearman", 0.8),
+            entry("mnli", "dev accuracy", 0.8), entry("mnli", "dev-mismatched accuracy", 0.1),
+            entry("qnli", "dev accuracy", 0.8), entry("rte", "dev accuracy", 0.5)};
+  std::ofstream(folder_.file("runs/glue.json")) << before;
+  std::filesystem::rename(folder_.file("glue/RTE"), folder_.file("glue/WNLI"));
+  for (const char* split : {"train", "dev"}) {
+    std::string rows = slurp(folder_.file(fmt::format("glue/WNLI/{}.tsv", split)));
+    for (const auto& [from, to] : {std::pair{"not_entailment", "0"}, {"entailment", "1"}})
+      for (size_t at; (at = rows.find(from)) != std::string::npos;)
+        rows.replace(at, std::string(from).size(), to);
+    std::ofstream(folder_.file(fmt::format("glue/WNLI/{}.tsv", split))) << rows;
+  }
+  const std::string out = strobe(
+      "glue bert --task wnli --data glue --out runs backend=cpu threads=1 "
+      "train.sequence=32 train.epochs=1");
+  const Json average = after()["average dev"];
+  ASSERT_FALSE(average.is_null());
+  EXPECT_NEAR(average["values"][0].get<double>(), (0.5 + 0.9 + 0.85 + 4 * 0.8 + 0.5) / 8, 1e-12);
+  EXPECT_NE(out.find("medians over seeds: 74.3"), std::string::npos) << out;
+  std::ofstream(folder_.file("runs/glue.json")) << "{}";
+  glue("--out runs", 1);
+  EXPECT_NE(errors().find("no record of scores"), std::string::npos) << errors();
+}
+
+// Who has a part of MNLI may lack the mismatched development set.
+TEST_F(GlueProgram, ScoresASubsetOfMnli) {
+  std::filesystem::create_directory(folder_.file("glue/MNLI"));
+  for (const char* part : {"train-1k", "dev-1k"})
+    std::ofstream(folder_.file(fmt::format("glue/MNLI/{}.tsv", part)))
+        << "index\tsentence1\tsentence2\tgold_label\n"
+           "0\triver\train\tneutral\n1\train\triver\tentailment\n";
+  const std::string out = strobe(
+      "glue bert --task mnli --data glue --out runs backend=cpu threads=1 "
+      "train.sequence=32 train.epochs=1");
+  EXPECT_NE(out.find("there is no dev_mismatched.tsv"), std::string::npos) << out;
+  EXPECT_EQ(Json::parse(slurp(folder_.file("runs/glue.json"))).size(), 1u);
+  // Its classifier of three classes is another than RTE's of two.
+  const std::string rte = glue("--out runs --mnli runs/mnli-s1 train.epochs=1");
+  EXPECT_NE(rte.find("runs/mnli-s1 are entailment, neutral, contradiction\n"), std::string::npos)
+      << rte;
+}
+
+// A prediction of a part would look like all of it.
+TEST_F(GlueProgram, AStoppedPredictionPrintsNothing) {
+  strobe(
+      "finetune bert --train glue/RTE/dev.tsv --text-column sentence1 --label-column label "
+      "--run kinds backend=cpu threads=1 train.sequence=32 train.epochs=1");
+  {
+    RandomSequence random(1, RandomUse::sample, 1);
+    std::ofstream out(folder_.file("many.tsv"));
+    out << "sentence1\n";
+    for (int i = 0; i < 300000; ++i) out << sentence(random, 20) << "\n";
+  }
+  const std::string line = fmt::format(
+      "timeout --preserve-status -s INT 2 {} predict kinds --file many.tsv", STROBE_BINARY);
+  EXPECT_EQ(shell(line, 130).size(), 0u);
+}
+
+TEST_F(GlueProgram, PredictRefusesWhatItWouldPassOver) {
+  glue("--out runs train.epochs=1");
+  strobe(
+      "finetune bert --train glue/RTE/dev.tsv --text-column sentence1 --label-column label "
+      "--run single backend=cpu threads=1 train.sequence=32 train.epochs=1");
+  for (const auto& [words, part] : std::vector<std::pair<const char*, const char*>>{
+           {"runs/rte-s1 --text river", "was trained on pairs"},
+           {"single --text river --pair rain", "was trained on single texts"},
+           {"single --file glue/RTE/dev.tsv --pair-column sentence2", "on single texts"},
+           {"single --text river --text-column x", "columns are a file's"},
+           {"runs/rte-s1 --file glue/RTE/dev.tsv --pair rain", "--pair goes with --text"},
+           {"single", "give either"},
+           {"nowhere --text river", "no run folder nowhere"}}) {
+    strobe(std::string("predict ") + words, 1);
+    EXPECT_NE(errors().find(part), std::string::npos) << words << errors();
+  }
+  strobe("fill nowhere --text [MASK]", 1);
+  EXPECT_NE(errors().find("no run folder nowhere"), std::string::npos) << errors();
+  EXPECT_FALSE(strobe("predict single --text \"\"").empty());
 }
 
 }  // namespace

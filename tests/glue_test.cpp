@@ -141,6 +141,7 @@ TEST(TextTable, RefusesWhatIsMalformed) {
       {"t.tsv", "a\tb\n1\t2\t3\n",
        "line 2: 3 fields, the header has 2; a .tsv file has no quoting"},
       {"t.tsv", "a\tc\n1\t2\n", "line 1: no column 'b'"},
+      {"t.tsv", "a\tb\r1\t2\r", "its lines end with CR alone"},
       {"t.tsv", "b\tb\n1\t2\n", "line 1: the column 'b' stands twice"},
       {"t.tsv", "a\tb\n1\tcaf\xe9\n", "line 2: the byte 0xe9 is no part of UTF-8"},
       {"t.tsv", "a\tb\n1\t\xed\xa0\x80\n", "line 2: the byte 0xed"},
@@ -223,12 +224,30 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
   EXPECT_TRUE(examples.regression() && examples.pairs);
   EXPECT_EQ(examples.rows[1].second, "w");
   EXPECT_EQ(examples.rows[0].label, 2.5f);
-  for (const char* label : {"", "nan", "inf", "1,5", "0x1", "3 "}) {
+  for (const char* label : {"+1.5", " 1.5", "1.5 "}) {
+    write(folder.file("u.tsv"), fmt::format("a\tscore\nx\t{}\n", label));
+    examples =
+        read_examples(folder.file("u.tsv"), {.texts = {"a"}, .label = "score", .regression = true});
+    EXPECT_EQ(examples.rows[0].label, 1.5f) << label;
+  }
+  for (const char* label : {"", " ", "nan", "inf", "1,5", "0x1", "3 4", "+", "+-1", "++1"}) {
     write(folder.file("u.tsv"), fmt::format("a\tscore\nx\t{}\n", label));
     EXPECT_THROW(
         read_examples(folder.file("u.tsv"), {.texts = {"a"}, .label = "score", .regression = true}),
         Error)
         << label;
+  }
+  const std::tuple<const char*, const char*, const char*> unfit[] = {
+      {"w.tsv", "text\tlabel\na\tx\nb\tx\n", "every 'label' is 'x'; a classifier takes two"},
+      {"w.tsv", "text\tlabel\na\tx\nb\t \nc\ty\n", "line 3: no 'label'"},
+      {"w.jsonl",
+       "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 1.0}\n"
+       "{\"text\": \"c\", \"label\": 0}\n",
+       "the labels '1' and '1.0' are one number"}};
+  for (const auto& [name, text, part] : unfit) {
+    write(folder.file(name), text);
+    reference::expect_fails(
+        [&] { read_examples(folder.file(name), {.texts = {"text"}, .label = "label"}); }, part);
   }
   std::string many = "text\tlabel\n";
   for (int i = 0; i < 1001; ++i) many += fmt::format("x\t{}\n", i);
@@ -276,12 +295,13 @@ TEST(Glue, ReadsTheOfficialLayouts) {
   ASSERT_EQ(split.examples.rows.size(), 2u);
   EXPECT_EQ(split.examples.rows[1].first, "A \"other.");
   EXPECT_EQ(split.examples.rows[0].label, 1);
-  EXPECT_FALSE(split.subset);
+  EXPECT_TRUE(split.subset) << "two rows are not those that were published";
   EXPECT_EQ(read_glue(folder.file("CoLA"), cola, "test").examples.rows[1].first, "Two.");
-  EXPECT_EQ(glue_upload(folder.path(), cola, "test", std::vector<float>{1, 0}),
-            "index\tprediction\n0\t1\n1\t0\n");
-  EXPECT_THROW(glue_upload(folder.path(), cola, "test", std::vector<float>{1}), Error);
-  EXPECT_THROW(glue_upload(folder.path(), cola, "dev", std::vector<float>{1}), Error);
+  const auto upload = [&](const char* name, const char* of, const std::vector<float>& predicted) {
+    return glue_upload(glue_task(name), read_glue(folder.path(), glue_task(name), of), predicted);
+  };
+  EXPECT_EQ(upload("cola", "test", {1, 0}), "index\tprediction\n0\t1\n1\t0\n");
+  EXPECT_THROW(upload("cola", "test", {1}), std::logic_error);
   EXPECT_NE(error_of([&] { read_glue(folder.path(), cola, "dev"); }).find("has no dev.tsv"),
             std::string::npos);
   EXPECT_NE(error_of([&] { read_glue(folder.path(), cola, "devel"); }).find("no split 'devel'"),
@@ -292,13 +312,24 @@ TEST(Glue, ReadsTheOfficialLayouts) {
   write(folder.file("MNLI/test_mismatched.tsv"), "index\tsentence1\tsentence2\n9\ta\tb\n");
   const GlueTask& mnli = glue_task("mnli");
   EXPECT_EQ(read_glue(folder.path(), mnli, "dev").examples.rows[0].label, 2);
-  EXPECT_EQ(glue_upload(folder.path(), mnli, "test-mismatched", std::vector<float>{1}),
-            "index\tprediction\n9\tneutral\n");
+  EXPECT_EQ(upload("mnli", "test-mismatched", {1}), "index\tprediction\n9\tneutral\n");
   write(folder.file("MNLI/train-9k.tsv"), "sentence1\tsentence2\tgold_label\na\tb\tneutral\n");
   EXPECT_TRUE(read_glue(folder.path(), mnli, "train").subset);
   EXPECT_TRUE(read_glue(folder.path(), mnli, "train", 1).subset);
   write(folder.file("MNLI/train-1k.tsv"), "sentence1\tsentence2\tgold_label\na\tb\tneutral\n");
   EXPECT_THROW(read_glue(folder.path(), mnli, "train"), Error);
+
+  // A part of one development set is none of the other.
+  fs::remove(folder.file("MNLI/dev_matched.tsv"));
+  const std::string row = "sentence1\tsentence2\tgold_label\na\tb\tneutral\n";
+  write(folder.file("MNLI/dev-mismatched-1k.tsv"), row);
+  EXPECT_FALSE(has_glue(folder.path(), mnli, "dev"));
+  EXPECT_THROW(read_glue(folder.path(), mnli, "dev"), Error);
+  EXPECT_TRUE(has_glue(folder.path(), mnli, "dev-mismatched"));
+  write(folder.file("MNLI/dev-1k.tsv"), row);
+  EXPECT_TRUE(read_glue(folder.path(), mnli, "dev").file.ends_with("dev-1k.tsv"));
+  fs::remove(folder.file("MNLI/dev-mismatched-1k.tsv"));
+  EXPECT_FALSE(has_glue(folder.path(), mnli, "dev-mismatched"));
 
   write(folder.file("QQP/train.tsv"),
         "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t1\n4\t5\tbroken\n");
@@ -312,14 +343,16 @@ TEST(Glue, ReadsTheOfficialLayouts) {
   split = read_glue(folder.path(), glue_task("qqp"), "train");
   EXPECT_EQ(split.examples.rows.size(), 1u);
   EXPECT_EQ(split.skipped, 1);
+  write(folder.file("QQP/test.tsv"), "id\tquestion1\tquestion2\n0\ta\tb\n1\ta\n");
+  EXPECT_NE(error_of([&] { read_glue(folder.path(), glue_task("qqp"), "test"); }).find("line 3"),
+            std::string::npos)
+      << "each row of a test takes a prediction";
 
   write(folder.file("STS-B/test.tsv"), "index\tsentence1\tsentence2\n0\ta\tb\n1\ta\tb\n2\ta\tb\n");
-  EXPECT_EQ(glue_upload(folder.path(), glue_task("stsb"), "test",
-                        std::vector<float>{5.2f, -1.0f, 2.34567f}),
+  EXPECT_EQ(upload("stsb", "test", {5.2f, -1.0f, 2.34567f}),
             "index\tprediction\n0\t5.000\n1\t0.000\n2\t2.346\n");
   write(folder.file("diagnostic/diagnostic.tsv"), "index\tsentence1\tsentence2\n0\ta\tb\n");
-  EXPECT_EQ(glue_upload(folder.path(), glue_task("ax"), "test", std::vector<float>{2}),
-            "index\tprediction\n0\tcontradiction\n");
+  EXPECT_EQ(upload("ax", "test", {2}), "index\tprediction\n0\tcontradiction\n");
   EXPECT_THROW(read_glue(folder.path(), glue_task("ax"), "train"), Error);
   EXPECT_NE(error_of([] { glue_task("sst-2"); }).find("did you mean 'sst2'?"), std::string::npos);
   EXPECT_NE(error_of([] { read_glue("/no/such", glue_task("rte"), "dev"); }).find("/no/such"),
@@ -354,8 +387,7 @@ TEST(Glue, HasTheRowsThatArePublished) {
     EXPECT_EQ(found.subset, rows == 8999) << name << " " << split;
     EXPECT_EQ(found.skipped, 0);
     if (std::string(split) == "test") {
-      const std::string upload =
-          glue_upload(glue_folder, task, split, std::vector<float>(rows, 1.0f));
+      const std::string upload = glue_upload(task, found, std::vector<float>(rows, 1.0f));
       EXPECT_EQ(static_cast<size_t>(std::count(upload.begin(), upload.end(), '\n')), rows + 1);
     }
   }

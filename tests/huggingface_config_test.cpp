@@ -133,6 +133,8 @@ TEST(HuggingFaceConfig, RefusesWhatStrobeComputesOtherwise) {
       {"size 0", [](Json& j) { j["n_head"] = 0; }, "n_head is 0"},
       {"size negative", [](Json& j) { j["vocab_size"] = -61; }, "vocab_size is -61"},
       {"size hostile", [](Json& j) { j["n_layer"] = int64_t{1} << 62; }, "n_layer is 4611"},
+      {"layers hostile", [](Json& j) { j["n_layer"] = 1 << 24; },
+       "n_layer is 16777216; a size from 1 to 1000 is"},
       {"size beyond", [](Json& j) { j["n_layer"] = ~uint64_t{0}; }, "n_layer is 1844"},
       {"activation", [](Json& j) { j["activation_function"] = "relu"; }, "activation_function is"},
       {"epsilon", [](Json& j) { j["layer_norm_epsilon"] = 1e-6; }, "layer_norm_epsilon is 1e-06"},
@@ -151,6 +153,10 @@ TEST(HuggingFaceConfig, RefusesWhatStrobeComputesOtherwise) {
       {"size a text", [](Json& j) { j["num_hidden_layers"] = "6"; }, "num_hidden_layers is \"6\""},
       {"size 0", [](Json& j) { j["num_attention_heads"] = 0; }, "num_attention_heads is 0"},
       {"size negative", [](Json& j) { j["vocab_size"] = -1; }, "vocab_size is -1"},
+      {"layers hostile", [](Json& j) { j["num_hidden_layers"] = 1 << 24; },
+       "num_hidden_layers is 16777216; a size from 1 to 1000 is"},
+      {"heads hostile", [](Json& j) { j["num_attention_heads"] = 1 << 24; },
+       "num_attention_heads is 16777216"},
       {"size hostile", [](Json& j) { j["max_position_embeddings"] = int64_t{1} << 62; },
        "max_position_embeddings is 4611"},
       {"activation", [](Json& j) { j["hidden_act"] = "gelu_new"; }, "hidden_act is \"gelu_new\""},
@@ -169,6 +175,11 @@ TEST(HuggingFaceConfig, RefusesWhatStrobeComputesOtherwise) {
          j["id2label"] = {"no", "yes"};
        },
        "id2label is [\"no\""},
+      {"classes alike",
+       [](Json& j) {
+         j["id2label"] = {{"0", "yes"}, {"1", "yes"}};
+       },
+       "id2label calls two classes \"yes\""},
       {"classes a text", [](Json& j) { j["id2label"] = "yes"; }, "id2label is \"yes\""},
       {"a class missing",
        [](Json& j) {

@@ -285,6 +285,17 @@ TEST(UnreadKeys, AreNamedWithWhatIsRead) {
                   "warmup_shape, warmup_from, length, floor"});
   EXPECT_EQ(unread("", {"optimizer.name=adafactor", "schedule.momentum=linear"}),
             Lines{"schedule.momentum is set, but adafactor does not read it; it reads beta2, eps"});
+  // What a group's own text sets, and averages that nobody takes.
+  EXPECT_EQ(
+      unread("", {"optimizer.groups=*wte*: momentum=0.8 lr=1e-3; *mlp*: optimizer=lion eps=1e-6"}),
+      (Lines{"momentum of optimizer.groups' '*wte*' is set, but adamw does not read it; it "
+             "reads beta1, beta2, eps",
+             "eps of optimizer.groups' '*mlp*' is set, but lion does not read it; it reads "
+             "beta1, beta2"}));
+  EXPECT_EQ(unread("", {"average.every=2", "average.ema=0.9", "average.start=3"}),
+            Lines{"average.every is set, but a run without average.lawa does not read it"});
+  EXPECT_EQ(unread("", {"average.start=3"}).size(), 1u);
+  EXPECT_EQ(unread("", {"average.every=2", "average.lawa=3"}), Lines{});
   EXPECT_THROW(unread("", {"optimizer.name=adamm"}), Error);
   EXPECT_THROW(unread("", {"schedule.name=liner"}), Error);
 }

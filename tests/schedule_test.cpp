@@ -9,6 +9,7 @@
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
 #include "strobe/optim/schedule.h"
+#include "strobe/train/run_schedules.h"
 
 namespace strobe {
 namespace {
@@ -155,6 +156,22 @@ TEST(Schedules, RefuseWhatIsNotOne) {
   refuses([](CurveConfig& c) { c.milestones = "5 %, soon"; },
           "schedule.milestones: length: ' soon'");
   refuses([](CurveConfig&) {}, "is longer than the schedule", 3);
+}
+
+TEST(Schedules, SayWhatWarmUpAndCooldownLeaveOfEachOther) {
+  const auto notice = [](const std::string& curve) {
+    Config config;
+    config.train.steps = 100;
+    static_cast<CurveConfig&>(config.schedule) = parse_curve(curve, "schedule");
+    return RunSchedules(config, run_length(config.train, 64, 6400)).notice();
+  };
+  EXPECT_EQ(notice("linear(warmup=20 %)"), "");
+  EXPECT_EQ(notice("wsd(warmup=20 %, cooldown=80 %)"), "");
+  EXPECT_EQ(notice("wsd(warmup=20 %, cooldown=90 %)"),
+            "the cooldown asks for 90 % of the run, and the warm-up leaves 80 %");
+  EXPECT_EQ(notice("linear(warmup=100, cooldown=90 %)"),
+            "the warm-up fills the run: the learning rate only rises");
+  EXPECT_EQ(notice("constant(warmup=100)"), notice("linear(warmup=100 %)"));
 }
 
 TEST(Curves, AreReadFromText) {

@@ -123,6 +123,59 @@ TEST_F(StudyRefusals, DataWithoutValidationIsSaidBeforeTheFirstRun) {
   EXPECT_FALSE(fs::exists(out_ + "/journal.log"));
 }
 
+TEST_F(StudyRefusals, WhatCanHaveNoEffectIsRefused) {
+  const std::string lr = "[\"optimizer.lr=1e-3\"]\n", other = "[\"optimizer.lr=2e-3\"]\n";
+  const std::string trials = "[budget]\ntokens = 900\ntrials = 2\n";
+  const std::string space = "[space]\n\"optimizer.lr\" = { log = [1e-3, 1e-2] }\n";
+  expect_refused("[arms]\na = []\nb = [\"seed=3\"]\n",
+                 "arm 'b' of " + folder_.file("study.toml") + " sets 'seed', which a run has from");
+  expect_refused("[arms]\na = [\"name=x\"]\n", "sets 'name'");
+  expect_refused("overrides = [\"seed=3\"]\n" + std::string("[arms]\na = []\n"), "an override");
+  expect_refused("[budget]\ntokens = 600\n[arms]\nlong = [\"train.tokens=6000\"]\n",
+                 "arm 'long' of " + folder_.file("study.toml") +
+                     " sets 'train.tokens', and budget.tokens is the length of every run");
+  EXPECT_NO_THROW(read("seeds = [1]\n[arms]\nlong = [\"train.steps=60\"]\nshort = []\n"));
+  expect_refused(trials + "[space]\n\"train.steps\" = { integer = [3, 9] }\n",
+                 "the space's 'train.steps'");
+  expect_refused("[factors.lr]\nlow = " + lr + "high = " + other +
+                     "[factors.opt]\nadamw = [\"optimizer.name=adamw\"]\nlion = "
+                     "[\"optimizer.name=lion\", \"optimizer.lr=1e-4\"]\n",
+                 "the factors 'lr' and 'opt'");
+  expect_refused(trials + "[arms]\na = " + lr + "b = " + other + space,
+                 "arm 'a' and the space's 'optimizer.lr'");
+  EXPECT_NO_THROW(read("seeds = [1]\n" + trials + "[arms]\na = " + lr + "b = " + other +
+                       "[space]\n\"optimizer.name\" = { choice = [\"adamw\", \"lion\"] }\n"
+                       "lr = { log = [1e-5, 1e-4], key = \"optimizer.lr\", when = "
+                       "\"optimizer.name = lion\" }\n"))
+      << "the arm's own is AdamW's";
+  expect_refused("[arms]\na = " + lr + "b = []\nc = [\"optimizer.lr=0.001\"]\n",
+                 "the arms 'a' and 'c'");
+  EXPECT_NO_THROW(read("seeds = [1]\n" + trials +
+                       "[arms]\na = []\nb = []\n[space]\nlow = { log = [1e-4, 1e-3], key = "
+                       "\"optimizer.lr\", when = \"arm = a\" }\nhigh = { log = [1e-3, "
+                       "1e-2], key = \"optimizer.lr\", when = \"arm = b\" }\n"));
+}
+
+TEST_F(StudyRefusals, AFactorMayBeCalledAsAKey) {
+  read(
+      "seeds = [1]\n[factors.\"optimizer.lr\"]\n\"1e-3\" = [\"optimizer.lr=1e-3\"]\n"
+      "\"0.01\" = [\"optimizer.lr=0.01\"]\n[factors.dropout]\n"
+      "\"d0.1\" = [\"model.dropout=0.1\"]\nd0 = [\"model.dropout=0\"]\n");
+  const std::string file = folder_.file("study.toml");
+  for (const char* word : {"factors.\"optimizer.lr\".\"0.01\"=[\"optimizer.lr=0.02\"]",
+                           "factors.optimizer.lr.0.01=[\"optimizer.lr=0.02\"]"}) {
+    const StudyFile study = read_study(file, {word});
+    ASSERT_EQ(study.factors.size(), 2u) << word;
+    EXPECT_EQ(study.factors[0].name, "optimizer.lr");
+    EXPECT_EQ(study.factors[0].levels[1].name, "0.01");
+    EXPECT_EQ(study.factors[0].levels[1].overrides[0], "optimizer.lr=0.02");
+    EXPECT_EQ(study.factors[1].levels[0].name, "d0.1");
+    EXPECT_EQ(study.arms.size(), 4u);
+  }
+  expect_refused("[factors.optimizer.lr]\nlow = [\"optimizer.lr=1e-3\"]\n",
+                 "is put in quotes, factors.\"optimizer.lr\"");
+}
+
 TEST_F(StudyRefusals, ABudgetOfLessThanAStepIsRefused) {
   const std::string rest = "trials = 2\n[space]\n\"optimizer.lr\" = { log = [1e-4, 1e-1] }\n";
   expect_fails([&] { run(read("seeds = [1]\n[budget]\ntokens = 99\n" + rest)); },
@@ -134,6 +187,27 @@ TEST_F(StudyRefusals, ABudgetOfLessThanAStepIsRefused) {
                   folder_.file("other"), {folder_.file("program"), {}, false});
       },
       "the first rung, 10 % of the budget");
+  expect_fails(
+      [&] {
+        run_study(read("seeds = [1]\n[budget]\nflops = 9e5\n" + rest), folder_.file("flops"),
+                  {folder_.file("program"), {}, false});
+      },
+      "a budget of 900000 operations is less than one step of the base recipe, which takes 1e+06");
+  expect_fails(
+      [&] {
+        run_study(read("seeds = [1]\n[budget]\nseconds = 0.09\n" + rest), folder_.file("seconds"),
+                  {folder_.file("program"), {}, false});
+      },
+      "the shortest run, 0.09 s, is less than one step, which takes 0.1 s");
+}
+
+TEST_F(StudyRefusals, WordsOfTheCommandLineThatMissAreExplained) {
+  read("seeds = [1]\n[arms]\na = []\nb = [\"optimizer.lr=1\"]\n");
+  const std::string file = folder_.file("study.toml");
+  expect_fails([&] { read_study(file, {"optimizer.lrr=3"}); }, "did you mean 'optimizer.lr'");
+  expect_fails([&] { read_study(file, {"compare.b=[a]"}); },
+               "its texts are in quotes, 'compare.b=[\"one\", \"two\"]'");
+  EXPECT_EQ(read_study(file, {"compare.b=[\"a\"]"}).compare.size(), 1u);
 }
 
 }  // namespace

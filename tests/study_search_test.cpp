@@ -125,6 +125,12 @@ TEST_F(StudySearch, AllThatFailsStopsTheSearch) {
   expect_fails([&] { run(read(kSearch)); },
                "the first 5 trials of the search all failed, the last "
                "one with 'train: out of memory'");
+  fs::remove_all(out_);
+  write_program({{"diverge", "1e9"}});
+  expect_fails([&] { run(read(kSearch)); }, "all diverged: narrow the space");
+  fs::remove_all(out_);
+  write_program({{"crash", "1e-9"}});
+  expect_fails([&] { run(read(kSearch)); }, "goes on once that is mended");
   write_program();
   const StudyOutcome outcome = run(read(kSearch));
   EXPECT_EQ(count(TrialState::complete, "search"), 3u) << "what failed counts";
@@ -154,7 +160,9 @@ TEST_F(StudySearch, AFullDiskFailsNoTrial) {
                            "cannot write runs/x/events.jsonl: No space left on device"}) {
     fs::remove_all(out_);
     write_program({{"crash", "1e-9"}, {"said", said}});
+    testing::internal::CaptureStdout();
     expect_fails([&] { run(read(kSearch)); }, "once there is room");
+    EXPECT_EQ(testing::internal::GetCapturedStdout().find("goes on\n"), std::string::npos);
     EXPECT_EQ(trials().size(), 1u);
     write_program();
     const StudyOutcome outcome = run(read(kSearch));
@@ -280,16 +288,44 @@ TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
 
 TEST_F(StudySearch, RungsOnTheWayStopWhatIsWorse) {
   write_program({{"slow", "yes"}});
+  testing::internal::CaptureStdout();
   run(
       read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 7\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n[pruner]\nname = \"median\"\nrungs = [0.3]\nrung = \"mid-run\"\n"
            "[sampler]\nname = \"sobol\"\n"));
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_NE(said.find("-s1: pruned at 30 %: "), std::string::npos) << said;
   EXPECT_GT(count(TrialState::pruned, "search"), 0u);
   for (const Trial& trial : trials()) {
     EXPECT_EQ(trial.rungs.count(30), 1u);
     if (trial.state != TrialState::pruned) continue;
     EXPECT_EQ(run_state(out_ + "/runs/" + trial.attr("name") + "-s1"), "stopped");
     EXPECT_LT(trial.number_attr("share"), 1);
+    EXPECT_FALSE(fs::exists(out_ + "/runs/" + trial.attr("name") + "-s1/checkpoints"));
+  }
+}
+
+TEST_F(StudySearch, ASmallSpaceIsExhausted) {
+  for (const char* sampler : {"random", "sobol", "tpe"}) {
+    fs::remove_all(out_);
+    testing::internal::CaptureStdout();
+    run(read(
+        fmt::format("seeds = [1, 2]\n[budget]\ntokens = 900\ntrials = 9\n[space]\n"
+                    "\"optimizer.lr\" = {{ float = [0.1, 0.3], step = 0.1 }}\n\"schedule.name\" "
+                    "= {{ choice = [\"linear\", \"cosine\"] }}\n[sampler]\nname = \"{}\"\n"
+                    "startup = 2\n",
+                    sampler)));
+    const std::string said = testing::internal::GetCapturedStdout();
+    EXPECT_NE(said.find("the space has 6 points, and each is tried once\n12 trials (6 points x 2 "
+                        "seeds)"),
+              std::string::npos)
+        << said;
+    EXPECT_NE(said.find("the search ends after 9 points x 2 seeds"), std::string::npos) << said;
+    std::set<std::map<std::string, std::string>> points;
+    for (const Trial& trial : trials()) points.insert(trial.texts);
+    EXPECT_EQ(points.size(), 6u) << sampler;
+    EXPECT_EQ(trials().size(), 12u) << sampler;
+    EXPECT_EQ(analyse_study(out_).search->wanted, 6);
   }
 }
 
@@ -351,6 +387,26 @@ TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {
     if (trial.attr("arm") == "lion") {
       EXPECT_GE(trial.params.at("lion-lr"), 1e-2);
     }
+}
+
+TEST_F(StudySearch, UnconfirmedArmsAreRankedByTheirBest) {
+  run(
+      read("seeds = [1]\n[budget]\ntokens = 900\ntrials = 7\n[factors.optimizer]\n"
+           "adamw = [\"optimizer.name=adamw\"]\nlion = [\"optimizer.name=lion\"]\n[space]\n"
+           "\"optimizer.lr\" = { log = [1e-3, 1e-2], when = \"optimizer = adamw\" }\n"
+           "lion-lr = { log = [0.2, 0.9], key = \"optimizer.lr\", when = \"optimizer = lion\" }\n"
+           "[sampler]\nname = \"sobol\"\n"));
+  const StudyResult result = analyse_study(out_);
+  ASSERT_EQ(result.arms.size(), 2u) << "although seven of AdamW are better than Lion's best";
+  EXPECT_EQ(result.arms[1].arm, "lion");
+  EXPECT_EQ(best_arm(result, "lion"), &result.arms[1]);
+  EXPECT_TRUE(result.headline.starts_with(result.arms[0].name + " has the lowest validation loss"))
+      << result.headline;
+  EXPECT_LT(result.headline.find("not confirmed on fresh seeds"),
+            result.headline.find("Within 0.05"))
+      << result.headline;
+  for (const std::string& sentence : result.sentences)
+    EXPECT_FALSE(sentence.starts_with("Every trial")) << sentence;
 }
 
 }  // namespace

@@ -124,7 +124,8 @@ TEST_F(Study, RunsTheProductOfFactorsInterleavedBySeed) {
 }
 
 TEST_F(Study, SkipsWhatIsFinishedAndResumesWhatIsNot) {
-  const StudyFile study = read("seeds = [1]\n[arms]\na = []\nb = []\nc = []\n");
+  const StudyFile study =
+      read("seeds = [1]\n[arms]\na = []\nb = [\"optimizer.lr=2\"]\nc = [\"optimizer.lr=3\"]\n");
   ASSERT_TRUE(run(study, [] { return true; }).stopped);
   fs::create_directories(out_ + "/runs/a-s1");
   std::ofstream(out_ + "/runs/a-s1/result.json") << R"({"state": "finished", "val/loss": 2})";
@@ -178,7 +179,8 @@ TEST_F(Study, SecondsBecomeStepsOnce) {
 }
 
 TEST_F(Study, TimingGoesOnUntilTwoRoundsAgree) {
-  const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\nb = []\n");
+  const StudyFile study =
+      read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\nb = [\"optimizer.lr=2\"]\n");
   std::vector<std::string> order;
   const StudyPlan plan = make_plan(study, [&](const StudyArm& arm) {
     order.push_back(arm.name);
@@ -200,7 +202,7 @@ TEST_F(Study, TimingGoesOnUntilTwoRoundsAgree) {
 TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {
   const StudyFile study = read(
       "seeds = [1]\n[budget]\nseconds = 3\nmin_tokens = 9000\nmin_tokens_arms = \"a\"\n"
-      "[arms]\na = []\nb = []\n");
+      "[arms]\na = []\nb = [\"optimizer.lr=2\"]\n");
   const StudyPlan plan = make_plan(study, [](const StudyArm& arm) {
     return ArmPlan{0, arm.name == "a" ? 1000.0 : 500.0, 100};
   });
@@ -360,12 +362,53 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   EXPECT_THROW(read_study(folder_.file("missing.toml")), Error);
 }
 
+TEST_F(Study, WhatAnArmTakesFromTheRecipeUnseenIsSaid) {
+  std::ofstream(folder_.file("base.toml"), std::ios::app)
+      << "[optimizer]\nbeta1 = 0.9\nbeta2 = 0.95\n";
+  read(
+      "seeds = [1]\n[arms]\nadamw = [\"optimizer.name=adamw\", \"model.dropout=0\"]\nlion = "
+      "[\"optimizer.name=lion\", \"model.dropout=0.1\"]\nlion-own = [\"optimizer.name=lion\", "
+      "\"optimizer.beta2=0.99\", \"model.dropout=0\"]\n");
+  testing::internal::CaptureStderr();
+  expect_all_finish(
+      read_study(folder_.file("study.toml"), {"model.dropout=0.2", "optimizer.lr=1"}));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "config: model.dropout=0.2 has no effect: every arm sets a model.dropout of its own\n"
+            "config: in the arm 'lion', optimizer.beta2 is 0.95 from the recipe of adamw; lion's "
+            "default is 0.99\n");
+}
+
+TEST_F(Study, APlanSaysWhatItCosts) {
+  std::string text = kProgram;
+  text.replace(text.find("--dry-run)"), 10,
+               "--dry-run) echo '{\"tokens_per_step\": \"100\", \"flops_per_step\": \"1e6\", "
+               "\"planned_steps\": \"400\"}';");
+  write_program(text);
+  const auto plan = [&](const std::string& budget) {
+    const StudyFile study = read("seeds = [1, 2]\n[budget]\n" + budget + kOneArm);
+    fs::remove_all(out_);
+    testing::internal::CaptureStdout();
+    run_study(study, out_, {folder_.file("program"), {}, /*plan_only=*/true});
+    return testing::internal::GetCapturedStdout();
+  };
+  const std::string cost =
+      "a whole run takes about 46 s, the study about 1 min 32 s of one process\n";
+  for (const char* budget : {"tokens = 40000\n", "flops = 4e8\n"}) {
+    const std::string said = plan(budget);
+    EXPECT_NE(said.find(cost), std::string::npos) << said;
+  }
+  std::string base = slurp(folder_.file("base.toml"));
+  base.replace(base.find("steps = 5"), 9, "epochs = 3");
+  std::ofstream(folder_.file("base.toml")) << base;
+  EXPECT_NE(plan("").find(cost), std::string::npos) << plan("");
+}
+
 TEST_F(Study, ABudgetOfLessThanAStepIsRefused) {
   write_program(
       "#!/bin/bash\n[ $1 = bench ] && echo '{\"step_ms\": 100000, \"tokens_per_second\": 1000}'\n"
       "exit 0\n");
   const StudyFile study = read("seeds = [1]\n[budget]\nseconds = 1\n" + kOneArm);
-  expect_fails([&] { run(study); }, "less than one step of the arm 'a', which takes 100.0 s");
+  expect_fails([&] { run(study); }, "less than one step of the arm 'a', which takes 100 s");
   for (const char* printed : {"", "{}", "{\"step_ms\": 0, \"tokens_per_second\": 0}", "[1]"}) {
     write_program(fmt::format("#!/bin/bash\n[ $1 = bench ] && echo '{}'\nexit 0\n", printed));
     expect_fails([&] { run(study); }, "timing the arm 'a' failed");

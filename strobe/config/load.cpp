@@ -189,8 +189,11 @@ void check_override(std::string_view path, std::string_view value) {
   find_field(fields, path, "override").set(value);
 }
 
-LoadedConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
-  LoadedConfig loaded;
+namespace {
+
+LoadedConfig load_over(const Config& base, const std::string& file,
+                       const std::vector<std::string>& overrides) {
+  LoadedConfig loaded{.config = base, .origins = {}};
   std::vector<Field> fields = fields_of(loaded.config);
   std::vector<Assignment> assignments;
   if (!file.empty())
@@ -226,6 +229,16 @@ LoadedConfig load_config(const std::string& file, const std::vector<std::string>
   }
   keep_one_length(loaded, fields, assignments);
   return loaded;
+}
+
+}  // namespace
+
+LoadedConfig load_config(const std::string& file, const std::vector<std::string>& overrides) {
+  return load_over({}, file, overrides);
+}
+
+LoadedConfig load_config(const Config& base, const std::vector<std::string>& overrides) {
+  return load_over(base, "", overrides);
 }
 
 std::string to_toml(const Config& config) {

@@ -23,6 +23,9 @@ struct LoadedConfig {
 /// Error, with the nearest known key, or strobe's own name for a key of another trainer.
 LoadedConfig load_config(const std::string& file, const std::vector<std::string>& overrides);
 
+/// The same over a configuration that there is, whose values count as defaults.
+LoadedConfig load_config(const Config& base, const std::vector<std::string>& overrides);
+
 /// The key that `path` probably means: "optimizer.lr" for "learning_rate"; "" if nothing is near.
 std::string suggest_key(std::string_view path);
 

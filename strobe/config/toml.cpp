@@ -21,15 +21,17 @@ std::string scalar_text(const toml::node& node, const std::string& origin) {
   fail("{}:{}: dates and nested arrays have no meaning here", origin, node.source().begin.line);
 }
 
-void flatten(const toml::table& table, const std::string& prefix, const std::string& origin,
-             std::vector<TomlEntry>& out) {
+void flatten(const toml::table& table, const std::vector<std::string>& above,
+             const std::string& origin, std::vector<TomlEntry>& out) {
   for (const auto& [key, node] : table) {
-    const std::string path = prefix + std::string(key.str());
+    std::vector<std::string> keys = above;
+    keys.emplace_back(key.str());
     if (const auto* inner = node.as_table()) {
-      flatten(*inner, path + ".", origin, out);
+      flatten(*inner, keys, origin, out);
       continue;
     }
-    TomlEntry entry{.path = path,
+    TomlEntry entry{.path = fmt::format("{}", fmt::join(keys, ".")),
+                    .keys = keys,
                     .values = {},
                     .array = node.is_array(),
                     .text = node.is_string(),
@@ -47,7 +49,7 @@ void flatten(const toml::table& table, const std::string& prefix, const std::str
 std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& origin) {
   std::vector<TomlEntry> out;
   try {
-    flatten(toml::parse(text, origin), "", origin, out);
+    flatten(toml::parse(text, origin), {}, origin, out);
   } catch (const toml::parse_error& error) {
     fail("{}:{}:{}: {}", origin, error.source().begin.line, error.source().begin.column,
          error.description());

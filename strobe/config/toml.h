@@ -9,6 +9,7 @@ namespace strobe {
 
 struct TomlEntry {
   std::string path;                 // "optimizer.lr"; quoted keys keep their dots
+  std::vector<std::string> keys;    // its parts: a quoted key is one
   std::vector<std::string> values;  // one for a scalar, any number for an array of scalars
   bool array = false;
   bool text = false;  // a TOML string

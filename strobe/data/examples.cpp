@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -17,22 +18,50 @@ namespace {
 constexpr size_t kMostClasses = 1000;
 
 float score_in(const TextTable& table, size_t row, const std::string& text) {
+  constexpr const char* kBlank = " \t";
   float value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+  // Blanks around it, and a sign of what is positive, which from_chars() does not take.
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  const char* first = text.data() + begin;
+  const char* last = text.data() + text.find_last_not_of(kBlank) + 1;
+  if (last - first > 1 && first[0] == '+' && first[1] != '-') ++first;
+  const auto [end, error] = std::from_chars(first, std::max(first, last), value);
+  if (error != std::errc() || end != last || !std::isfinite(value))
     fail("data: {}: the label '{}' is no number", table.place(row), brief(text));
   return value;
 }
 
-std::vector<std::string> classes_in(const TextTable& table, size_t column) {
+// The number that the whole of a text is; NaN where it is none.
+double number_in(const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? value : NAN;
+}
+
+std::vector<std::string> classes_in(const TextTable& table, size_t column,
+                                    const std::string& label) {
   std::set<std::string> names;
   for (size_t row = 0; row < table.rows(); ++row) {
-    names.insert(table.at(row, column));
+    const std::string& name = table.at(row, column);
+    if (name.find_first_not_of(" \t") == name.npos)
+      fail("data: {}: no '{}': each text takes the name of its class", table.place(row), label);
+    names.insert(name);
     if (names.size() > kMostClasses)
       fail(
           "data: {}: more than {} different labels; classes are fewer, and numbers to predict are "
           "asked for by regression",
           table.file(), kMostClasses);
+  }
+  if (names.size() == 1)
+    fail("data: {}: every '{}' is '{}'; a classifier takes two classes or more", table.file(),
+         label, brief(*names.begin()));
+  std::map<double, std::string> numbers;
+  for (const std::string& name : names) {
+    const double number = number_in(name);
+    if (std::isnan(number)) continue;
+    if (const auto [same, added] = numbers.emplace(number, name); !added)
+      fail("data: {}: the labels '{}' and '{}' are one number; write it in one way", table.file(),
+           brief(same->second), brief(name));
   }
   return {names.begin(), names.end()};
 }
@@ -53,7 +82,7 @@ Examples read_examples(const std::string& file, const ExampleColumns& columns,
   out.pairs = columns.texts.size() == 2;
   if (!columns.regression) {
     out.classes = columns.classes;
-    if (out.classes.empty() && labelled) out.classes = classes_in(table, label);
+    if (out.classes.empty() && labelled) out.classes = classes_in(table, label, columns.label);
   }
   for (size_t row = 0; row < table.rows(); ++row) {
     Example example{table.at(row, 0), out.pairs ? table.at(row, 1) : "", 0};
@@ -125,6 +154,7 @@ EncodedExample encode_example(const Tokenizer& tokenizer, const Example& example
   if (pair) tokenizer.encode(example.second, second);
   const auto [a, b] = truncate_longest_first(static_cast<int64_t>(out.ids.size()) - 1,
                                              static_cast<int64_t>(second.size()), room);
+  out.cut = static_cast<size_t>(a) + 1 < out.ids.size() || static_cast<size_t>(b) < second.size();
   out.ids.resize(static_cast<size_t>(a) + 1);
   out.ids.push_back(sep);
   out.first_size = static_cast<int32_t>(out.ids.size());

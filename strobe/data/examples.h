@@ -33,8 +33,8 @@ struct ExampleColumns {
   std::vector<std::string> classes = {};
 };
 
-/// Reads examples from a file. Throws Error, naming the line, for a label that is no number or none
-/// of the classes, and for more classes than a classifier is for.
+/// Reads examples from a file. Throws Error, naming the line, for a label that is blank, no number
+/// or none of the classes, and for fewer or more classes than a classifier is for.
 /// `skipped` receives how many broken rows were left out, where the options allow it.
 Examples read_examples(const std::string& file, const ExampleColumns& columns,
                        const TableOptions& options = {}, int64_t* skipped = nullptr);
@@ -47,6 +47,7 @@ std::pair<Examples, Examples> hold_out(Examples examples, double share, uint64_t
 struct EncodedExample {
   std::vector<int32_t> ids;
   int32_t first_size = 0;  // with [CLS] and the first [SEP]: tokens of type 0, the others are 1
+  bool cut = false;        // there was more text than room
 };
 
 /// How many tokens of a pair of `first` and `second` tokens are kept when together they may be

@@ -29,8 +29,10 @@ struct GlueTask {
     std::string_view name;  // "dev", "dev-mismatched", "test", "test-mismatched"
     std::string_view file;
     std::string_view upload;  // of a test, the file that the server takes
+    int64_t rows = 0;         // of a dev, as published
   };
   std::vector<Split> splits;  // without train, which is train.tsv
+  int64_t train_rows = 0;     // as published; 0: there is no train
   std::string_view index = "index";
   bool broken_rows = false;       // the published file has some, which everybody leaves out
   double epochs = 3;              // of fine-tuning, unless told otherwise: small tasks take more
@@ -46,13 +48,21 @@ const GlueTask& glue_task(std::string_view name);
 struct GlueSplit {
   Examples examples;
   std::string file;
-  bool subset = false;  // not the official file: scores on it, or after it, are not GLUE's
-  int64_t skipped = 0;  // broken rows
+  bool subset = false;  // not what was published: scores on it, or after it, are not GLUE's
+  int64_t skipped = 0;  // broken rows of train or dev, which have no place
+  std::vector<std::string> index;  // of a test, what the server calls each row
 };
+
+/// Whether so many rows are all that was published of train or a dev; of a test always.
+bool is_whole(const GlueTask& task, std::string_view split, int64_t rows);
+
+/// Whether there is a file of the split, whole or a subset.
+bool has_glue(const std::string& data, const GlueTask& task, std::string_view split);
 
 /// Reads a split ("train" or one of the task's) under GLUE's folder `data`, or under the task's
 /// own. Where the official file is not there, a subset of it is taken: "train-9k.tsv" for
-/// train.tsv. Throws Error naming what is missing. `most_rows`: only the first so many; 0: all.
+/// train.tsv; a file with another number of rows than was published is one too. Throws Error naming
+/// what is missing. `most_rows`: only the first so many; 0: all.
 GlueSplit read_glue(const std::string& data, const GlueTask& task, std::string_view split,
                     size_t most_rows = 0);
 
@@ -64,9 +74,9 @@ struct GlueScores {
 GlueScores glue_scores(const GlueTask& task, std::span<const float> predicted,
                        std::span<const float> labels);
 
-/// The text of the file that the server takes for the predictions (class numbers, or scores) on a
-/// test split, in the order of its rows. Throws Error if their number is another.
-std::string glue_upload(const std::string& data, const GlueTask& task, std::string_view split,
+/// The text of the file that the server takes for the predictions (class numbers, or scores) on the
+/// rows of a test split.
+std::string glue_upload(const GlueTask& task, const GlueSplit& test,
                         std::span<const float> predicted);
 
 }  // namespace strobe

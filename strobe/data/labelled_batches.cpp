@@ -13,6 +13,7 @@ EncodedExamples::EncodedExamples(const Tokenizer& tokenizer, const Examples& exa
   for (const Example& example : examples.rows) {
     rows_.push_back(encode_example(tokenizer, example, examples.pairs, longest));
     labels_.push_back(example.label);
+    cut_ += rows_.back().cut;
   }
 }
 

@@ -17,12 +17,13 @@ class EncodedExamples {
 
   int64_t size() const { return static_cast<int64_t>(rows_.size()); }
   int64_t longest() const { return longest_; }
+  int64_t cut() const { return cut_; }  // how many were longer
   float label(int64_t i) const { return labels_[static_cast<size_t>(i)]; }
   /// A batch of these examples.
   void fill(HostBatch& out, const std::vector<int64_t>& which) const;
 
  private:
-  int64_t longest_;
+  int64_t longest_, cut_ = 0;
   bool regression_;
   std::vector<EncodedExample> rows_;
   std::vector<float> labels_;
@@ -41,6 +42,7 @@ class LabelledTrainBatches final : public BatchSource {
   int64_t tokens_per_epoch() const override { return examples_.size() * examples_.longest(); }
   int64_t most_sequences(int64_t) const override { return sequences_ + 1; }
   int64_t scored_rows() const override { return sequences_; }
+  const EncodedExamples& examples() const { return examples_; }
 
  private:
   EncodedExamples examples_;

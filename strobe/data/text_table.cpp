@@ -58,6 +58,8 @@ class TextTable::Reader {
              static_cast<uint8_t>(text_[bad]));
     rest_ = text_;
     if (rest_.starts_with("\xEF\xBB\xBF")) rest_.remove_prefix(3);
+    if (rest_.find('\n') == rest_.npos && rest_.find('\r') < rest_.size() - 1)
+      fail("data: {}: its lines end with CR alone; LF and CRLF are accepted", out_.file_);
     out_.columns_ = columns.size();
   }
 

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -247,7 +248,9 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   for (const auto& [name, value] : s.best_scores)
     scores +=
         fmt::format("{}{}: {}", scores.empty() ? "" : ", ", json_quote(name), json_number(value));
-  if (!scores.empty()) scores = fmt::format("  \"best_scores\": {{{}}},\n", scores);
+  if (!scores.empty())
+    scores = fmt::format("  \"best_scores\": {{{}}},\n  \"best_tied_loss\": {},\n", scores,
+                         json_number(s.best_tied_loss));
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"tokens_seen\": {},\n  \"seconds\": {},\n  "
       "\"best_loss\": {},\n  "
@@ -352,10 +355,12 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
       }
       if (json.contains("best_scores") && json["best_scores"].is_object())
         for (const auto& [name, value] : json["best_scores"].items())
-          if (value.is_number()) state.best_scores.emplace_back(name, value.get<double>());
+          if (value.is_number() || value.is_null())
+            state.best_scores.emplace_back(name, value.is_null() ? NAN : value.get<double>());
       const auto read = [&](const char* key, auto& value) {
         if (json.contains(key) && json[key].is_number()) json[key].get_to(value);
       };
+      read("best_tied_loss", state.best_tied_loss);
       read("since_best", state.since_best), read("micro_batches", state.micro_batches);
       read("ema_steps", state.ema_steps), read("snapshots", state.snapshots);
       read("lr_most", state.lr_most), read("lr_squares", state.lr_squares);

@@ -36,8 +36,9 @@ struct TrainState {
   int64_t best_step = -1;                                      // -1: never evaluated
   /// Figures there by name, "val/accuracy"; empty: best_loss is the validation loss.
   std::vector<std::pair<std::string, double>> best_scores;
-  bool evaluation_due = false;           // stopped before it was made
-  int64_t since_best = 0;                // evaluations since best_step
+  bool evaluation_due = false;                                      // stopped before it was made
+  double best_tied_loss = std::numeric_limits<double>::infinity();  // the loss there
+  int64_t since_best = 0;                // evaluations since best_loss fell
   int64_t micro_batches = -1;            // of the data, that steps have taken; -1: not on record
   int64_t ema_steps = 0, snapshots = 0;  // that averages are made of
   double lr_most = 0, lr_squares = 0;    // the largest learning rate, and the sum of its squares

@@ -15,9 +15,11 @@
 
 namespace strobe {
 
-/// What a folder's tensors say that its config.json may not: which head the model has.
+/// What a folder's tensors say that its config.json may not: which head the model has. Returns why
+/// a classifier is none that strobe has (one of tokens, of multiple choices); else "".
 class HuggingFaceWeights;
-void read_huggingface_head(const HuggingFaceWeights& weights, Config& config);
+std::string read_huggingface_head(const HuggingFaceWeights& weights, const std::string& config_json,
+                                  Config& config);
 
 /// Reads a config.json: the model's sizes, with model.vocab set, and the names of classes. Throws
 /// Error if it asks for anything that strobe's model does otherwise (another activation, epsilon,

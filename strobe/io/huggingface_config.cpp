@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 
 #include "strobe/core/error.h"
@@ -29,14 +30,15 @@ class Reader {
   const std::string& file() const { return file_; }
   const Json& operator[](const char* key) const { return member(root_, key); }
 
-  int64_t size(const char* key) const {
+  int64_t size(const char* key, int64_t largest = int64_t{1} << 24) const {
     const Json& value = (*this)[key];
-    constexpr int64_t kLargest = int64_t{1} << 24;
-    if (!value.is_number_integer() || value < 1 || value > kLargest)
+    if (!value.is_number_integer() || value < 1 || value > largest)
       fail("import: {}: {} is {}; a size from 1 to {} is accepted", file_, key, shown(value),
-           kLargest);
+           largest);
     return value.get<int64_t>();
   }
+  /// Of things that each take memory of their own, whatever size they have.
+  int64_t count(const char* key) const { return size(key, 1000); }
   int64_t size_or(const char* key, int64_t otherwise) const {
     return (*this)[key].is_null() ? otherwise : size(key);
   }
@@ -102,8 +104,8 @@ void read_gpt2(const Reader& reader, Config& config, const Note&) {
   model.vocab = reader.size("vocab_size");
   model.context = reader.size_or("n_positions", reader.size_or("n_ctx", 1024));
   model.channels = reader.size("n_embd");
-  model.layers = reader.size("n_layer");
-  model.heads = reader.size("n_head");
+  model.layers = reader.count("n_layer");
+  model.heads = reader.count("n_head");
   model.feed_forward = reader.size_or("n_inner", 0);
   read_dropout(reader, kGpt2Sites, model);
   reader.expect("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
@@ -122,6 +124,7 @@ std::string read_classes(const Reader& reader, const Note& note) {
     fail("import: {}: id2label is {}; an object of names by number is accepted", reader.file(),
          shown(names));
   std::string out;
+  std::set<std::string> seen;
   for (size_t i = 0; i < names.size(); ++i) {
     const Json& name = member(names, std::to_string(i).c_str());
     if (!name.is_string())
@@ -135,6 +138,9 @@ std::string read_classes(const Reader& reader, const Note& note) {
                       reader.file(), i, shown(name)));
       return "";
     }
+    if (!seen.insert(text).second)
+      fail("import: {}: id2label calls two classes {}; a name for each is accepted", reader.file(),
+           shown(name));
     if (const Json& back = member(numbers, text.c_str()); !back.is_null() && back != i)
       note(fmt::format("{}: label2id[{}] is {}, id2label says {}", reader.file(), shown(name),
                        shown(back), i));
@@ -149,8 +155,8 @@ void read_bert(const Reader& reader, Config& config, const Note& note) {
   model.vocab = reader.size("vocab_size");
   model.context = reader.size_or("max_position_embeddings", 512);
   model.channels = reader.size("hidden_size");
-  model.layers = reader.size("num_hidden_layers");
-  model.heads = reader.size("num_attention_heads");
+  model.layers = reader.count("num_hidden_layers");
+  model.heads = reader.count("num_attention_heads");
   model.feed_forward = reader.size("intermediate_size");
   read_dropout(reader, kBertSites, model);
   if (reader.probability_or("classifier_dropout", model.dropout) != model.dropout)
@@ -208,7 +214,8 @@ std::string gpt2_config(const Config& config, int32_t end_of_text) {
   return json.dump(2) + "\n";
 }
 
-void read_bert_head(const HuggingFaceWeights& weights, Config& config) {
+std::string read_bert_head(const Reader& reader, const HuggingFaceWeights& weights,
+                           Config& config) {
   ModelConfig& model = config.model;
   model.pooler = !weights.shape("bert.pooler.dense.weight").empty();
   const std::vector<int64_t> classifier = weights.shape("classifier.weight");
@@ -221,10 +228,24 @@ void read_bert_head(const HuggingFaceWeights& weights, Config& config) {
   }
   std::string& classes = config.texts.classes;
   if (model.head != "classification") classes.clear();
+  if (classifier.empty()) return "";
+  // Those of tokens and of multiple choices have the same names and shapes.
+  const Json& architectures = reader["architectures"];
+  constexpr const char* kOfTexts = "BertForSequenceClassification";
+  if (architectures.is_array() && !architectures.empty() &&
+      std::ranges::find(architectures, Json(kOfTexts)) == architectures.end())
+    return fmt::format("{}: the classifier is that of {}; one of {} is accepted", reader.file(),
+                       shown(architectures[0]), kOfTexts);
+  if (reader["problem_type"] == "regression" && classifier[0] > 1)
+    return fmt::format(
+        "{}: problem_type is regression and the classifier has {} outputs; one is "
+        "accepted",
+        reader.file(), classifier[0]);
   const auto named = std::count(classes.begin(), classes.end(), '|') + 1;
   if (!classes.empty() && named != model.classes)
-    fail("import: id2label of config.json names {} classes, the classifier has {}", named,
-         model.classes);
+    return fmt::format("{}: id2label names {} classes, the classifier has {}", reader.file(), named,
+                       model.classes);
+  return "";
 }
 
 std::string bert_config(const Config& config, int32_t) {
@@ -271,11 +292,12 @@ struct ConfigKind {
   std::string_view kind;
   void (*read)(const Reader&, Config&, const Note&);
   std::string (*write)(const Config&, int32_t end_of_text);
-  void (*read_head)(const HuggingFaceWeights&, Config&);
+  std::string (*read_head)(const Reader&, const HuggingFaceWeights&, Config&);
 };
 
 constexpr std::array<ConfigKind, 2> kKinds{
-    {{"gpt2", read_gpt2, gpt2_config, [](const HuggingFaceWeights&, Config&) {}},
+    {{"gpt2", read_gpt2, gpt2_config,
+      [](const Reader&, const HuggingFaceWeights&, Config&) { return std::string(); }},
      {"bert", read_bert, bert_config, read_bert_head}}};
 
 const ConfigKind& config_kind(std::string_view kind, const std::string& where) {
@@ -303,8 +325,9 @@ std::string huggingface_config(const Config& config, int32_t end_of_text) {
   return config_kind(config.model.kind, "export").write(config, end_of_text);
 }
 
-void read_huggingface_head(const HuggingFaceWeights& weights, Config& config) {
-  config_kind(config.model.kind, "import").read_head(weights, config);
+std::string read_huggingface_head(const HuggingFaceWeights& weights, const std::string& config_json,
+                                  Config& config) {
+  return config_kind(config.model.kind, "import").read_head(Reader(config_json), weights, config);
 }
 
 }  // namespace strobe

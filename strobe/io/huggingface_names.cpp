@@ -1,5 +1,7 @@
 #include "strobe/io/huggingface_names.h"
 
+#include <set>
+
 #include "strobe/core/error.h"
 
 namespace strobe {
@@ -17,7 +19,7 @@ std::span<const HuggingFaceFamily> huggingface_families() {
        .joined = {}},
       {.kind = "bert",
        .prefix = "bert.",
-       .heads = {"cls.", "classifier."},
+       .heads = {"cls.", "classifier.", "qa_outputs."},
        .optional = {"bert.pooler."},
        .buffers = {"embeddings.position_ids", "embeddings.token_type_ids"},
        .old_endings = {{".gamma", ".weight"}, {".beta", ".bias"}},
@@ -66,6 +68,20 @@ bool is_optional(const HuggingFaceFamily& family, std::string_view name) {
   for (const std::string_view part : family.optional)
     if (name.starts_with(part)) return true;
   return false;
+}
+
+void check_leftovers(const std::string& operation, const std::string& from,
+                     const HuggingFaceFamily& family, std::span<const std::string> names,
+                     std::span<const std::string> used,
+                     const std::function<void(const std::string&)>& left_out) {
+  const std::set<std::string> known(used.begin(), used.end());
+  for (const std::string& name : names) {
+    if (known.contains(name)) continue;
+    if (!is_of_head(family, name) && !is_optional(family, name))
+      fail("{}: {} holds \"{}\", for which a {} of this configuration has no place", operation,
+           from, name, family.kind);
+    if (left_out) left_out(name);
+  }
 }
 
 bool is_transposed(const HuggingFaceFamily& family, std::string_view name, size_t dimensions) {

@@ -3,6 +3,7 @@
 // files differ from each other and from strobe.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,6 +51,13 @@ bool is_of_head(const HuggingFaceFamily& family, std::string_view name);
 
 /// Whether it is of a part with the prefix that a file may have or lack.
 bool is_optional(const HuggingFaceFamily& family, std::string_view name);
+
+/// Throws Error, with `operation` first, for a tensor of `from` that is not among the `used` and no
+/// part that a file may have or lack; these go to `left_out`, where it is not empty.
+void check_leftovers(const std::string& operation, const std::string& from,
+                     const HuggingFaceFamily& family, std::span<const std::string> names,
+                     std::span<const std::string> used,
+                     const std::function<void(const std::string&)>& left_out);
 
 /// Whether a tensor of so many dimensions is kept transposed.
 bool is_transposed(const HuggingFaceFamily& family, std::string_view name, size_t dimensions);

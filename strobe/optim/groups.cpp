@@ -123,7 +123,7 @@ std::vector<ParamGroup> parse_groups(const OptimizerConfig& config) {
     if (colon == std::string_view::npos)
       fail("optimizer.groups: '{}' has no colon; write '*wte*|*wpe*: lr=1e-3 weight_decay=0'",
            text);
-    ParamGroup group{{}, base};
+    ParamGroup group{{}, base, {}};
     for (std::string_view names = text.substr(0, colon);;) {
       const size_t bar = names.find('|');
       const std::string_view pattern = trimmed(names.substr(0, bar));
@@ -133,11 +133,11 @@ std::vector<ParamGroup> parse_groups(const OptimizerConfig& config) {
       names = names.substr(bar + 1);
     }
     for (const auto& [key, value] : parse_options(text.substr(colon + 1), "optimizer.groups"))
-      set_option(group.config, config, key, value);
+      group.said.push_back(key), set_option(group.config, config, key, value);
     group.config.lr_scale = group.config.lr / config.lr;
     groups.push_back(std::move(group));
   }
-  groups.push_back({{}, base});
+  groups.push_back({{}, base, {}});
   return groups;
 }
 

@@ -9,6 +9,7 @@ namespace strobe {
 struct ParamGroup {
   std::vector<std::string> patterns;  // alternatives; '*' stands for any text
   OptimizerConfig config;             // its own, without groups; lr_scale set
+  std::vector<std::string> said;      // options that its text sets
 
   bool has(const std::string& name) const;
 };

@@ -75,18 +75,25 @@ void add_unread_of_curve(std::vector<std::string>& out, const std::string& key,
 
 std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said) {
   make_optimizer(config.optimizer), check_curve(config.schedule, "schedule");
+  const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
   Keys optimizer_reads, optimizer_names;
+  std::vector<std::string> out;
+  const auto groups_said = said.origins.find("optimizer.groups");
   for (const ParamGroup& group : parse_groups(config.optimizer)) {
     const OptimizerEntry& entry = entry_of(optimizers(), group.config.name);
+    for (const std::string& key : group.said)
+      if (groups_said != said.origins.end() && optimizer_keys.contains(key) &&
+          !has(keys_of(entry), key))
+        out.push_back(sentence(
+            fmt::format("{} of optimizer.groups' '{}'", key, fmt::join(group.patterns, "|")),
+            groups_said->second, entry.name, keys_of(entry)));
     if (!has(optimizer_names, entry.name)) optimizer_names.push_back(entry.name);
     for (const std::string& key : keys_of(entry))
       if (!has(optimizer_reads, key)) optimizer_reads.push_back(key);
   }
   const std::string optimizer_name = fmt::format("{}", fmt::join(optimizer_names, ", "));
-  const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
   const Keys schedule_reads = keys_of(entry_of(schedules(), config.schedule.name));
 
-  std::vector<std::string> out;
   Config values = said.config, defaults;
   const std::vector<Field> fields = fields_of(values), base = fields_of(defaults);
   for (size_t i = 0; i < fields.size(); ++i) {
@@ -103,12 +110,34 @@ std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& s
       if (!has(optimizer_reads, key)) unread(optimizer_name, optimizer_reads);
     } else if (table == "schedule" && curve_keys.contains(key)) {
       if (!has(schedule_reads, key)) unread(config.schedule.name, schedule_reads);
+    } else if (path == "average.every" && config.average.lawa == 0) {
+      unread("a run without average.lawa", {});
+    } else if (path == "average.start" && config.average.lawa == 0 && config.average.ema == 0) {
+      unread("a run without average.ema or average.lawa", {});
     } else if (table == "schedule" && key != "name" && key != "record") {
       const bool momentum = has(optimizer_reads, "beta1") || has(optimizer_reads, "momentum");
       if (key == "momentum" && value != "constant" && !momentum)
         unread(optimizer_name, optimizer_reads);
       add_unread_of_curve(out, path, value, origin->second);
     }
+  }
+  return out;
+}
+
+std::vector<std::string> inherited_betas(const LoadedConfig& loaded, const Config& base) {
+  const OptimizerConfig& config = loaded.config.optimizer;
+  std::vector<std::string> out;
+  if (config.name == base.optimizer.name) return out;
+  make_optimizer(config);
+  const OptimizerEntry& entry = entry_of(optimizers(), config.name);
+  for (const auto& [key, value] : {std::pair("beta1", config.beta1), {"beta2", config.beta2}}) {
+    const auto option = std::ranges::find(entry.options, key, &OwnOption::key);
+    const auto origin = loaded.origins.find(std::string("optimizer.") + key);
+    if (!value || option == entry.options.end() || origin == loaded.origins.end() ||
+        origin->second == kCommandLine || option->usual == fmt::format("{}", *value))
+      continue;
+    out.push_back(fmt::format("optimizer.{} is {} from the recipe of {}; {}'s default is {}", key,
+                              *value, base.optimizer.name, config.name, option->usual));
   }
   return out;
 }

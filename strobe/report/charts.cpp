@@ -182,9 +182,9 @@ std::string effects_json(const StudyResult& study) {
   if (const auto& f = study.factorial; f && f->both.n > 1) {
     for (const FactorResult& factor : f->factors)
       rows.push_back(interval_json(fmt::format("{}: {} − {}", factor.name, factor.to, factor.from),
-                                   factor.loss, factor.loss.resolved()));
-    rows.push_back(interval_json("both together", f->both, f->both.resolved()));
-    rows.push_back(interval_json("interaction", f->interaction, f->interaction.resolved()));
+                                   factor.loss, factor.corrected < 0.05));
+    rows.push_back(interval_json("both together", f->both, f->both_corrected < 0.05));
+    rows.push_back(interval_json("interaction", f->interaction, f->interaction_corrected < 0.05));
   } else if (study.effects && study.effects->seeds > 1) {
     for (const FactorialContrast& c : study.effects->contrasts)
       rows.push_back(interval_json(c.name, c.effect, c.corrected < 0.05));

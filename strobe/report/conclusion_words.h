@@ -9,7 +9,8 @@
 namespace strobe {
 
 enum class Finding { better, worse, unresolved };
-Finding finding(const Interval& loss);
+/// `corrected`: its p among several comparisons; NaN: it is the only one.
+Finding finding(const Interval& loss, double corrected = kMissing);
 
 std::string after_space(const std::string& text);
 
@@ -17,9 +18,9 @@ std::string after_space(const std::string& text);
 std::string size_of(const Interval& loss, const char* words);
 
 /// "lowered the validation loss by 0.212 nats a token (95 % interval 0.164 to 0.260)".
-std::string change(const Interval& loss, const std::string& noun);
+std::string change(const Interval& loss, const std::string& noun, double corrected = kMissing);
 
-/// Headline of a comparison of arms: the best, and its lead.
+/// Headline of a comparison of arms, some of which have an outcome: the best, and its lead.
 void conclude_ranking(StudyResult& result);
 /// Headline and sentences of a search.
 void conclude_search(StudyResult& result);

@@ -29,9 +29,10 @@ std::string capital(std::string text) {
 }
 
 // The same, shorter after a change in the same direction: "by 0.212 (0.164 to 0.260)".
-std::string change_after(const Interval& before, const Interval& loss, const std::string& noun) {
-  if (finding(loss) == Finding::unresolved || finding(loss) != finding(before))
-    return change(loss, noun);
+std::string change_after(Finding before, const Interval& loss, const std::string& noun,
+                         double corrected) {
+  const Finding found = finding(loss, corrected);
+  if (found == Finding::unresolved || found != before) return change(loss, noun, corrected);
   return "by " + size_of(loss, "");
 }
 
@@ -68,7 +69,8 @@ std::string swap_text(const FactorResult& factor) {
 
 std::string factorial_headline(const StudyResult& result) {
   const FactorialResult& f = *result.factorial;
-  const std::array<Finding, 2> found = {finding(f.factors[0].loss), finding(f.factors[1].loss)};
+  const std::array<Finding, 2> found = {finding(f.factors[0].loss, f.factors[0].corrected),
+                                        finding(f.factors[1].loss, f.factors[1].corrected)};
   const std::array<std::string, 2> nouns = {noun(f.factors[0].name), noun(f.factors[1].name)};
   if (f.seeds.size() < 2)
     return fmt::format(
@@ -83,11 +85,10 @@ std::string factorial_headline(const StudyResult& result) {
         fmt::format("{} made the difference", capital(nouns[found[0] == Finding::better ? 0 : 1]));
   else
     answer = fmt::format("Neither {} nor {} brought a resolved gain", nouns[0], nouns[1]);
-  const Interval& first = f.factors[0].loss;
-  std::string out =
-      fmt::format("{}, {}: {} {}; {} {}", answer, basis(result), swap_text(f.factors[0]),
-                  change(first, result.noun), swap_text(f.factors[1]),
-                  change_after(first, f.factors[1].loss, result.noun));
+  std::string out = fmt::format(
+      "{}, {}: {} {}; {} {}", answer, basis(result), swap_text(f.factors[0]),
+      change(f.factors[0].loss, result.noun, f.factors[0].corrected), swap_text(f.factors[1]),
+      change_after(found[0], f.factors[1].loss, result.noun, f.factors[1].corrected));
   const auto loss_at = [&](size_t level) {
     for (const ArmResult& arm : result.arms)
       if (value_of(arm.levels, f.factors[0].name) ==
@@ -97,8 +98,8 @@ std::string factorial_headline(const StudyResult& result) {
     return static_cast<double>(NAN);
   };
   return out + fmt::format("; both together {}, from {:.3f} to {:.3f}{}.",
-                           change_after(first, f.both, result.noun), loss_at(0), loss_at(1),
-                           after_space(result.unit));
+                           change_after(found[0], f.both, result.noun, f.both_corrected),
+                           loss_at(0), loss_at(1), after_space(result.unit));
 }
 
 // "1.86 times the tokens a second (1.80 to 1.92)", and so on.
@@ -126,7 +127,7 @@ std::string cost_text(const FactorResult& f) {
 std::string factor_sentence(const FactorResult& f, const FactorResult& other,
                             const StudyResult& result) {
   std::string out = fmt::format("{}: {}, {} {}", capital(noun(f.name)), basis(result), swap_text(f),
-                                change(f.loss, result.noun));
+                                change(f.loss, result.noun, f.corrected));
   out += fmt::format(" ({} with {}, {} with {})", number_text(f.loss_at[0].estimate, 3), other.from,
                      number_text(f.loss_at[1].estimate, 3), other.to);
   const std::string cost = cost_text(f);
@@ -138,14 +139,16 @@ std::string both_sentence(const FactorialResult& f, const std::string& outcome) 
   const auto& [a, b] = f.factors;
   std::string out =
       fmt::format("Both together: {} {} and {} {} instead of {} and {} {}. ", a.to, noun(a.name),
-                  b.to, noun(b.name), a.from, b.from, change(f.both, outcome));
+                  b.to, noun(b.name), a.from, b.from, change(f.both, outcome, f.both_corrected));
   if (f.interaction.n < 2) return out;
   const std::string figure = with_interval(f.interaction);
-  if (!f.interaction.resolved())
+  if (finding(f.interaction, f.interaction_corrected) == Finding::unresolved)
     return out + fmt::format(
-                     "The interaction is {}: it covers zero, so whether the two effects "
-                     "simply add is unresolved.",
-                     figure);
+                     "The interaction is {}: {}, so whether the two effects simply add is "
+                     "unresolved.",
+                     figure,
+                     f.interaction.resolved() ? "it is not significant after Holm's correction"
+                                              : "it covers zero");
   return out + fmt::format("The interaction is {}: together they {} the sum of both.", figure,
                            f.interaction.estimate < 0 ? "give more than" : "give less than");
 }
@@ -227,7 +230,9 @@ std::string listed(const std::vector<std::string>& words) {
 void conclude_comparisons(StudyResult& result) {
   const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
                                   [](const ComparisonResult& c) { return c.loss.n > 1; });
-  if (result.comparisons.size() > 1 && paired) {
+  // Of two factors of two levels it is their effects that answer, unless the study asks for more.
+  const bool asked = result.compare_stated || (!result.factorial && result.comparisons.size() > 1);
+  if (asked && paired) {
     const std::string& first = result.comparisons[0].reference;
     const bool one = std::all_of(result.comparisons.begin(), result.comparisons.end(),
                                  [&](const ComparisonResult& c) { return c.reference == first; });
@@ -239,9 +244,11 @@ void conclude_comparisons(StudyResult& result) {
           .push_back(one ? c.arm
                          : fmt::format("{} than {} ({})", c.arm, c.reference,
                                        number_text(c.loss.estimate, 3)));
-    std::string out =
-        fmt::format("{}fter Holm's correction for {} comparisons: ",
-                    one ? fmt::format("Against {}, a", first) : "A", result.comparisons.size());
+    const size_t tests = result.comparisons.size();
+    std::string out = tests == 1
+                          ? fmt::format("Against {}: ", first)
+                          : fmt::format("{}fter Holm's correction for {} comparisons: ",
+                                        one ? fmt::format("Against {}, a", first) : "A", tests);
     std::vector<std::string> parts;
     if (!better.empty()) parts.push_back(listed(better) + " better");
     if (!worse.empty()) parts.push_back(listed(worse) + " worse");
@@ -275,19 +282,32 @@ void conclude_ranking(StudyResult& result) {
   result.headline = fmt::format("{} has the lowest {}, {}: {}{}.", best.name, result.noun,
                                 basis(result), with_interval(best.loss), after_space(result.unit));
   if (order.size() < 2) return;
-  const ArmResult& next = *order[1];
-  std::vector<double> differences;
-  for (size_t s = 0; s < best.runs.size(); ++s)
-    if (const double d = best.runs[s].loss - next.runs[s].loss; std::isfinite(d))
-      differences.push_back(d);
-  const Interval lead = t_interval(differences);
+  // Which is the best was not known before: its lead counts as one of all those that it has.
+  std::vector<double> lead_over_next, p;
+  for (const ArmResult* other : order) {
+    if (other == &best) continue;
+    std::vector<double> lead;
+    for (size_t s = 0; s < best.runs.size(); ++s)
+      if (const double d = best.runs[s].loss - other->runs[s].loss; std::isfinite(d))
+        lead.push_back(d);
+    p.push_back(mean_test(lead));
+    if (p.size() == 1) lead_over_next = std::move(lead);
+  }
+  const Interval lead = mean_interval(lead_over_next);
+  const double corrected = holm(p)[0];
+  std::string text = with_interval(lead);
+  if (lead.n < 2)
+    text = "without an interval (it takes two common seeds)";
+  else if (!lead.resolved())
+    text = fmt::format("unresolved: {} covers zero", text);
+  else if (corrected >= 0.05)
+    text = fmt::format(
+        "unresolved: {} is not significant after Holm's correction for {} "
+        "comparisons with the best",
+        text, p.size());
   result.headline.pop_back();
-  result.headline += fmt::format(
-      "; its lead over {}, the next, is {}.", next.name,
-      lead.n < 2        ? "without an interval (it takes two common seeds)"
-      : lead.resolved() ? with_interval(lead)
-                        : fmt::format("unresolved: {} covers zero", with_interval(lead)));
-  if (order.size() > 2 && !(result.search && result.search->confirmed))
+  result.headline += fmt::format("; its lead over {}, the next, is {}.", order[1]->name, text);
+  if (order.size() > 2 && !result.search)
     result.sentences.push_back(fmt::format(
         "The best of {} arms on the seeds that chose it looks better than it is. Fresh seeds "
         "confirm.",
@@ -316,6 +336,7 @@ void conclude(const StudyRecord& study, StudyResult& result) {
         result.sentences.push_back(factor_sentence(f.factors[i], f.factors[1 - i], result));
       result.sentences.push_back(both_sentence(f, result.noun));
     }
+    conclude_comparisons(result);
   } else if (result.arms.size() == 1) {
     conclude_noise(result);
   } else {

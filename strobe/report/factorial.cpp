@@ -66,7 +66,7 @@ FactorialContrast contrast(const FactorialData& data, std::string name, bool int
     values.push_back(sum);
   }
   out.effect = mean_interval(values);
-  out.p = t_test(values);
+  out.p = mean_test(values);
   return out;
 }
 

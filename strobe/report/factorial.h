@@ -26,7 +26,7 @@ struct FactorialContrast {
   std::string name;  // "lr: high − low", "lr high × decay on"
   bool interaction = false;
   Interval effect;
-  double p = 0, corrected = 0;  // two-sided, by t; Holm's, among all contrasts of the factorial
+  double p = 0, corrected = 0;  // two-sided; Holm's, among all contrasts of the factorial
 };
 std::vector<FactorialContrast> factorial_contrasts(const FactorialData& data);
 

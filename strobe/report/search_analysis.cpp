@@ -142,8 +142,7 @@ void add_importance(const SearchRecord& search, SearchResult& out) {
     out.importance = importance(inputs, outcomes);
 }
 
-void look_at_best(const StudyRecord& study, SearchResult& out) {
-  const SearchRecord& search = *study.search;
+void look_at_best(const SearchRecord& search, SearchResult& out) {
   const TrialResult& best = out.trials[static_cast<size_t>(out.best)];
   for (size_t p = 0; p < search.parameters.size(); ++p) {
     const ImportanceInput& range = search.parameters[p];
@@ -152,23 +151,6 @@ void look_at_best(const StudyRecord& study, SearchResult& out) {
     const auto scale = [&](double v) { return range.log ? std::log(v) : v; };
     const double unit = (scale(value) - scale(range.low)) / (scale(range.high) - scale(range.low));
     if (unit < kEdge || unit > 1 - kEdge) out.at_edge = true, out.edge = range.name;
-  }
-  if (search.parameters.size() != 1 || search.parameters[0].choices > 0) return;
-  out.tolerance = tolerance_of(study, best.value);
-  // Around the best, as far as nothing worse lies between.
-  std::vector<std::pair<double, double>> points;
-  for (const TrialResult& trial : out.trials)
-    if (trial.phase == "search" && trial.arm == best.arm)
-      points.emplace_back(trial.parameters[0], trial.state == "complete" ? trial.value : INFINITY);
-  std::erase_if(points, [](const auto& point) { return std::isnan(point.second); });
-  std::sort(points.begin(), points.end());
-  const auto good = [&](const auto& point) { return point.second <= best.value + out.tolerance; };
-  for (size_t i = 0; i < points.size(); ++i) {
-    if (points[i].first != best.parameters[0]) continue;
-    size_t low = i, high = i;
-    while (low > 0 && good(points[low - 1])) --low;
-    while (high + 1 < points.size() && good(points[high + 1])) ++high;
-    out.low = points[low].first, out.high = points[high].first;
   }
 }
 
@@ -181,7 +163,10 @@ SearchResult search_result(const StudyRecord& study) {
   for (const ImportanceInput& p : search.parameters)
     out.parameters.push_back(p.name), out.log.push_back(p.log);
   out.labels = search.labels;
+  out.seeds = search.seeds, out.arms = static_cast<int64_t>(search.groups.size());
+  out.mid_run = !search.complete_rungs && !search.rungs.empty();
   double best = kNan;
+  std::map<std::string, std::vector<double>> outcomes;  // of a point
   std::vector<double> values, seconds;
   for (const Trial& trial : search.trials) {
     out.trials.push_back(trial_result(search, trial));
@@ -200,9 +185,16 @@ SearchResult search_result(const StudyRecord& study) {
     }
     out.wall += at_least_zero(t.wall), out.tokens += at_least_zero(t.tokens);
     out.flops += at_least_zero(t.flops);
-    if (std::isfinite(t.value) && !(t.value >= best))
-      best = t.value, out.best = static_cast<int64_t>(out.trials.size()) - 1;
+    if (std::vector<double>& of_point = outcomes[t.name]; std::isfinite(t.value)) {
+      of_point.push_back(t.value);
+      const bool whole = static_cast<int64_t>(of_point.size()) == search.seeds;
+      if (whole && !(mean(of_point) >= best)) best = mean(of_point);
+    }
     t.best = best;
+  }
+  if (const std::vector<PointRecord> points = ranked_points(search); !points.empty()) {
+    out.best = points[0].trial - search.trials.data();
+    out.best_value = points[0].value, out.best_seeds = points[0].complete;
   }
   std::set<std::string> points;
   for (const TrialResult& t : out.trials)
@@ -213,7 +205,7 @@ SearchResult search_result(const StudyRecord& study) {
   for (const int64_t percent : search.rungs) out.rungs.push_back(rung_result(study, percent));
   add_importance(search, out);
   add_bands(study, out);
-  if (out.best >= 0) look_at_best(study, out);
+  if (out.best >= 0) look_at_best(search, out);
   return out;
 }
 

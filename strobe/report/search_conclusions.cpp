@@ -16,6 +16,16 @@ const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
   return nullptr;
 }
 
+// "10 trials (5 points x 2 seeds)"
+std::string trials_text(const SearchResult& search) {
+  const int ended = search.complete + search.pruned + search.failed;
+  std::string out = fmt::format("{} trials", ended);
+  if (search.seeds > 1)
+    out += fmt::format(" ({} points{} x {} seeds)", search.points,
+                       search.arms > 1 ? " of each arm" : "", search.seeds);
+  return out;
+}
+
 // What an arm of a search is called: the base recipe, or the name of its point.
 std::string called(const ArmResult& arm) {
   return arm.name == "base" ? "the base recipe" : arm.name.substr(0, arm.name.find(" ("));
@@ -43,8 +53,8 @@ void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult&
 
 }  // namespace
 
-Finding finding(const Interval& loss) {
-  if (!loss.resolved()) return Finding::unresolved;
+Finding finding(const Interval& loss, double corrected) {
+  if (!loss.resolved() || corrected >= 0.05) return Finding::unresolved;
   return loss.estimate < 0 ? Finding::better : Finding::worse;
 }
 
@@ -56,13 +66,14 @@ std::string size_of(const Interval& loss, const char* words) {
                      fell ? -loss.high : loss.low, fell ? -loss.low : loss.high);
 }
 
-std::string change(const Interval& loss, const std::string& noun) {
+std::string change(const Interval& loss, const std::string& noun, double corrected) {
   const std::string what = "the " + noun;
   if (loss.n < 2)
     return fmt::format("has no interval yet ({} finished seeds; it takes two)", loss.n);
-  if (finding(loss) == Finding::unresolved)
-    return fmt::format("has an unresolved effect on {}: {}, which covers zero", what,
-                       with_interval(loss));
+  if (finding(loss, corrected) == Finding::unresolved)
+    return fmt::format(
+        "has an unresolved effect on {}: {}, {}", what, with_interval(loss),
+        loss.resolved() ? "not significant after Holm's correction" : "which covers zero");
   return fmt::format("{} {} by {}", loss.estimate < 0 ? "lowered" : "raised", what,
                      size_of(loss, "95 % interval "));
 }
@@ -82,32 +93,45 @@ void conclude_search(StudyResult& result) {
       if (arm.name == name) return &arm;
     return nullptr;
   };
-  if (!search.confirmed && search.bands.size() > 1) {
+  const bool any = std::ranges::any_of(
+      result.arms, [](const ArmResult& arm) { return std::isfinite(arm.loss.estimate); });
+  if (!search.confirmed && search.arms > 1 && any) {
+    conclude_ranking(result);
+    result.headline +=
+        " It is not confirmed on fresh seeds, and the best of many looks better than it is.";
     std::vector<std::string> widths;
     for (const BandResult& b : search.bands)
       widths.push_back(fmt::format("{} from {:.3g} to {:.3g}, a factor of {}{:.1f}",
                                    b.arm.empty() ? b.parameter : b.arm, b.band.low, b.band.high,
                                    b.band.low_is_edge || b.band.high_is_edge ? "at least " : "",
                                    b.band.ratio()));
-    result.headline = fmt::format("Within {:.3g}{} of its best {}: {}.", search.bands[0].tolerance,
-                                  after_space(result.unit), result.noun, fmt::join(widths, "; "));
+    if (!widths.empty())
+      result.headline += fmt::format(" Within {:.3g}{} of its best: {}.", search.bands[0].tolerance,
+                                     after_space(result.unit), fmt::join(widths, "; "));
   } else if (!search.confirmed) {
     result.headline = fmt::format(
-        "Best of {} trials so far: {}, with a {} of {:.4f}{}. It is not confirmed on fresh seeds, "
+        "Best of {} so far: {}, with a {} of {:.4f}{}{}. It is not confirmed on fresh seeds, "
         "and the best of many looks better than it is.",
-        ended, best.text, result.noun, best.value, after_space(result.unit));
+        trials_text(search), best.text, result.noun, search.best_value, after_space(result.unit),
+        search.seeds > 1 ? fmt::format(" (mean of {} seed{})", search.best_seeds,
+                                       search.best_seeds == 1 ? "" : "s")
+                         : "");
   } else if (const ArmResult* found = arm_named(best.text); found && found == &result.arms.back() &&
                                                             result.arms.size() == 2 &&
                                                             result.comparisons.size() == 1) {
     const ComparisonResult& c = result.comparisons[0];
-    result.headline = fmt::format(
-        "Best of {} trials: {}, with a {} of {}{} on {} fresh seeds; against {} ({}) it {}.", ended,
-        found->name, result.noun, short_interval(found->loss, 3), after_space(result.unit),
-        found->loss.n, called(result.arms[0]), short_interval(result.arms[0].loss, 3),
-        change(c.loss, result.noun));
+    result.headline =
+        fmt::format("Best of {}: {}, with a {} of {}{} on {} fresh seeds; against {} ({}) it {}.",
+                    trials_text(search), found->name, result.noun, short_interval(found->loss, 3),
+                    after_space(result.unit), found->loss.n, called(result.arms[0]),
+                    short_interval(result.arms[0].loss, 3), change(c.loss, result.noun));
     conclude_targets(result.arms[0], *found, result);
-  } else {
+  } else if (any) {
     conclude_ranking(result);
+  } else {
+    result.headline = fmt::format(
+        "Not yet answered: of {} the best was {}, and no run that confirms has finished.",
+        trials_text(search), best.text);
   }
   for (const ArmResult& arm : result.arms)
     if (arm.name.find('(') == std::string::npos && !arm.overrides.empty()) {
@@ -115,12 +139,6 @@ void conclude_search(StudyResult& result) {
       for (const auto& [key, value] : arm.overrides) values.push_back(key + "=" + value);
       result.sentences.push_back(fmt::format("{} is {}.", arm.name, fmt::join(values, ", ")));
     }
-  if (search.low < search.high)
-    result.sentences.push_back(
-        fmt::format("Every trial with {} from {:.3g} to {:.3g} came within {:.3g} of the best: "
-                    "there the choice "
-                    "matters little.",
-                    search.parameters[0], search.low, search.high, search.tolerance));
   for (const BandResult& b : search.bands)
     result.sentences.push_back(fmt::format(
         "{}{} may lie from {:.3g}{} to {:.3g}{} to stay within {:.3g} of the best, {:.4g} at "
@@ -146,14 +164,15 @@ void conclude_search(StudyResult& result) {
   }
   if (search.confirmed && search.points < search.wanted)
     result.sentences.push_back(
-        fmt::format("The study's budget ended the search after {} of {} trials{}: it is less than "
+        fmt::format("The study's budget ended the search after {} of {} points{}: it is less than "
                     "was asked for.",
                     search.points, search.wanted, result.arms.size() > 2 ? " of each arm" : ""));
   std::string cost = fmt::format(
-      "The search cost {} trials by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
-      "tokens; its best was trial {}",
-      ended, search.sampler, search.pruned, search.failed, search.wall, count_text(search.tokens),
-      best.number);
+      "The search cost {} by {} ({} pruned, {} failed), {:.0f} s of process time and {} "
+      "tokens; its best was {}",
+      trials_text(search), search.sampler, search.pruned, search.failed, search.wall,
+      count_text(search.tokens),
+      search.seeds > 1 ? best.name : fmt::format("trial {}", best.number));
   if (search.confirm_wall > 0)
     cost += fmt::format("; confirming took {:.0f} s", search.confirm_wall);
   result.sentences.push_back(cost + ".");

@@ -39,8 +39,37 @@ Interval over_seeds(std::span<const FactorialSeed> seeds, double level, Contrast
   return mean_interval(values, level);
 }
 
-// Below so many values the bootstrap's intervals cover too little.
-constexpr size_t kFewestForBootstrap = 10;
+// Means of resamples, the same ones for the same values, and what corrects their quantiles.
+struct Bootstrap {
+  std::vector<double> means;
+  double bias = 0, acceleration = 0;  // acceleration from the jackknife
+  bool alike = false;                 // all values are the same: there is nothing to resample
+
+  double share_below(double value) const {
+    double below = 0;
+    for (const double m : means) below += m < value ? 1 : m == value ? 0.5 : 0;
+    return below / static_cast<double>(means.size());
+  }
+
+  Bootstrap(std::span<const double> values, int resamples) : means(static_cast<size_t>(resamples)) {
+    const size_t n = values.size();
+    const double centre = mean(values);
+    RandomSequence random(/*seed=*/1, RandomUse::sample, /*stream=*/0);
+    for (double& m : means) {
+      double sum = 0;
+      for (size_t i = 0; i < n; ++i) sum += values[random.below(n)];
+      m = sum / static_cast<double>(n);
+    }
+    double squares = 0, cubes = 0;
+    for (const double v : values) {
+      const double d = (v - centre) / static_cast<double>(n - 1);
+      squares += d * d, cubes += d * d * d;
+    }
+    const double share = share_below(centre);
+    alike = squares == 0 || share <= 0 || share >= 1;
+    if (!alike) acceleration = cubes / (6 * std::pow(squares, 1.5)), bias = normal_quantile(share);
+  }
+};
 
 std::vector<double> ranks(std::span<const double> values) {
   std::vector<size_t> order(values.size());
@@ -114,35 +143,34 @@ Interval t_interval(std::span<const double> values, double level) {
 
 Interval bootstrap_interval(std::span<const double> values, double level, int resamples) {
   Interval out{.estimate = mean(values), .n = static_cast<int>(values.size())};
-  const size_t n = values.size();
-  if (n < 2) return out;
-  RandomSequence random(/*seed=*/1, RandomUse::sample, /*stream=*/0);
-  std::vector<double> means(static_cast<size_t>(resamples));
-  double below = 0;
-  for (double& m : means) {
-    double sum = 0;
-    for (size_t i = 0; i < n; ++i) sum += values[random.below(n)];
-    m = sum / static_cast<double>(n);
-    below += m < out.estimate ? 1 : m == out.estimate ? 0.5 : 0;
-  }
-  // Acceleration from the jackknife.
-  double squares = 0, cubes = 0;
-  for (const double v : values) {
-    const double d = (v - out.estimate) / static_cast<double>(n - 1);
-    squares += d * d, cubes += d * d * d;
-  }
-  const double share = below / static_cast<double>(resamples);
-  if (squares == 0 || share <= 0 || share >= 1) {
+  if (values.size() < 2) return out;
+  const Bootstrap b(values, resamples);
+  if (b.alike) {
     out.low = out.high = out.estimate;
     return out;
   }
-  const double acceleration = cubes / (6 * std::pow(squares, 1.5)), bias = normal_quantile(share);
   const auto end = [&](double p) {
-    const double z = bias + normal_quantile(p);
-    return quantile(means, normal_cdf(bias + z / (1 - acceleration * z)));
+    const double z = b.bias + normal_quantile(p);
+    return quantile(b.means, normal_cdf(b.bias + z / (1 - b.acceleration * z)));
   };
   out.low = end((1 - level) / 2), out.high = end((1 + level) / 2);
   return out;
+}
+
+double bootstrap_test(std::span<const double> values, int resamples) {
+  if (values.size() < 2) return kNan;
+  const Bootstrap b(values, resamples);
+  if (b.alike) return mean(values) == 0 ? 1 : 0;
+  // The level whose end lies at 0: bootstrap_interval()'s end(p) = 0, solved for p.
+  const double least = 1 / (static_cast<double>(resamples) + 1);
+  const double z = normal_quantile(std::clamp(b.share_below(0), least, 1 - least)) - b.bias;
+  const double scale = 1 + b.acceleration * z;
+  const double p = scale > 0 ? normal_cdf(z / scale - b.bias) : 0;
+  return std::max(2 * std::min(p, 1 - p), 2 * least);
+}
+
+double mean_test(std::span<const double> values) {
+  return values.size() < kFewestForBootstrap ? t_test(values) : bootstrap_test(values);
 }
 
 Interval mean_interval(std::span<const double> values, double level) {

@@ -46,6 +46,13 @@ Interval t_interval(std::span<const double> values, double level = 0.95);
 Interval bootstrap_interval(std::span<const double> values, double level = 0.95,
                             int resamples = 9999);
 
+/// The two-sided p-value that the mean is 0, of that interval: the least 1 - level at which it does
+/// not hold 0, but never less than so many resamples can tell.
+double bootstrap_test(std::span<const double> values, int resamples = 9999);
+
+/// Below so many values the bootstrap's intervals cover too little.
+inline constexpr size_t kFewestForBootstrap = 10;
+
 /// What reports use: t_interval() of fewer than ten values, where resampling is too narrow, and
 /// bootstrap_interval() of more.
 Interval mean_interval(std::span<const double> values, double level = 0.95);
@@ -59,6 +66,9 @@ double f_tail(double f, double numerator_df, double denominator_df);
 
 /// The two-sided p-value of Student's t test that the mean is 0; NaN for fewer than two values.
 double t_test(std::span<const double> values);
+
+/// What reports use, so that interval and verdict agree: the p-value of mean_interval()'s method.
+double mean_test(std::span<const double> values);
 
 /// Holm's step-down correction for as many tests as there are p-values. NaN stays NaN and counts
 /// for nothing.

@@ -70,13 +70,26 @@ void add_stability(const ArmRecord& arm, ArmResult& out) {
   out.logged_steps = mean(steps);
 }
 
+AverageResult average_result(const ArmRecord& arm, double RunResult::*averaged) {
+  std::vector<double> losses, differences;
+  for (const auto& run : arm.runs)
+    if (run && run->result.state == "finished" && std::isfinite(run->result.*averaged)) {
+      losses.push_back(run->result.*averaged);
+      differences.push_back(run->result.*averaged - run->result.loss);
+    }
+  return {mean_interval(losses), mean_interval(differences)};
+}
+
 ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   ArmResult out{};
-  out.name = arm.name, out.levels = arm.levels, out.overrides = arm.overrides;
+  out.name = arm.name, out.point = arm.folder, out.arm = arm.arm;
+  out.levels = arm.levels, out.overrides = arm.overrides;
   for (size_t i = 0; i < study.seeds.size(); ++i) out.runs.push_back(seed_result(arm, study, i));
   out.loss = mean_interval(figures(out, &SeedResult::loss));
   out.bits_per_byte = mean_interval(figures(out, &SeedResult::bits_per_byte));
   out.word_perplexity = mean_interval(figures(out, &SeedResult::word_perplexity));
+  out.ema = average_result(arm, &RunResult::loss_ema);
+  out.lawa = average_result(arm, &RunResult::loss_lawa);
   out.tokens = mean(figures(out, &SeedResult::tokens));
   out.seconds = mean(figures(out, &SeedResult::seconds));
   out.tokens_per_second = mean(figures(out, &SeedResult::tokens_per_second));
@@ -129,6 +142,9 @@ std::optional<FactorialResult> factorial_result(const StudyRecord& study,
   }
   const FactorialEffects effects = factorial_effects(losses);
   out.interaction = effects.interaction, out.both = effects.both;
+  std::vector<double> both;
+  for (const FactorialSeed& y : losses) both.push_back(y[1][1] - y[0][0]);
+  out.both_corrected = mean_test(both);
   for (size_t f = 0; f < 2; ++f) {
     FactorResult& factor = out.factors[f];
     factor.name = factors[f].name;
@@ -148,7 +164,7 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
     if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
       a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
   const std::vector<double> differences = paired_differences(a, b);
-  const double p = t_test(differences);
+  const double p = mean_test(differences);
   return {arm.name, reference.name, mean_interval(differences), probability_of_superiority(b, a), p,
           p};
 }
@@ -200,6 +216,17 @@ std::optional<EffectsResult> effects_result(const StudyRecord& study,
   const FactorialData data = whole_seeds(
       *cells, study.seeds.size(), [&](size_t arm, size_t s) { return arms[arm].runs[s].loss; });
   return EffectsResult{factorial_contrasts(data), analysis_of_variance(data), data.values.size()};
+}
+
+// Of two factors of two levels the contrasts are the two main effects and the interaction.
+void correct(const EffectsResult& effects, FactorialResult& out) {
+  if (effects.contrasts.size() != 3) return;  // of no seed
+  std::vector<double> p;
+  for (size_t i = 0; i < 2; ++i) out.factors[i].corrected = effects.contrasts[i].corrected;
+  out.interaction_corrected = effects.contrasts[2].corrected;
+  for (const FactorialContrast& c : effects.contrasts) p.push_back(c.p);
+  p.push_back(out.both_corrected);
+  out.both_corrected = holm(p).back();
 }
 
 std::optional<TimeSplit> time_split(const StudyRecord& study, double target) {
@@ -344,7 +371,8 @@ StudyResult analyse(const StudyRecord& study) {
   out.noun = outcome_of(study).noun, out.unit = outcome_of(study).unit;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
   out.factorial = factorial_result(study, out.arms);
-  if (study.compare.empty())
+  out.compare_stated = !study.compare.empty();
+  if (!out.compare_stated)
     for (size_t a = 1; a < out.arms.size(); ++a)
       out.comparisons.push_back(compare(out.arms[a], out.arms[0]));
   for (const auto& [arm, reference] : study.compare) {
@@ -360,6 +388,7 @@ StudyResult analyse(const StudyRecord& study) {
   const std::vector<double> corrected = holm(p);
   for (size_t c = 0; c < corrected.size(); ++c) out.comparisons[c].corrected = corrected[c];
   out.effects = effects_result(study, out.arms);
+  if (out.factorial && out.effects) correct(*out.effects, *out.factorial);
   for (const ArmResult& arm : out.arms) {
     losses.push_back(arm.loss.estimate), seconds.push_back(arm.seconds);
     bytes.push_back(arm.peak_bytes);
@@ -372,6 +401,20 @@ StudyResult analyse(const StudyRecord& study) {
   add_notes(study, out);
   conclude(study, out);
   return out;
+}
+
+const ArmResult* best_arm(const StudyResult& result, const std::string& wanted) {
+  const auto named = [&](const ArmResult& arm) {
+    return arm.name == wanted || arm.point == wanted;
+  };
+  const bool any = std::ranges::any_of(result.arms, named);
+  const ArmResult* best = nullptr;
+  for (const ArmResult& arm : result.arms) {
+    if (!wanted.empty() && !(any ? named(arm) : arm.arm == wanted)) continue;
+    if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
+      best = &arm;
+  }
+  return best;
 }
 
 StudyResult analyse_study(const std::string& folder) { return analyse(read_study_record(folder)); }

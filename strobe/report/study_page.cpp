@@ -203,9 +203,24 @@ std::string arms_section(const StudyResult& study) {
          number_text(study.in_unit(study.text->bigram_nats, study.text->bigram_bits_per_byte), 3),
          number_text(study.text->bigram_bits_per_byte, 3), ""});
   }
+  std::string averages;
+  std::vector<std::vector<std::string>> averaged = {
+      {"Arm", "Averaged weights", "n", "Validation loss", "Difference from the weights' own"}};
+  for (const ArmResult& arm : study.arms)
+    for (const auto& [name, average] : {std::pair("EMA", &arm.ema), {"LAWA", &arm.lawa}})
+      if (average->loss.n > 0)
+        averaged.push_back({arm.name, name, fmt::format("{}", average->loss.n),
+                            short_interval(average->loss, 3),
+                            short_interval(average->difference, 3)});
+  if (averaged.size() > 1)
+    averages = html_table(averaged, 2) +
+               html_paragraph(
+                   "Averages of the weights, evaluated beside the weights themselves; "
+                   "differences are taken run by run.",
+                   "note");
   return html_section(
       "arms", "Arms",
-      html_table(rows) +
+      html_table(rows) + averages +
           html_paragraph(
               "Means over n seeds, in brackets their 95 % interval (Student's t; from ten seeds on "
               "the bias-corrected and accelerated bootstrap). Lower is better." +
@@ -213,65 +228,106 @@ std::string arms_section(const StudyResult& study) {
               "note"));
 }
 
+// `corrected`: NaN of what is not judged.
 void add_effect(std::vector<std::vector<std::string>>& rows, const std::string& name,
-                const Interval& loss, bool resolved, const std::vector<std::string>& more = {}) {
-  const char* verdict = loss.n < 2          ? "too few runs"
-                        : !resolved         ? "unresolved"
-                        : loss.estimate < 0 ? "lower"
-                                            : "higher";
+                const Interval& loss, double corrected, const std::vector<std::string>& more = {}) {
+  const char* verdict = loss.n < 2              ? "too few runs"
+                        : std::isnan(corrected) ? "—"
+                        : corrected >= 0.05     ? "unresolved"
+                        : loss.estimate < 0     ? "lower"
+                                                : "higher";
   rows.push_back(
       {name, number_text(loss.estimate, 3),
        loss.n < 2 ? "—"
                   : fmt::format("{} to {}", number_text(loss.low, 3), number_text(loss.high, 3)),
-       fmt::format("{}", loss.n), verdict});
+       fmt::format("{}", loss.n), verdict, p_text(corrected)});
   rows.back().insert(rows.back().end(), more.begin(), more.end());
 }
 
-std::string effects_section(const StudyResult& study, const std::vector<Plot>& plots) {
-  std::string charts =
-      "<div class=\"grid two\"><div id=\"effects\" class=\"chart\"></div>"
-      "<div id=\"cells\" class=\"chart\"></div></div>\n";
-  std::vector<std::vector<std::string>> rows = {
-      {"Effect on the " + study.noun, "Difference", "95 % interval", "Seeds", "Verdict"}};
-  std::string note =
-      "Differences are taken seed by seed (the runs of a seed share data order and "
-      "initialisation), "
-      "intervals over seeds by Student's t. An interval that covers zero leaves the effect "
-      "unresolved.";
+std::vector<std::vector<std::string>> effect_rows(const StudyResult& study, const char* what) {
+  return {{what + study.noun, "Difference", "95 % interval", "Seeds", "Verdict", "p, Holm"}};
+}
+
+// Which method intervals and p-values have, by the number of seeds.
+std::string method_text(const StudyResult& study) {
+  return study.seeds.size() < kFewestForBootstrap
+             ? "intervals and p over seeds are Student's t's"
+             : fmt::format(
+                   "intervals and p over seeds are the bias-corrected and accelerated "
+                   "bootstrap's (Student's t's of fewer than {} seeds)",
+                   kFewestForBootstrap);
+}
+
+// What [compare] states; otherwise every arm against the first.
+std::string comparisons_table(const StudyResult& study) {
+  if (study.comparisons.empty()) return "";
+  auto rows = effect_rows(study, "Difference of the ");
+  rows[0].push_back("P(lower)");
+  for (const ComparisonResult& c : study.comparisons)
+    add_effect(rows, fmt::format("{} − {}", c.arm, c.reference), c.loss, c.corrected,
+               {number_text(c.superiority, 2)});
+  return html_table(rows) +
+         html_paragraph(
+             fmt::format(
+                 "{}. Differences are taken seed by seed (the runs of a seed share data order and "
+                 "initialisation); {}. The verdict is after Holm's correction for {} comparison{}; "
+                 "the intervals are not corrected. P(lower): the chance that a run of the arm "
+                 "beats "
+                 "one of the other.",
+                 study.compare_stated ? "The comparisons that the study file states"
+                                      : "Every arm against the first",
+                 method_text(study), study.comparisons.size(),
+                 study.comparisons.size() == 1 ? "" : "s"),
+             "note");
+}
+
+// Of the factors that make the arms.
+std::string factors_table(const StudyResult& study) {
+  auto rows = effect_rows(study, "Effect on the ");
   if (const auto& f = study.factorial) {
     for (size_t i = 0; i < 2; ++i) {
       const FactorResult &factor = f->factors[i], &other = f->factors[1 - i];
-      const std::string name = fmt::format("{}: {} − {}", factor.name, factor.to, factor.from);
-      add_effect(rows, name, factor.loss, factor.loss.resolved());
-      add_effect(rows, fmt::format("   with {}", other.from), factor.loss_at[0],
-                 factor.loss_at[0].resolved());
-      add_effect(rows, fmt::format("   with {}", other.to), factor.loss_at[1],
-                 factor.loss_at[1].resolved());
+      add_effect(rows, fmt::format("{}: {} − {}", factor.name, factor.to, factor.from), factor.loss,
+                 factor.corrected);
+      add_effect(rows, fmt::format("   with {}", other.from), factor.loss_at[0], NAN);
+      add_effect(rows, fmt::format("   with {}", other.to), factor.loss_at[1], NAN);
     }
-    add_effect(rows, "both together", f->both, f->both.resolved());
     add_effect(rows, "interaction (both − sum of the two)", f->interaction,
-               f->interaction.resolved());
-    note += " A main effect is the mean of the effect at either level of the other factor.";
-  } else if (study.effects && study.effects->seeds > 1) {
-    rows[0].push_back("p, Holm");
-    for (const FactorialContrast& c : study.effects->contrasts)
-      add_effect(rows, c.name, c.effect, c.corrected < 0.05, {p_text(c.corrected)});
-    note = fmt::format(
-        "Levels against the first of their factor, averaged over the other factors; an interaction "
-        "(×) is by how much such a difference changes with the other's level. Paired by seed. The "
-        "verdict is after Holm's correction for {} contrasts; the intervals are not corrected.",
-        study.effects->contrasts.size());
-  } else {
-    if (study.comparisons.empty()) return "";
-    rows[0].push_back("P(lower)"), rows[0].push_back("p, Holm");
-    for (const ComparisonResult& c : study.comparisons)
-      add_effect(rows, fmt::format("{} − {}", c.arm, c.reference), c.loss, c.resolved(),
-                 {number_text(c.superiority, 2), p_text(c.corrected)});
-    note += fmt::format(
-        " The verdict is after Holm's correction for {} comparison{}; the intervals are not "
-        "corrected. P(lower): the chance that a run of the arm beats one of the other.",
-        study.comparisons.size(), study.comparisons.size() == 1 ? "" : "s");
+               f->interaction_corrected);
+    add_effect(rows, "both together", f->both, f->both_corrected);
+    return html_table(rows) +
+           html_paragraph(
+               fmt::format(
+                   "Differences are taken seed by seed; {}. A main effect is the mean of the "
+                   "effect "
+                   "at either level of the other factor. The verdict is after Holm's correction "
+                   "for "
+                   "the two main effects and the interaction, of both together for these and "
+                   "itself; what a factor does at one level of the other is not judged. The "
+                   "intervals are not corrected.",
+                   method_text(study)),
+               "note");
   }
+  if (!study.effects || study.effects->seeds < 2) return "";
+  for (const FactorialContrast& c : study.effects->contrasts)
+    add_effect(rows, c.name, c.effect, c.corrected);
+  return html_table(rows) +
+         html_paragraph(
+             fmt::format(
+                 "Levels against the first of their factor, averaged over the other "
+                 "factors; an interaction (×) is by how much such a difference changes with "
+                 "the other's level. Paired by seed; {}. The verdict is after Holm's "
+                 "correction for {} contrasts; the intervals are not corrected.",
+                 method_text(study), study.effects->contrasts.size()),
+             "note");
+}
+
+std::string effects_section(const StudyResult& study, const std::vector<Plot>& plots) {
+  const std::string charts =
+      "<div class=\"grid two\"><div id=\"effects\" class=\"chart\"></div>"
+      "<div id=\"cells\" class=\"chart\"></div></div>\n";
+  const std::string tables = factors_table(study) + comparisons_table(study);
+  if (tables.empty()) return "";
   std::string variance;
   if (study.effects && study.effects->seeds > 1 && !study.effects->variance.empty()) {
     std::vector<std::vector<std::string>> table = {{"Analysis of variance", "F", "df", "p"}};
@@ -296,8 +352,7 @@ std::string effects_section(const StudyResult& study, const std::vector<Plot>& p
     ratios = html_table(table);
   }
   return html_section("effects-section", "Effects",
-                      charts + html_table(rows) + html_paragraph(note, "note") + ratios +
-                          plot_frames(plots, "interactions") + variance);
+                      charts + tables + ratios + plot_frames(plots, "interactions") + variance);
 }
 
 std::string stability_section(const StudyResult& study) {

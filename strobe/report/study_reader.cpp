@@ -73,8 +73,11 @@ SearchRecord read_search(const Json& study, const std::string& path, const std::
   Journal journal(path + "/journal.log", name);
   journal.refresh();
   out.trials = journal.trials();
-  for (const Trial& trial : out.trials)
-    if (std::find(out.groups.begin(), out.groups.end(), trial.attr("arm")) == out.groups.end())
+  if (const auto seeds = study.find("seeds"); seeds != study.end() && seeds->is_array())
+    out.seeds = static_cast<int64_t>(seeds->size());
+  for (const Trial& trial : out.trials)  // others may be in the journal, of Optuna's
+    if (!trial.attr("phase").empty() &&
+        std::find(out.groups.begin(), out.groups.end(), trial.attr("arm")) == out.groups.end())
       out.groups.push_back(trial.attr("arm"));
   if (out.groups.empty()) out.groups.push_back("");
   return out;
@@ -95,24 +98,49 @@ void take_arms_of_search(StudyRecord& study, const std::vector<int64_t>& confirm
   if (search.confirmed) {
     study.seeds = confirm_seeds;
   } else {
-    std::vector<const Trial*> order;
-    for (const Trial& trial : search.trials)
-      if (trial.state == TrialState::complete && trial.attr("phase") == "search")
-        order.push_back(&trial);  // others may be in the journal, of Optuna's
-    std::stable_sort(order.begin(), order.end(),
-                     [](const Trial* a, const Trial* b) { return a->value < b->value; });
-    for (const Trial* trial : order)
-      if (points.size() < kMostUnconfirmed) add(*trial, false);
+    const std::vector<PointRecord> order = ranked_points(search);
+    if (search.groups.size() == 1)
+      for (const PointRecord& point : order)
+        if (points.size() < kMostUnconfirmed) points.push_back(point.trial);
+    if (search.groups.size() > 1)
+      for (const std::string& group : search.groups)
+        if (const auto best = std::ranges::find_if(
+                order, [&](const PointRecord& p) { return p.trial->attr("arm") == group; });
+            best != order.end())
+          points.push_back(best->trial);
   }
   for (const Trial* point : points)
     study.arms.push_back({point_text(search, *point),
                           point->attr("name"),
+                          point->attr("arm"),
                           {},
                           {point->texts.begin(), point->texts.end()},
                           {}});
 }
 
 }  // namespace
+
+std::vector<PointRecord> ranked_points(const SearchRecord& search) {
+  std::vector<PointRecord> out;
+  std::map<std::string, size_t> at;
+  for (const Trial& trial : search.trials) {
+    if (trial.attr("phase") != "search") continue;  // of the confirmation, or Optuna's
+    const auto [found, fresh] = at.emplace(trial.attr("name"), out.size());
+    if (fresh) out.push_back({});
+    PointRecord& point = out[found->second];
+    point.failed += trial.state == TrialState::failed;
+    if (trial.state != TrialState::complete) continue;
+    if (!point.trial) point.trial = &trial;
+    point.value += trial.value, ++point.complete;
+  }
+  std::erase_if(out, [](const PointRecord& point) { return point.complete == 0; });
+  for (PointRecord& point : out) point.value /= point.complete;
+  std::stable_sort(out.begin(), out.end(), [](const PointRecord& a, const PointRecord& b) {
+    if (a.failed != b.failed) return a.failed < b.failed;
+    return a.complete != b.complete ? a.complete > b.complete : a.value < b.value;
+  });
+  return out;
+}
 
 std::string point_text(const SearchRecord& search, const Trial& trial) {
   // With whole keys if that is short enough, then with their last words.
@@ -173,7 +201,8 @@ StudyRecord read_study_record(const std::string& path) {
     for (const Json& arm : list_at(study, "arms", file)) {
       const std::string name = arm.is_object() ? text_at(arm, "name") : "";
       if (name.empty()) fail("report: {}: an arm has no name", file);
-      out.arms.push_back({name, name, pairs_at(arm, "levels"), pairs_at(arm, "overrides"), {}});
+      out.arms.push_back(
+          {name, name, name, pairs_at(arm, "levels"), pairs_at(arm, "overrides"), {}});
     }
   }
   for (ArmRecord& arm : out.arms)

@@ -47,11 +47,19 @@ struct SeedResult {
   bool finished() const { return state == "finished"; }
 };
 
+/// Validation losses with averages of the weights in their place, and how far they lie from those
+/// of the weights themselves, run by run.
+struct AverageResult {
+  Interval loss, difference;
+};
+
 struct ArmResult {
   std::string name;
+  std::string point, arm;  // of a search: "lion-p3", and "lion"; otherwise both the name
   std::vector<std::pair<std::string, std::string>> levels, overrides;
   std::vector<SeedResult> runs;                           // in order of seeds
   Interval loss, bits_per_byte, word_perplexity;          // over its finished runs
+  AverageResult ema, lawa;                                // where it averages
   double tokens, seconds, tokens_per_second, peak_bytes;  // means over them
   // How steady it is. The standard deviation of the outcome over seeds with its interval; means
   // over all runs that logged steps; how many runs diverged, and failed otherwise.
@@ -64,6 +72,7 @@ struct ArmResult {
 struct FactorResult {
   std::string name, from, to;
   Interval loss;                    // main effect on the validation loss, nats a token
+  double corrected = kMissing;      // its p after Holm's correction, among all contrasts
   std::array<Interval, 2> loss_at;  // at either level of the other factor
   Interval tokens_per_second, peak_bytes, tokens;  // ratios
 };
@@ -72,6 +81,9 @@ struct FactorResult {
 struct FactorialResult {
   std::array<FactorResult, 2> factors;
   Interval interaction, both;
+  // p after Holm's correction: of the interaction among all contrasts, of both together among those
+  // and itself.
+  double interaction_corrected = kMissing, both_corrected = kMissing;
   std::vector<int64_t> seeds;
 };
 
@@ -80,7 +92,7 @@ struct ComparisonResult {
   std::string arm, reference;
   Interval loss;
   double superiority;   // P(a run of the arm has the lower loss)
-  double p, corrected;  // two-sided, by t; Holm's, among all comparisons
+  double p, corrected;  // two-sided, of the interval's method; Holm's, among all comparisons
 
   /// Told apart although so many were compared.
   bool resolved() const { return corrected < 0.05; }
@@ -144,6 +156,8 @@ struct SearchResult {
   std::string sampler, pruner;
   bool confirmed = false;
   int64_t wanted = 0, points = 0;  // of each arm, at most and on average; wanted 0: no limit
+  int64_t seeds = 1, arms = 1;     // of each point; that were searched
+  bool mid_run = false;            // runs are judged on their way
   std::vector<std::string> parameters;
   std::vector<std::vector<std::string>> labels;  // of parameters that are choices
   std::vector<bool> log;
@@ -152,11 +166,11 @@ struct SearchResult {
   int complete = 0, pruned = 0, failed = 0, running = 0;  // of the search itself
   double wall = 0, tokens = 0, flops = 0;                 // the search itself
   double confirm_wall = 0;
-  int64_t best = -1;  // index in `trials`
+  int64_t best = -1;             // index in `trials`, of the first complete trial of the best point
+  double best_value = kMissing;  // the mean of the point's
+  int best_seeds = 0;
   std::vector<RungResult> rungs;
   std::vector<size_t> front;  // trials no other beats in both outcome and seconds of training
-  // Of a space of one number: where the outcome is within `tolerance` of the best.
-  double tolerance = 0, low = kMissing, high = kMissing;
   std::vector<BandResult> bands;
   bool at_edge = false;  // the best lies at an end of a range
   std::string edge;      // of which
@@ -189,6 +203,7 @@ struct StudyResult {
   std::optional<FactorialResult> factorial;  // if two factors of two levels make the arms
   std::optional<EffectsResult> effects;      // if factors make the arms
   std::vector<ComparisonResult> comparisons;
+  bool compare_stated = false;  // they are what the study file asks for
   std::vector<TargetResult> targets;
   std::optional<Profile> profile;  // arms in order; instances are targets and seeds
   std::vector<size_t> front_of_seconds, front_of_memory;  // arms, against the outcome
@@ -204,6 +219,10 @@ struct StudyResult {
 /// Reads a study folder and computes. Throws Error if it is no study or cannot be read; runs that
 /// are missing or did not finish are left out of every figure and named in the notes.
 StudyResult analyse_study(const std::string& folder);
+
+/// The arm with the lowest outcome among those called `wanted`: an arm's name, a point's, or an arm
+/// of the study whose search found them; among all if it is empty. Null if none has finished.
+const ArmResult* best_arm(const StudyResult& result, const std::string& wanted);
 
 /// The table of arms and the sentences, for a terminal.
 std::string console_summary(const StudyResult& result);

@@ -44,6 +44,10 @@ std::string json_of(const ArmResult& arm) {
       .interval("value", arm.loss)
       .interval("val/bits_per_byte", arm.bits_per_byte)
       .interval("val/word_perplexity", arm.word_perplexity)
+      .interval("val/loss_ema", arm.ema.loss)
+      .interval("val/loss_ema - val/loss", arm.ema.difference)
+      .interval("val/loss_lawa", arm.lawa.loss)
+      .interval("val/loss_lawa - val/loss", arm.lawa.difference)
       .number("tokens", arm.tokens)
       .number("seconds", arm.seconds)
       .number("tokens_per_second", arm.tokens_per_second)
@@ -144,9 +148,8 @@ std::string json_of(const SearchResult& s) {
   out.number("flops", s.flops).number("confirm_wall_seconds", s.confirm_wall);
   out.number("best",
              s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
+  out.number("best_value", s.best_value).number("best_seeds", s.best_seeds);
   out.raw("importance", shares.str());
-  out.number("tolerance", s.tolerance).number("within_tolerance_from", s.low);
-  out.number("within_tolerance_to", s.high);
   out.raw("rungs", json_array(s.rungs, [](const RungResult& r) {
             return JsonObject()
                 .number("percent", static_cast<double>(r.percent))
@@ -185,6 +188,7 @@ std::string json_of(const FactorResult& f) {
       .text("from", f.from)
       .text("to", f.to)
       .interval("difference", f.loss)
+      .number("p_holm", f.corrected)
       .raw("loss_at_levels_of_the_other",
            json_array(
                f.loss_at,
@@ -223,6 +227,16 @@ std::string console_summary(const StudyResult& result) {
   if (std::ranges::none_of(result.arms,
                            [](const ArmResult& arm) { return arm.bits_per_byte.n > 0; }))
     for (auto& row : rows) row.pop_back();
+  for (const auto& [name, average] :
+       {std::pair("EMA − weights", &ArmResult::ema), {"LAWA − weights", &ArmResult::lawa}}) {
+    if (std::ranges::none_of(result.arms,
+                             [&](const ArmResult& arm) { return (arm.*average).loss.n > 0; }))
+      continue;
+    rows[0].emplace_back(name);
+    for (size_t r = 1; r < rows.size(); ++r)
+      rows[r].push_back(
+          r <= result.arms.size() ? plus_minus((result.arms[r - 1].*average).difference, 3) : "");
+  }
   std::string out = text_table(rows);
   if (spread)
     out +=
@@ -249,6 +263,8 @@ std::string study_json(const StudyResult& result) {
                     return json_of(factor);
                   }));
     factorial.interval("interaction", f->interaction).interval("both", f->both);
+    factorial.number("interaction_p_holm", f->interaction_corrected)
+        .number("both_p_holm", f->both_corrected);
     factorial.raw("seeds",
                   json_array(f->seeds, [](int64_t seed) { return fmt::format("{}", seed); }));
     out.raw("factorial", factorial.str());

@@ -53,7 +53,7 @@ StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm) {
   for (auto& [name, arm] : plan.arms) {
     arm.steps = std::llround(plan.seconds * arm.tokens_per_second / arm.tokens_per_step);
     if (arm.steps < 1)
-      fail("study: a budget of {} s is less than one step of the arm '{}', which takes {:.1f} s",
+      fail("study: a budget of {} s is less than one step of the arm '{}', which takes {:.3g} s",
            plan.seconds, name, arm.tokens_per_step / arm.tokens_per_second);
   }
   return plan;

@@ -29,9 +29,12 @@ struct Observation {
 /// The names of all samplers, for messages.
 std::span<const std::string> sampler_names();
 
-/// The point of trial `index` (from 0); nothing after the last point of a grid.
+/// The point of trial `index` (from 0); nothing once every point of a grid, or of a space of
+/// choices, integers and steps, has been tried.
 std::optional<Point> propose(const Space& space, const SamplerSpec& sampler, uint64_t index,
                              std::span<const Observation> history);
+
+bool tried(std::span<const Observation> history, const Point& point);
 
 /// The tree-structured Parzen estimator (strobe/study/tpe.cpp).
 Point propose_tpe(const Space& space, uint64_t seed, uint64_t index,

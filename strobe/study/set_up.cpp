@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "strobe/config/load.h"
+#include "strobe/core/clock.h"
 #include "strobe/core/error.h"
 #include "strobe/optim/unread.h"
 #include "strobe/report/run_reader.h"
@@ -24,17 +25,20 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+// Steps that are timed, and so often while the machine is too busy with something else: of arms
+// that are to have equal time, and where a guess is enough.
 constexpr const char* kTimedSteps = "4";
-// So often an arm is timed while the machine is too busy with something else.
 constexpr int kBusyAttempts = 5;
+constexpr const char* kGuessedSteps = "1";
+constexpr double kGuessSeconds = 40;  // beyond which a guess is not worth its time
 // So many points of a space, the middle first, are tried for one that can run.
 constexpr uint64_t kPointsTried = 6;
 
 ChildResult dry_run(const StudyOptions& options, const std::string& recipe,
                     const Words& overrides) {
-  return run_child(
-      Words{options.program, "train", recipe} + overrides + Words{"--dry-run", "--json"},
-      /*capture=*/true, options.stop, /*pass_errors_on=*/false);
+  return run_child(Words{options.program, "train", recipe} + overrides + options.overrides +
+                       Words{"--dry-run", "--json"},
+                   /*capture=*/true, options.stop, /*pass_errors_on=*/false);
 }
 
 // Sizes of a run, as a dry run prints them; nothing if the program does not.
@@ -60,15 +64,14 @@ double size_at(const Json& sizes, const char* key) {
 
 // The shortest run of the study has a step at least.
 void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
-  const double step = size_at(sizes, "tokens_per_step");
   const double share = study.first_share();
-  double tokens = study.tokens;
-  if (study.flops > 0) tokens = study.flops * step / size_at(sizes, "flops_per_step");
-  if (tokens > 0 && tokens * share < step)
-    fail("study: {}{} is less than one step of {}, which takes {:.0f} tokens",
-         share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
-                   : "a budget of ",
-         fmt::format("{:.0f} tokens,", tokens), what, step);
+  for (const auto& [budget, key, unit] : {std::tuple(study.tokens, "tokens_per_step", "tokens"),
+                                          {study.flops, "flops_per_step", "operations"}})
+    if (const double step = size_at(sizes, key); budget > 0 && budget * share < step)
+      fail("study: {}{:.6g} {} is less than one step of {}, which takes {:.6g} {}",
+           share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
+                     : "a budget of ",
+           budget, unit, what, step, unit);
 }
 
 }  // namespace
@@ -139,11 +142,28 @@ void SetUp::check_labels(const StudyArm& arm, std::set<std::string>& noted) cons
 // it what it needs.
 void SetUp::note_unread(const StudyArm& arm, const Words& overrides,
                         std::set<std::string>& noted) const {
-  const Config config = load_config(recipe_, overrides).config;
-  for (const std::string& sentence : unread_keys(config, load_config("", overrides)))
+  const LoadedConfig loaded = load_config(recipe_, overrides);
+  std::vector<std::string> sentences = unread_keys(loaded.config, load_config("", overrides));
+  for (std::string& more : inherited_betas(loaded, load_config(recipe_, {}).config))
+    sentences.push_back(std::move(more));
+  for (const std::string& sentence : sentences)
     if (noted.insert(sentence).second)
       fmt::print(stderr, "config: {}{}\n",
                  arm.name.empty() ? "" : fmt::format("in the arm '{}', ", arm.name), sentence);
+}
+
+// Keys set for every arm that none of them keeps.
+void SetUp::note_overridden() const {
+  for (const std::string& override : study_.overrides) {
+    const std::string key = override.substr(0, override.find('='));
+    if (std::ranges::all_of(study_.arms, [&](const StudyArm& arm) {
+          return std::ranges::any_of(arm.overrides, [&](const std::string& own) {
+            return own.substr(0, own.find('=')) == key;
+          });
+        }))
+      fmt::print(stderr, "config: {} has no effect: every arm sets a {} of its own\n", override,
+                 key);
+  }
 }
 
 // Runs that can never give the outcome are not begun.
@@ -185,6 +205,7 @@ void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
 
 // What a configuration cannot know: whether the data is there, whether sizes fit.
 void SetUp::check() const {
+  note_overridden();
   for (const StudyArm& arm : study_.arms) {
     const std::string what =
         arm.name.empty() ? std::string("the base recipe") : fmt::format("the arm '{}'", arm.name);
@@ -206,14 +227,18 @@ void SetUp::check() const {
         "epochs; give the study a budget");
 }
 
-ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab) const {
+ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool guess) const {
+  if (guess) say("timing a step ...\n");
+  const double begin = steady_seconds();
+  const auto late = [&] { return guess && steady_seconds() - begin > kGuessSeconds; };
   ChildResult timed;
   Json json;
   bool busy = true;
-  for (int attempt = 0; attempt < kBusyAttempts && busy; ++attempt) {
-    timed = run_child(Words{options_.program, "bench", "step", recipe_} + arm.overrides +
-                          Words{"--steps", kTimedSteps, "--vocab", vocab, "--json"},
-                      /*capture=*/true, options_.stop);
+  for (int attempt = 0; attempt < (guess ? 1 : kBusyAttempts) && busy; ++attempt) {
+    timed = run_child(
+        Words{options_.program, "bench", "step", recipe_} + arm.overrides +
+            Words{"--steps", guess ? kGuessedSteps : kTimedSteps, "--vocab", vocab, "--json"},
+        /*capture=*/true, options_.stop);
     if (stopped()) fail("study: stopped while timing; nothing was started");
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
@@ -261,14 +286,21 @@ void SetUp::say_precision() const {
 
 // How many runs a search is, and how long.
 void SetUp::plan_search() const {
-  double points = static_cast<double>(study_.trials);
-  if (study_.sampler.name == "grid") {
-    points = 0;
-    for (const StudyArm& arm : study_.arms)
-      points += static_cast<double>(grid(study_.space_of(arm)).size());
-    points /= static_cast<double>(study_.arms.size());
-    if (study_.trials > 0) points = std::min(points, static_cast<double>(study_.trials));
+  double points = 0;     // of an arm
+  bool endless = false;  // but for a budget
+  for (const StudyArm& arm : study_.arms) {
+    const Space space = study_.space_of(arm);
+    const bool whole = study_.sampler.name == "grid";
+    const auto size = static_cast<double>(whole ? grid(space).size() : all_points(space).size());
+    const auto most = static_cast<double>(study_.trials);
+    if (size > 0 && (most == 0 ? !whole : size < most))
+      say("{}the space has {:.0f} points, and each is tried once\n",
+          arm.name.empty() ? "" : fmt::format("of the arm '{}' ", arm.name), size);
+    endless = endless || (size == 0 && most == 0);
+    points += size == 0 || (most > 0 && most < size) ? most : size;
   }
+  points /= static_cast<double>(study_.arms.size());
+  if (endless) points = 0;
   const auto arms = static_cast<double>(study_.arms.size());
   const double confirming = study_.confirming_runs();
   // In whole runs.
@@ -287,49 +319,84 @@ void SetUp::plan_search() const {
   const double searching = points * arms * static_cast<double>(study_.seeds.size()) * shares;
   say("{} by {}; {}\n",
       points > 0
-          ? fmt::format("{:.0f} trials{}", points * arms * static_cast<double>(study_.seeds.size()),
-                        shares != 1 ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)",
-                                                  searching)
-                                    : "")
+          ? fmt::format(
+                "{:.0f} trials{}{}", points * arms * static_cast<double>(study_.seeds.size()),
+                study_.seeds.size() > 1
+                    ? fmt::format(" ({:.0f} points x {} seeds)", points * arms, study_.seeds.size())
+                    : "",
+                shares != 1
+                    ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching)
+                    : "")
           : "trials",
       study_.sampler.name, study_.stopping_rule());
   if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
   double seconds = study_.seconds;
-  if (seconds == 0 && options_.plan_only) {
-    // As long as the first arm's in the middle of its space.
-    StudyArm arm = study_.arms[0];
-    const Space space = study_.space_of(arm);
-    arm.overrides = arm.overrides +
-                    overrides_of(space, point_at(space, std::vector<double>(space.size(), 0.5)));
-    ArmPlan timed;
-    try {
-      timed = time_arm(arm, vocab());
-    } catch (const Error& error) {
-      say("what it takes is not known: {}\n", error.what());
-      return say_precision();
-    }
-    double tokens = study_.tokens;
-    const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the base recipe");
-    if (study_.flops > 0)
-      tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
-    if (tokens == 0) {
-      const auto [key, value] = own_length(load_config(recipe_, arm.overrides).config);
-      tokens = key == "train.tokens"  ? value
-               : key == "train.steps" ? value * timed.tokens_per_step
-                                      : 0;
-      if (key == "train.seconds") seconds = value;
-    }
-    if (tokens > 0) seconds = tokens / timed.tokens_per_second;
+  if (seconds == 0 && options_.plan_only) seconds = usual_seconds();
+  if (study_.seconds > 0 && !fs::exists(folder_ + "/journal.log")) check_seconds();
+  double all = (searching + confirming) * seconds;
+  if (study_.total_seconds > 0) {
+    const double most = study_.total_seconds / kUsualOverhead;
+    all = points > 0 ? std::min(all, most) : most;
   }
-  if (seconds > 0) {
-    say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
-    double all = (searching + confirming) * seconds * kUsualOverhead;
-    if (study_.total_seconds > 0)
-      all = points > 0 ? std::min(all, study_.total_seconds) : study_.total_seconds;
-    if (all > 0) say(", the study about {} of one process", format_seconds(all));
-    say("\n");
-  }
+  say_cost(seconds, all);
   say_precision();
+}
+
+// The first arm in the middle of its space, or where else it can run.
+StudyArm SetUp::usual_arm() const {
+  StudyArm arm = study_.arms[0];
+  arm.overrides = one_that_runs(arm, "the first arm");
+  return arm;
+}
+
+// The shortest run of a search has a step at least, as far as it can be timed.
+void SetUp::check_seconds() const {
+  ArmPlan timed;
+  try {
+    timed = time_arm(usual_arm(), vocab(), /*guess=*/true);
+  } catch (const Error&) {
+    if (stopped()) throw;
+    return;
+  }
+  const double step = timed.tokens_per_step / timed.tokens_per_second;
+  const double least = study_.seconds * study_.first_share();
+  if (least < step)
+    fail("study: the shortest run, {:.3g} s, is less than one step, which takes {:.3g} s", least,
+         step);
+}
+
+// Of training, of a whole run like the usual arm; 0: that is not known.
+double SetUp::usual_seconds() const {
+  const StudyArm arm = usual_arm();
+  std::pair<std::string, double> own = {"", 0};
+  if (study_.tokens == 0 && study_.flops == 0)
+    own = own_length(load_config(recipe_, arm.overrides).config);
+  if (own.first == "train.seconds") return own.second;
+  ArmPlan timed;
+  try {
+    timed = time_arm(arm, vocab(), /*guess=*/true);
+  } catch (const Error& error) {
+    say("what it takes is not known: {}\n", error.what());
+    return 0;
+  }
+  const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the first arm");
+  double tokens = study_.tokens;
+  if (study_.flops > 0)
+    tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
+  else if (own.first == "train.tokens")
+    tokens = own.second;
+  else if (!own.first.empty())
+    tokens = timed.tokens_per_step *
+             (own.first == "train.steps" ? own.second : size_at(sizes, "planned_steps"));
+  return tokens > 0 ? tokens / timed.tokens_per_second : 0;
+}
+
+// `seconds` of training of a run, and of all of them; 0: not known.
+void SetUp::say_cost(double seconds, double all) const {
+  if (!(seconds > 0)) return;
+  say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
+  if (all > 0) say(", the study about {} of one process", format_seconds(all * kUsualOverhead));
+  say("\n");
 }
 
 // Seconds become steps once, so that the study can be repeated bit for bit.
@@ -359,6 +426,10 @@ StudyPlan SetUp::plan() const {
                  study_.seconds, static_cast<int64_t>(study_.min_tokens));
     say("{} runs of {:.0f} s of training each: about {} in all\n", total, plan.seconds,
         format_seconds(static_cast<double>(total) * plan.seconds * kUsualOverhead));
+  }
+  if (options_.plan_only && study_.seconds == 0) {
+    const double seconds = usual_seconds();
+    say_cost(seconds, static_cast<double>(total) * seconds);
   }
   if (options_.plan_only) say_precision();
   return plan;

@@ -43,11 +43,16 @@ class SetUp {
   void check_labels(const StudyArm& arm, std::set<std::string>& noted) const;
   void note_unread(const StudyArm& arm, const std::vector<std::string>& overrides,
                    std::set<std::string>& noted) const;
+  void note_overridden() const;
   void check_outcome(const StudyArm& arm, const std::vector<std::string>& overrides,
                      const std::string& what) const;
-  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab) const;
+  ArmPlan time_arm(const StudyArm& arm, const std::string& vocab, bool guess = false) const;
   std::string vocab() const;
   void plan_search() const;
+  StudyArm usual_arm() const;
+  void check_seconds() const;
+  double usual_seconds() const;
+  void say_cost(double seconds, double all) const;
   void say_precision() const;
   bool stopped() const { return options_.stop && options_.stop(); }
 

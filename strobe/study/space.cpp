@@ -13,6 +13,11 @@ constexpr size_t kMostGridPoints = 100000;
 double scaled(const Parameter& p, double value) { return p.log ? std::log(value) : value; }
 double unscaled(const Parameter& p, double value) { return p.log ? std::exp(value) : value; }
 
+// Six digits, so that the value on record, typed again, is the value that ran.
+double rounded(const Parameter& p, double value) {
+  return std::clamp(std::stod(fmt::format("{:.6g}", value)), p.low, p.high);
+}
+
 // What a number is rounded to: the cells at both ends are as wide as the others.
 double half_step(const Parameter& p) { return p.step / 2; }
 
@@ -30,7 +35,8 @@ std::vector<double> grid_values(const Parameter& p) {
   } else if (p.step > 0) {
     const auto steps = static_cast<size_t>((p.high - p.low) / p.step * (1 + 1e-12));
     if (steps >= kMostGridPoints) fail("study: a grid over '{}' has {} values", p.name, steps + 1);
-    for (size_t i = 0; i <= steps; ++i) out.push_back(p.low + static_cast<double>(i) * p.step);
+    for (size_t i = 0; i <= steps; ++i)
+      out.push_back(rounded(p, p.low + static_cast<double>(i) * p.step));
   } else {
     fail("study: a grid needs 'points' or 'step' for the continuous range of '{}'", p.name);
   }
@@ -63,8 +69,7 @@ double from_unit(const Parameter& p, double unit) {
   double value = unscaled(p, low + unit * (high - low));
   if (p.step > 0) value = p.low + std::round((value - p.low) / p.step) * p.step;
   while (p.step > 0 && value > p.high + 1e-9 * p.step) value -= p.step;
-  // Six digits, so that the value on record, typed again, is the value that ran.
-  return std::clamp(std::stod(fmt::format("{:.6g}", value)), p.low, p.high);
+  return rounded(p, value);
 }
 
 Point point_at(const Space& space, std::span<const double> unit) {
@@ -95,6 +100,23 @@ std::vector<Point> grid(const Space& space) {
     points = std::move(next);
   }
   return points;
+}
+
+std::vector<Point> all_points(const Space& space) {
+  double values = 1;
+  for (const Parameter& p : space) {
+    if (!p.is_choice() && p.step == 0) return {};
+    values *= p.is_choice() ? p.size() : std::floor((p.high - p.low) / p.step * (1 + 1e-12)) + 1;
+  }
+  if (values > static_cast<double>(kMostGridPoints)) return {};
+  Space whole = space;
+  for (Parameter& p : whole) p.points = 0;
+  return grid(whole);
+}
+
+bool same_point(const Point& a, const Point& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); });
 }
 
 std::string value_text(const Parameter& p, double value) {

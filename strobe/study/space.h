@@ -56,6 +56,13 @@ Point point_at(const Space& space, std::span<const double> unit);
 /// Throws Error for a continuous range without `points`, and for more points than a study can run.
 std::vector<Point> grid(const Space& space);
 
+/// Every point of a space of choices, integers and steps; nothing of a space that has a continuous
+/// range, or more points than a study can run.
+std::vector<Point> all_points(const Space& space);
+
+/// Whether the two are the same, with NaN where neither has a value.
+bool same_point(const Point& a, const Point& b);
+
 /// The value as the configuration takes it: "0.0021", "5 %", a choice's label.
 std::string value_text(const Parameter& parameter, double value);
 

@@ -186,9 +186,16 @@ bool Runner::work_on(const Worker& worker) {
     const Trial& trial = trials[static_cast<size_t>(job.trial)];
     if (trial.state == TrialState::complete)
       wall_seconds_ += steady_seconds() - begin, planned_seconds_ += plan_.seconds;
-    size_t failed = 0;
+    size_t failed = 0, diverged = 0;
     for (const Trial& t : trials) failed += t.state == TrialState::failed;
-    if (study_.searches() && failed >= kFailuresToStop && failed == trials.size())
+    for (const Trial& t : trials) diverged += t.attr("reason") == "diverged";
+    const bool nothing = study_.searches() && failed >= kFailuresToStop && failed == trials.size();
+    if (nothing && diverged == failed)
+      fail(
+          "study: the first {} trials of the search all diverged: narrow the space, and give that "
+          "study another --out",
+          failed);
+    if (nothing)
       fail(
           "study: the first {} trials of the search all failed, the last one with '{}'; 'strobe "
           "study run' goes on once that is mended",
@@ -250,7 +257,12 @@ Json Runner::description() const {
   json["outcome"] = study_.outcome;
   json["targets"] = study_.targets, json["stopping_rule"] = study_.stopping_rule();
   if (study_.searches()) {
-    json["trials"] = study_.trials;
+    int64_t most = 0;  // of an arm: a small space has fewer
+    for (const StudyArm& arm : study_.arms) {
+      const auto size = static_cast<int64_t>(all_points(study_.space_of(arm)).size());
+      most = std::max(most, size > 0 ? std::min(size, study_.trials) : study_.trials);
+    }
+    json["trials"] = most;
     json["confirm_seeds"] = study_.confirm.seeds;
     json["sampler"] = study_.sampler.name, json["pruner"] = study_.pruner.name;
     json["rungs"] = rung_percents(study_), json["rungs_complete"] = study_.pruner.complete;

@@ -13,8 +13,8 @@ namespace strobe {
 struct StudyOptions {
   /// The program that trains. Called as
   ///   PROGRAM bench step RECIPE KEY=VALUE ... --steps N --vocab V --json
-  ///   PROGRAM train RECIPE KEY=VALUE ... (--run DIR | --dry-run --json)
-  ///   PROGRAM resume DIR
+  ///   PROGRAM train RECIPE KEY=VALUE ... (--run DIR --no-notices | --dry-run --json)
+  ///   PROGRAM resume DIR --no-notices
   std::string program;
   std::function<bool()> stop;               // asked while runs go on
   bool plan_only = false;                   // everything up to the first run

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "strobe/config/load.h"
@@ -45,6 +46,94 @@ void check_compare(const StudyFile& study, const std::string& file) {
       if (std::none_of(study.arms.begin(), study.arms.end(),
                        [&](const StudyArm& a) { return a.name == name; }))
         fail("study: [compare] of {} has '{}', which is no arm", file, name);
+}
+
+// "optimizer.lr" of "optimizer.lr=3"
+std::string key_of(const std::string& override) { return override.substr(0, override.find('=')); }
+
+using Keys = std::set<std::string>;
+
+Keys keys_of(const std::vector<std::string>& overrides) {
+  Keys out;
+  for (const std::string& override : overrides) out.insert(key_of(override));
+  return out;
+}
+
+// What can have no effect: keys that every run is given anyway.
+void check_keys(const StudyFile& study, const Keys& keys, const std::string& what,
+                const std::string& file) {
+  static const Keys kLengths = {"train.steps", "train.tokens", "train.epochs", "train.seconds"};
+  const char* budget = study.seconds > 0  ? "budget.seconds"
+                       : study.tokens > 0 ? "budget.tokens"
+                       : study.flops > 0  ? "budget.flops"
+                                          : nullptr;
+  for (const std::string& key : keys) {
+    if (key == "seed")
+      fail("study: {} of {} sets 'seed', which a run has from 'seeds'", what, file);
+    if (key == "name") fail("study: {} of {} sets 'name', which names its runs", what, file);
+    if (budget && kLengths.contains(key))
+      fail("study: {} of {} sets '{}', and {} is the length of every run; it takes one of the two",
+           what, file, key, budget);
+  }
+}
+
+// Two that set one key: the second would always win.
+void check_factors(const StudyFile& study, const std::string& file) {
+  std::map<std::string, std::string> set_by;  // key -> factor
+  for (const StudyFactor& factor : study.factors)
+    for (const StudyLevel& level : factor.levels)
+      for (const std::string& key : keys_of(level.overrides))
+        if (const auto [at, fresh] = set_by.emplace(key, factor.name);
+            !fresh && at->second != factor.name)
+          fail("study: the factors '{}' and '{}' of {} both set '{}', so that one has no effect",
+               at->second, factor.name, file, key);
+}
+
+// Keys that the parameter sets at every point.
+Keys always_set(const Parameter& p) {
+  if (!p.when.empty()) return {};
+  if (!p.is_choice()) return {p.key};
+  Keys out = keys_of(p.choices[0].overrides);
+  for (const Choice& choice : p.choices) {
+    const Keys own = keys_of(choice.overrides);
+    std::erase_if(out, [&](const std::string& key) { return !own.contains(key); });
+  }
+  return out;
+}
+
+// Runs that could differ by nothing but the name of their arm.
+void check_effects(const StudyFile& study, const std::string& file) {
+  check_factors(study, file);
+  for (const std::string& key : keys_of(study.overrides))
+    if (key == "seed" || key == "name") check_keys(study, {key}, "an override", file);
+  std::map<std::vector<std::string>, std::string> arms;  // what makes one -> its name
+  for (const StudyArm& arm : study.arms) {
+    const std::string what = fmt::format("arm '{}'", arm.name);
+    check_keys(study, keys_of(arm.overrides), what, file);
+    std::map<std::string, std::string> set_by;
+    for (const std::string& key : keys_of(arm.overrides)) set_by[key] = what;
+    std::vector<std::string> makes;
+    for (const Parameter& p : study.space_of(arm)) {
+      const std::string parameter = fmt::format("the space's '{}'", p.name);
+      Keys keys = p.is_choice() ? Keys() : Keys{p.key};
+      for (const Choice& choice : p.choices) keys.merge(keys_of(choice.overrides));
+      check_keys(study, keys, parameter, file);
+      for (const std::string& key : always_set(p))
+        if (const auto [at, fresh] = set_by.emplace(key, parameter); !fresh)
+          fail("study: {} and {} of {} both set '{}', so that the first has no effect", at->second,
+               parameter, file, key);
+      makes.push_back(p.name);
+    }
+    std::vector<std::string> overrides = study.overrides;
+    overrides.insert(overrides.end(), arm.overrides.begin(), arm.overrides.end());
+    for (const auto& [key, value] : flatten(load_config(study.base, overrides).config))
+      makes.push_back(key + "=" + value);
+    if (const auto [at, fresh] = arms.emplace(std::move(makes), arm.name); !fresh)
+      fail(
+          "study: the arms '{}' and '{}' of {} have the same configuration; what the seed alone "
+          "makes is seen by one arm with more 'seeds'",
+          at->second, arm.name, file);
+  }
 }
 
 // A value inside a range that is no whole number, if the range has one.
@@ -208,6 +297,7 @@ void check_study(const StudyFile& study, const std::string& file) {
   check_compare(study, file);
   check_search(study, file);
   check_values(study, file);
+  check_effects(study, file);
   check_equal_tokens(study, file);
   check_budget(study, file);
   check_outcome(study, file);

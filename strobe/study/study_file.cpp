@@ -108,13 +108,28 @@ TomlEntry entry_of(const std::string& override) {
   try {
     entries = parse_toml("x = " + value, "command line");
   } catch (const Error&) {
+    if (value.starts_with('['))
+      fail(
+          "study: the list of '{}' cannot be read; its texts are in quotes, '{}=[\"one\", "
+          "\"two\"]'",
+          override, override.substr(0, equals));
     entries = parse_toml("x = " + toml_quote(value), "command line");
   }
   if (entries.size() != 1 || entries[0].path != "x")
     fail("study: '{}' takes one value: a number, a text or a list", override);
-  entries[0].path = override.substr(0, equals), entries[0].line = 0;
-  std::erase(entries[0].path, '"');  // space."optimizer.lr".log=[1e-3, 1e-2]
-  return entries[0];
+  // space."optimizer.lr".log=[1e-3, 1e-2]
+  TomlEntry& entry = entries[0];
+  entry.path = override.substr(0, equals), entry.line = 0, entry.keys = {""};
+  bool quoted = false;
+  for (const char c : entry.path)
+    if (c == '"')
+      quoted = !quoted;
+    else if (c == '.' && !quoted)
+      entry.keys.emplace_back();
+    else
+      entry.keys.back() += c;
+  std::erase(entry.path, '"');
+  return entry;
 }
 
 // The file's entries, and in their place or behind them what the command line says.
@@ -128,8 +143,8 @@ std::vector<TomlEntry> entries_of(StudyFile& study, const std::string& file,
                                    [&](const TomlEntry& e) { return e.path == entry.path; });
     if (same == out.end())
       out.push_back(entry);
-    else
-      *same = entry;
+    else  // it need not be quoted again
+      *same = {entry.path, same->keys, entry.values, entry.array, entry.text, entry.line};
     study.text += fmt::format("# on the command line: {}\n", override);
   }
   return out;
@@ -224,9 +239,13 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
     } else if (const std::string compared = below("compare."); !compared.empty()) {
       for (const std::string& reference : entry.values)
         study.compare.emplace_back(compared, reference);
-    } else if (const std::string rest = below("factors."); rest.find('.') != std::string::npos) {
-      const std::string factor = rest.substr(0, rest.find('.'));
-      const std::string level = rest.substr(rest.find('.') + 1);
+    } else if (entry.keys[0] == "factors" && entry.keys.size() > 2) {
+      if (entry.keys.size() > 3)
+        fail(
+            "study: '{}' ({}): the name of a factor or a level that has a dot is put in quotes, "
+            "factors.\"optimizer.lr\".\"0.1\"",
+            path, where);
+      const std::string &factor = entry.keys[1], &level = entry.keys[2];
       check_name(factor, where), check_name(level, where);
       if (study.factors.empty() || study.factors.back().name != factor)
         study.factors.push_back({factor, {}});
@@ -237,7 +256,8 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       for (const Text& t : texts) known.push_back(t.path);
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
-      const std::string meant = nearest(path, known.data(), known.size());
+      std::string meant = nearest(path, known.data(), known.size());
+      if (meant.empty() && entry.line == 0) meant = suggest_key(path);
       fail("study: unknown key '{}' ({}){}", path, where,
            meant.empty() ? "; known are name, question, base, overrides, seeds, outcome, target, "
                            "noise, budget, "
@@ -301,7 +321,11 @@ std::string StudyFile::stopping_rule() const {
                        seeds.size() == 1 ? "" : "s");
   std::vector<std::string> limits;
   if (trials > 0)
-    limits.push_back(fmt::format("{} trials{}", trials, arms.size() > 1 ? " of each arm" : ""));
+    limits.push_back(fmt::format("{}{}",
+                                 seeds.size() > 1
+                                     ? fmt::format("{} points x {} seeds", trials, seeds.size())
+                                     : fmt::format("{} trials", trials),
+                                 arms.size() > 1 ? " of each arm" : ""));
   else if (sampler.name == "grid")
     limits.push_back("the whole grid");
   if (total_seconds > 0) limits.push_back(fmt::format("{:g} s of all processes", total_seconds));

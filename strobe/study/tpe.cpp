@@ -243,13 +243,6 @@ Point draw_point(const Space& space, std::span<const Observation> history, Rando
   return point;
 }
 
-bool tried(std::span<const Observation> history, const Point& point) {
-  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
-  return std::any_of(history.begin(), history.end(), [&](const Observation& o) {
-    return std::equal(point.begin(), point.end(), o.point.begin(), o.point.end(), same);
-  });
-}
-
 }  // namespace
 
 Point propose_tpe(const Space& space, uint64_t seed, uint64_t index,

@@ -75,7 +75,7 @@ std::string train_run(const std::string& program, const std::string& recipe, con
   wait_for_earlier_process(run, stop);
   Words command;
   if (fs::exists(run + "/checkpoints") && !fs::is_empty(run + "/checkpoints")) {
-    command = {program, "resume", run};
+    command = {program, "resume", run, "--no-notices"};
   } else {
     fs::remove_all(run);  // ended before its first checkpoint
     fs::create_directories(fs::path(run).parent_path());
@@ -85,6 +85,7 @@ std::string train_run(const std::string& program, const std::string& recipe, con
   const ChildResult result = run_child(command, /*capture=*/false, stop);
   const std::string state = run_state(run);
   if ((stop && stop()) || state == "finished") return "";
+  if (state != "diverged" && is_full_disk(result.reason())) return result.reason();
   if (state != "diverged" && !(state == "stopped" && result.status == kInterrupted))
     record_failure(run, recipe, overrides, result.status);
   fmt::print("{}: {} (exit status {}); the study goes on\n", run, run_state(run), result.status);
@@ -171,7 +172,10 @@ bool TrialRunner::train(Attempt& attempt) const {
         train_run(program, folder + "/base.toml", attempt.run, attempt.overrides, stop_or_pruned);
   state = run_state(attempt.run);
   if (mid_run && state == "finished" && !attempt.pruned) look();
-  if (attempt.pruned) return true;
+  if (attempt.pruned) {
+    say("{}: pruned at {:.0f} %: {:.4f}\n", attempt.run, 100 * attempt.share, attempt.value);
+    return true;
+  }
   if (stop && stop() && state != "finished") return false;
   if (state == "diverged") return fail_trial(attempt.number, "diverged", attempt), false;
   // Every trial after it would fail as well: this one is taken up again once there is room.
@@ -219,7 +223,7 @@ void TrialRunner::finish_rung(const Attempt& attempt) const {
   });
   // The points of a search can be had again from their overrides; their weights would fill disks.
   if (trial(attempt.number).attr("phase") == "search" &&
-      (attempt.percent < 100 || !study.confirm.seeds.empty())) {
+      (attempt.percent < 100 || attempt.pruned || !study.confirm.seeds.empty())) {
     std::error_code error;
     fs::remove_all(attempt.run + "/checkpoints", error);
   }

@@ -11,7 +11,8 @@ namespace strobe {
 double Evaluation::error() const {
   if (scores.empty()) return NAN;
   double sum = 0;
-  for (const auto& [name, score] : scores) sum += score;
+  for (const auto& [name, score] : scores)
+    if (!std::isnan(score)) sum += score;
   return 1 - sum / static_cast<double>(scores.size());
 }
 

@@ -20,9 +20,10 @@ struct Evaluation {
   double loss = 0;     // nats a token
   double token_perplexity = 0, word_perplexity = 0, bits_per_byte = 0;
   bool stopped = false;  // before the end, when asked to
-  /// Of labelled texts, by name: "accuracy".
+  /// Of labelled texts, by name: "accuracy". A correlation with what is all alike is none: NaN.
   std::vector<std::pair<std::string, double>> scores;
-  /// 1 minus the mean of the scores, of one metric the share that is wrong; NaN without scores.
+  /// 1 minus the mean of the scores, of one metric the share that is wrong; a score that is none
+  /// counts 0. NaN without scores.
   double error() const;
   /// What the best checkpoint has least of: the loss, or where there are scores, the error.
   double rank() const { return scores.empty() ? loss : error(); }

@@ -1,7 +1,5 @@
 #include "strobe/train/finetune.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -9,7 +7,7 @@
 
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
-#include "strobe/core/file.h"
+#include "strobe/data/glue.h"
 #include "strobe/data/labelled_batches.h"
 #include "strobe/io/huggingface.h"
 #include "strobe/train/run_data.h"
@@ -52,23 +50,13 @@ Config finetune_config(const std::string& from, const std::string& name, const T
   o.weight_decay = 0.01, o.beta1 = 0.9, o.beta2 = 0.999, o.eps = 1e-6;
   config.schedule.name = "linear", config.schedule.floor = 0;
   config.schedule.warmup = {0.1, Length::Unit::fraction};
-  config.train.epochs = 3, config.train.micro_batch = 32;
+  config.train.epochs = texts.task.empty() ? 3 : glue_task(texts.task).epochs;
+  config.train.micro_batch = 32;
   config.train.sequence = std::min<int64_t>(128, config.model.context);
   config.eval.every = {0.25, Length::Unit::fraction};
   config.checkpoint.every = {0.25, Length::Unit::fraction}, config.checkpoint.keep = 1;
   config.train.log_every = {0.1, Length::Unit::fraction};
-  if (overrides.empty()) return config;
-  const fs::path file =
-      fs::temp_directory_path() / fmt::format("strobe-finetune-{}.toml", ::getpid());
-  write_file("finetune", file.string(), to_toml(config));
-  try {
-    config = load_config(file.string(), overrides).config;
-  } catch (...) {
-    fs::remove(file);
-    throw;
-  }
-  fs::remove(file);
-  return config;
+  return load_config(config, overrides).config;
 }
 
 void check_same(const std::string& folder, const Config& was, const Config& now) {
@@ -82,7 +70,8 @@ void check_same(const std::string& folder, const Config& was, const Config& now)
 }
 
 RunState finetune(const Config& config, const std::string& folder,
-                  const std::function<bool()>& stop) {
+                  const std::function<bool()>& stop,
+                  const std::function<void(const std::string&)>& note) {
   if (is_run(folder)) {
     RunFolder run = RunFolder::open(folder);
     const Config was = load_config(run.file("config.toml"), {}).config;
@@ -95,23 +84,28 @@ RunState finetune(const Config& config, const std::string& folder,
     return trainer.run(run, /*resume=*/true);
   }
   Trainer trainer(config, stop);
-  trainer.initialise(folder);
+  if (note) note(trainer.describe_data());
+  trainer.initialise(folder, note);
   RunFolder run = RunFolder::create(folder, trainer.config());
   return trainer.run(run, /*resume=*/false);
 }
 
-Reader::Reader(const std::string& run, int64_t sequences)
-    : tokenizer_(Tokenizer::load(run_tokenizer(run))), sequences_(sequences) {
-  const Config config = run_config(run);
+Reader::Reader(const std::string& run, const std::string& precision)
+    : Reader(run, run_config(run), precision) {}
+
+Reader::Reader(const std::string& run, const Config& config, const std::string& precision)
+    : tokenizer_(Tokenizer::load(run_tokenizer(run))) {
   const int64_t length = config.train.sequence > 0 ? config.train.sequence : config.model.context;
   // Of a text every word may be in question; a sequence has one label.
   const bool all = config.model.head == "lm" || config.model.head == "none";
   if (all) sequences_ = 1;
-  run_ = load_run(run, {.sequences = sequences_,
-                        .length = length,
-                        .most_sequences = sequences_ + 1,
-                        .scored_rows = all ? length : sequences_,
-                        .predicts = true});
+  run_ = load_run(run,
+                  {.sequences = sequences_,
+                   .length = length,
+                   .most_sequences = sequences_ + 1,
+                   .scored_rows = all ? length : sequences_,
+                   .predicts = true},
+                  precision);
   run_.config.train.sequence = length;
 }
 

@@ -15,21 +15,22 @@
 
 namespace strobe {
 
-/// The configuration of a fine-tuning of `from`: its model, the recipe of BERT's paper, and then
-/// `overrides` (key=value). `name` is the run's.
+/// The configuration of a fine-tuning of `from`: its model, the recipe of BERT's paper, for a task
+/// of GLUE's as long as the task takes, and then `overrides` (key=value). `name` is the run's.
 Config finetune_config(const std::string& from, const std::string& name, const TextsConfig& texts,
                        bool regression, const std::vector<std::string>& overrides);
 
 /// Trains in `folder`, which is made; one that exists goes on from where it was, and throws Error
-/// if it was begun with another configuration.
+/// if it was begun with another configuration. What is learned from and begun with goes to `note`.
 RunState finetune(const Config& config, const std::string& folder,
-                  const std::function<bool()>& stop);
+                  const std::function<bool()>& stop,
+                  const std::function<void(const std::string&)>& note = {});
 
 /// A run whose head is read out: classes, scores, or words in the place of [MASK].
 class Reader {
  public:
-  /// Opens the best checkpoint. `sequences` are read at a time.
-  explicit Reader(const std::string& run, int64_t sequences = 32);
+  /// Opens the best checkpoint; `precision` "": the run's.
+  explicit Reader(const std::string& run, const std::string& precision = "");
 
   const Config& config() const { return run_.config; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
@@ -51,13 +52,14 @@ class Reader {
   std::vector<std::vector<Word>> fill(const std::string& text, int64_t most);
 
  private:
+  Reader(const std::string& run, const Config& config, const std::string& precision);
   std::vector<float> outputs(const EncodedExample& example, const std::vector<int32_t>& picks);
   /// Throws Error for a model that continues or fills texts.
   void check_says_something() const;
 
   LoadedRun run_;
   Tokenizer tokenizer_;
-  int64_t sequences_;
+  int64_t sequences_ = 32;  // that are read at a time
 };
 
 }  // namespace strobe

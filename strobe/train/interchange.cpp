@@ -72,15 +72,10 @@ int64_t load_params(const HuggingFaceWeights& weights, const HuggingFaceFamily& 
         weights.read(param->name, vector ? 0 : target.dim(0), target.dim(target.rank - 1), used);
     engine.ops().upload(target, values.data());
   }
-  const std::set<std::string> known(used.begin(), used.end());
-  for (const std::string& name : weights.names()) {
-    if (known.contains(name)) continue;
-    if (!is_of_head(family, name))
-      fail("import: {} holds \"{}\", for which a {} of its config.json has no place", from, name,
-           family.kind);
+  check_leftovers("import", from, family, weights.names(), used, [&](const std::string& name) {
     note(fmt::format("{}: \"{}\" is left out: this model has no such head", from, name));
-  }
-  return static_cast<int64_t>(known.size());
+  });
+  return static_cast<int64_t>(std::set(used.begin(), used.end()).size());
 }
 
 }  // namespace
@@ -102,7 +97,10 @@ ImportResult import_huggingface(const ImportOptions& options,
          options.from, config.model.vocab);
 
   const HuggingFaceWeights weights = HuggingFaceWeights::open(options.from, family);
-  read_huggingface_head(weights, config);
+  if (const std::string foreign =
+          read_huggingface_head(weights, options.from + "/config.json", config);
+      !foreign.empty())
+    fail("import: {}", foreign);
   // Made on the host, whatever the run will use later.
   Config host = config;
   host.backend = "cpu", host.precision = "f32";

@@ -1,6 +1,7 @@
 // A trained run, opened to be used: evaluated, sampled from, or started from.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,16 +27,21 @@ struct LoadedRun {
 };
 
 /// Builds the run's model and loads its best checkpoint (the newest, if none was evaluated).
-LoadedRun load_run(const std::string& run, const EngineShape& shape);
+/// `precision` "": the run's.
+LoadedRun load_run(const std::string& run, const EngineShape& shape,
+                   const std::string& precision = "");
 
 /// Replaces the weights by an average that the run kept, "ema" or "lawa". Throws Error where its
 /// checkpoint has none.
 void use_average(LoadedRun& run, const std::string& name);
 
 /// Replaces the engine's weights by those of another run's best checkpoint, or of a folder of
-/// Hugging Face's. Of a model's head those are taken that fit; a head that is another keeps its
-/// first values.
-void init_from(const std::string& from, Engine& engine, const std::string& kind);
+/// Hugging Face's, config.init_from. Of a model's head those are taken that fit, a classifier's if
+/// its classes are the same ones, in whatever order; a head that is another keeps its first values.
+/// What became of a classifier goes to `note`. Throws Error for weights that the model lacks, or
+/// has no place for.
+void init_from(const Config& config, Engine& engine,
+               const std::function<void(const std::string&)>& note = {});
 
 /// Whether `path` is a run folder, and not one of Hugging Face's.
 bool is_run(const std::string& path);

@@ -61,6 +61,21 @@ Packing packing_of(const Config& config) {
           .mask_documents = config.data.mask_documents};
 }
 
+AttentionAlgorithm chosen_attention(const Config& config, Backend& ops, DType dtype) {
+  const ModelConfig& m = config.model;
+  const int64_t length = config.train.sequence, rows = config.train.micro_batch * length;
+  const AttentionShape shape{.sequences = config.train.micro_batch,
+                             .max_q = length,
+                             .max_k = length,
+                             .total_q = rows,
+                             .total_k = rows,
+                             .heads = m.heads,
+                             .kv_heads = m.kv_heads > 0 ? m.kv_heads : m.heads,
+                             .head_dim = m.channels / m.heads,
+                             .causal = m.kind == "gpt2"};
+  return ops.choose_attention(attention_algorithm(config.attention.algorithm), shape, dtype);
+}
+
 EngineShape training_shape(const Config& config, const RunData& data, int64_t most_sequences) {
   EngineShape shape{.training = true,
                     .sequences = config.train.micro_batch,

@@ -17,6 +17,9 @@ Config resolve(Config config, const RunData& data);
 
 Packing packing_of(const Config& config);
 
+/// The algorithm that a resolved configuration's attention runs by: what "automatic" comes to.
+AttentionAlgorithm chosen_attention(const Config& config, Backend& ops, DType dtype);
+
 /// `most_sequences`: see EngineShape.
 EngineShape training_shape(const Config& config, const RunData& data, int64_t most_sequences);
 

@@ -102,36 +102,69 @@ class LabelledRun final : public RunData {
     if (!regression_ && config.model.head != "classification")
       fail("model.head: labelled texts take a classification or regression, not '{}'",
            config.model.head);
-    Examples train = read_texts(config.texts, "train", regression_).examples;
-    const std::vector<std::string> classes = train.classes;
+    LabelledTexts read = read_texts(config.texts, "train", regression_);
+    skipped_ = read.skipped, file_ = read.file;
+    classes_ = read.examples.classes, pairs_ = read.examples.pairs;
+    held_out_ = config.texts.hold_out > 0;
     if (!regression_) {
-      config.model.classes = static_cast<int64_t>(classes.size());
-      config.texts.classes = join_classes(classes);
+      config.model.classes = static_cast<int64_t>(classes_.size());
+      config.texts.classes = join_classes(classes_);
     }
-    Examples valid;
-    TextsConfig texts = config.texts;
-    const uint64_t seed = static_cast<uint64_t>(config.seed);
-    if (!texts.valid.empty()) {
-      valid = read_texts(texts, kValid, regression_).examples;
-    } else if (texts.hold_out > 0) {
-      if (texts.hold_out >= 1) fail("texts.hold_out: {} is not a share below 1", texts.hold_out);
-      auto parts = hold_out(std::move(train), texts.hold_out, seed);
-      train = std::move(parts.first), valid = std::move(parts.second);
-    }
+    const TextsConfig& texts = config.texts;
+    auto [train, valid] = parts_of(config, std::move(read.examples));
+    if (!texts.valid.empty()) valid = read_texts(texts, kValid, regression_).examples;
     const TrainConfig& t = config.train;
     hash_ = hash_of(train);
-    train_ = std::make_unique<LabelledTrainBatches>(EncodedExamples(tokenizer_, train, t.sequence),
-                                                    seed, t.micro_batch);
+    train_ =
+        std::make_unique<LabelledTrainBatches>(EncodedExamples(tokenizer_, train, t.sequence),
+                                               static_cast<uint64_t>(config.seed), t.micro_batch);
     if (!valid.rows.empty()) valid_ = encoded(config, valid);
+    evaluated_ = valid.rows.size();
+  }
+
+  std::string describe() const override {
+    const EncodedExamples& rows = train_->examples();
+    const char* what = pairs_ ? "pair" : "text";
+    std::string out = fmt::format("{} {}{}", rows.size(), what, rows.size() == 1 ? "" : "s");
+    if (evaluated_ > 0)
+      out += fmt::format(", {} {}", evaluated_, held_out_ ? "held out" : "to evaluate on");
+    if (!regression_)
+      out += fmt::format(", {} classes: {}", classes_.size(), fmt::join(classes_, ", "));
+    if (const int64_t cut = rows.cut(); cut > 0)
+      out += fmt::format("; {} {} longer than {} tokens and cut (train.sequence)", cut,
+                         cut == 1 ? "is" : "are", rows.longest());
+    if (skipped_ > 0)
+      out += fmt::format("; {} broken row{} left out of {}", skipped_, skipped_ == 1 ? "" : "s",
+                         file_);
+    return out;
+  }
+
+  std::vector<std::pair<std::string, std::string>> facts() const override {
+    return {{"train_rows", fmt::format("{}", train_->examples().size())},
+            {"valid_rows", fmt::format("{}", evaluated_)},
+            {"broken_rows", fmt::format("{}", skipped_)}};
   }
 
   std::unique_ptr<EvalSource> open_split(const Config& config,
                                          const std::string& split) const override {
-    if (config.texts.valid.empty() || split != kValid)
-      fail("eval: labelled texts have the split valid, where texts.valid names it, and not '{}'",
-           split);
-    return encoded(config,
-                   read_texts(config.texts, kValid, config.model.head == "regression").examples);
+    const TextsConfig& texts = config.texts;
+    const auto read = [&](const std::string& which) {
+      return read_texts(texts, which, regression_).examples;
+    };
+    if (split == kValid && texts.hold_out > 0)
+      return encoded(config, parts_of(config, read("train")).second);
+    if (split == kValid && !texts.valid.empty()) return encoded(config, read(kValid));
+    if (!texts.task.empty()) {
+      const std::string of_task = split == kValid ? "dev" : split;
+      if (of_task.starts_with("test"))
+        fail("eval: '{}' of {} has no labels; 'strobe glue --test' predicts them", split,
+             texts.task);
+      return encoded(config, read(of_task));
+    }
+    if (split == kValid)
+      fail("eval: {} was trained on all of {}; texts.valid or texts.hold_out gives a split valid",
+           config.name, texts.train);
+    fail("eval: labelled texts have the split valid, and not '{}'", split);
   }
 
   Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
@@ -144,9 +177,6 @@ class LabelledRun final : public RunData {
     if (out.stopped) return out;
     out.token_perplexity = out.word_perplexity = out.bits_per_byte = NAN;
     out.scores = scores_of(task_, regression_, all.predicted, all.labels);
-    // A correlation with predictions that are all alike is none.
-    for (auto& [name, score] : out.scores)
-      if (std::isnan(score)) score = 0;
     return out;
   }
 
@@ -154,6 +184,17 @@ class LabelledRun final : public RunData {
   std::unique_ptr<EvalSource> encoded(const Config& config, const Examples& examples) const {
     return std::make_unique<LabelledEvalBatches>(
         EncodedExamples(tokenizer_, examples, config.train.sequence), config.train.micro_batch);
+  }
+  // What is trained on, and what is held out by the seed.
+  static std::pair<Examples, Examples> parts_of(const Config& config, Examples all) {
+    const TextsConfig& texts = config.texts;
+    if (texts.hold_out == 0) return {std::move(all), {}};
+    if (!texts.valid.empty())
+      fail("texts.hold_out: {} is evaluated on (texts.valid); one of the two is accepted",
+           texts.valid);
+    if (!(texts.hold_out > 0 && texts.hold_out < 1))
+      fail("texts.hold_out: {} is not a share below 1", texts.hold_out);
+    return hold_out(std::move(all), texts.hold_out, static_cast<uint64_t>(config.seed));
   }
   static Tokenizer tokenizer_of(const Config& config, const std::string& run) {
     // A run that was killed before it wrote its own begins again.
@@ -172,8 +213,12 @@ class LabelledRun final : public RunData {
 
   std::string place_, task_;
   Tokenizer tokenizer_;
-  bool regression_;
+  bool regression_, pairs_ = false, held_out_ = false;
   uint64_t hash_ = 0;
+  std::vector<std::string> classes_;
+  std::string file_;
+  int64_t skipped_ = 0;
+  size_t evaluated_ = 0;
   std::unique_ptr<LabelledTrainBatches> train_;
 };
 
@@ -215,6 +260,7 @@ LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, boo
     GlueSplit read =
         read_glue(texts.train, glue_task(texts.task), split == kValid ? texts.valid : split);
     out.examples = std::move(read.examples), out.file = read.file, out.subset = read.subset;
+    out.skipped = read.skipped;
     return out;
   }
   ExampleColumns columns;

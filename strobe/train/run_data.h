@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "strobe/config/config.h"
@@ -22,6 +23,9 @@ class RunData {
   /// For people, and what the run records of it.
   virtual const std::string& place() const = 0;
   virtual uint64_t hash() const = 0;
+  /// After begin(): what was read, in a line, and by name.
+  virtual std::string describe() const { return ""; }
+  virtual std::vector<std::pair<std::string, std::string>> facts() const { return {}; }
   virtual const Tokenizer& tokenizer() const = 0;
 
   /// Fills in what depends on the data, and opens the batches that a resolved configuration says.
@@ -59,6 +63,7 @@ struct LabelledTexts {
   Examples examples;
   std::string file;
   bool subset = false;  // of GLUE's official file
+  int64_t skipped = 0;  // broken rows
 };
 LabelledTexts read_texts(const TextsConfig& texts, const std::string& split, bool regression);
 

@@ -25,11 +25,12 @@ namespace {
 
 constexpr int64_t kLargestText = 1 << 20;  // bytes of a small JSON file
 
-// The number after "key": in a line this program wrote; nothing if the key is absent.
+// The number after "key": in a line this program wrote, NaN for null; nothing if the key is absent.
 std::optional<double> number_in(std::string_view line, std::string_view key) {
   const size_t at = line.find(fmt::format("\"{}\": ", key));
   if (at == std::string_view::npos) return std::nullopt;
   const std::string_view rest = line.substr(at + key.size() + 4);
+  if (rest.starts_with("null")) return NAN;
   double value = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
   return error == std::errc() ? std::optional(value) : std::nullopt;

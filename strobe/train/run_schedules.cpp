@@ -118,6 +118,21 @@ RunSchedules::Values RunSchedules::at(const Progress& done, const Plateau& plate
   return out;
 }
 
+std::string RunSchedules::notice() const {
+  const double whole = length_.whole(), warmup = length_.measured(lr_.warmup, {}, kNever);
+  if (!(whole > 0) || warmup >= kNever) return "";
+  if (warmup >= whole) return "the warm-up fills the run: the learning rate only rises";
+  const auto entry = std::ranges::find(schedules(), lr_.name, &ScheduleEntry::name);
+  if (entry == schedules().end() || !entry->ends ||
+      std::ranges::find(entry->options, "cooldown", &OwnOption::key) == entry->options.end())
+    return "";
+  const double left = length_.measured(lr_.length, {}, whole) - warmup;
+  const double cooldown = length_.measured(lr_.cooldown, {}, 0);
+  if (cooldown <= left * (1 + 1e-9)) return "";
+  return fmt::format("the cooldown asks for {:.3g} % of the run, and the warm-up leaves {:.3g} %",
+                     100 * cooldown / whole, 100 * left / whole);
+}
+
 bool RunSchedules::watches_evaluations() const { return lr_.name == "plateau"; }
 
 int64_t RunSchedules::shortest() const {

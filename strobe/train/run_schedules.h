@@ -20,6 +20,10 @@ class RunSchedules {
   /// For the step after `done`. `plateau` is what the run has come to.
   Values at(const Progress& done, const Plateau& plateau) const;
 
+  /// What warm-up and cooldown of the learning rate leave of each other, if that is less than they
+  /// ask for; "" otherwise.
+  std::string notice() const;
+
   /// The learning rate's curve is `plateau`: it watches evaluations.
   bool watches_evaluations() const;
   const CurveConfig& lr_curve() const { return lr_; }

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 
 #include "strobe/core/clock.h"
@@ -11,7 +10,6 @@
 #include "strobe/data/tokenizer.h"
 #include "strobe/model/sizes.h"
 #include "strobe/ops/planning_backend.h"
-#include "strobe/train/loaded_run.h"
 #include "strobe/train/run_config.h"
 #include "strobe/train/sampler.h"
 
@@ -69,7 +67,9 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
   if (watches && (!data_->valid() || config_.eval.every.value <= 0))
     fail("{}: it watches evaluations, and this run makes none on its way: {}",
          config_.train.patience > 0 ? "train.patience" : "schedule.name = plateau",
-         data_->valid() ? "eval.every is 0" : "the data have no valid split");
+         data_->valid()      ? "eval.every is 0"
+         : data_->predicts() ? "nothing is held out; texts.hold_out=0.1 evaluates on a tenth"
+                             : "the data have no valid split");
   if (config_.average.lawa > 0 && config_.average.every.value <= 0)
     fail("average.every: lawa takes an interval above 0");
 }
@@ -142,20 +142,26 @@ std::string Trainer::describe_fit() const {
 
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
   const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
-  return {{"strobe", STROBE_VERSION},
-          {"device", device_.name},
-          {"visible_gpus", gpus ? gpus : ""},
-          {"backend", device_.kind},
-          {"threads", fmt::format("{}", threads())},
-          {"precision", std::string(name_of(engine_.dtype()))},
-          {"attention", config_.attention.algorithm},
-          {"compiler", __VERSION__},
-          {"parameters", fmt::format("{}", engine_.plan().parameters)},
-          {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
-          {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
-          {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
-          {"data", data_->place()},
-          {"data_hash", fmt::format("{:016x}", data_->hash())}};
+  const AttentionAlgorithm attention =
+      chosen_attention(config_, const_cast<Engine&>(engine_).ops(), engine_.dtype());
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"strobe", STROBE_VERSION},
+      {"device", device_.name},
+      {"visible_gpus", gpus ? gpus : ""},
+      {"backend", device_.kind},
+      {"threads", fmt::format("{}", threads())},
+      {"precision", std::string(name_of(engine_.dtype()))},
+      {"attention", std::string(name_of(attention))},
+      {"compiler", __VERSION__},
+      {"parameters", fmt::format("{}", engine_.plan().parameters)},
+      {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
+      {"planned_steps", fmt::format("{}", length_.steps)},
+      {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
+      {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
+      {"data", data_->place()},
+      {"data_hash", fmt::format("{:016x}", data_->hash())}};
+  for (auto& fact : data_->facts()) out.push_back(std::move(fact));
+  return out;
 }
 
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
@@ -280,9 +286,13 @@ bool Trainer::evaluate_now(RunFolder& folder, const StepEvent& event) {
   last_evaluation_ = evaluation;
   folder.append(event, evaluation);
   ++state_.since_best;
-  if (evaluation.rank() < state_.best_loss) {
-    state_.best_loss = evaluation.rank();
-    state_.best_step = state_.step, state_.since_best = 0;
+  const double rank = evaluation.rank();
+  // Of few texts many errors are alike; the loss tells those apart.
+  const bool tied = rank == state_.best_loss && evaluation.loss < state_.best_tied_loss;
+  if (rank < state_.best_loss) state_.since_best = 0;
+  if (rank < state_.best_loss || tied) {
+    state_.best_loss = rank, state_.best_tied_loss = evaluation.loss;
+    state_.best_step = state_.step;
     state_.best_scores.clear();
     for (const auto& [name, score] : evaluation.scores)
       state_.best_scores.emplace_back("val/" + name, score);
@@ -304,75 +314,6 @@ void Trainer::save() {
   checkpoint_seconds_ += steady_seconds() - begin, ++saves_;
 }
 
-void Trainer::initialise(const std::string& folder) {
-  if (!config_.init_from.empty())
-    check_tokenizer(config_.init_from, data_->tokenizer(), data_->place());
-  engine_.allocate();
-  check_disk_room(folder, checkpoint_bytes(engine_.params()));
-  initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
-  if (!config_.init_from.empty()) init_from(config_.init_from, engine_, config_.model.kind);
-  engine_.start_optimizer();
-  state_.micro_batches = 0;
-  initialised_ = true;
-}
-
-bool Trainer::load(RunFolder& folder, StepEvent& event) {
-  const Config was = resolve(run_config(folder.path()), *data_);
-  const std::vector<std::string> changed = changed_keys(folder.path(), was, config_);
-  if (std::filesystem::exists(folder.file("tokenizer.json")))
-    check_tokenizer(folder.path(), data_->tokenizer(), data_->place());
-  const auto note = [&](const std::string& text) { line_->note(text); };
-  if (!has_checkpoint(folder.checkpoints()) && !folder.has_result()) {
-    note("the run has no checkpoint yet: it begins");
-    folder.truncate_events(0, note);
-    return false;
-  }
-  engine_.allocate();
-  state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(), note);
-  refresh_compute(engine_.ops(), engine_.model());
-  engine_.ops().set_gemm_plans(state_.gemm_plans);
-  if (state_.micro_batches < 0) state_.micro_batches = state_.step * config_.train.grad_accum;
-
-  const bool finished = over(reached());
-  complete_ = finished && folder.is_complete(state_.step, data_->valid() != nullptr);
-  const bool beyond = length_.steps > 0 ? state_.step > length_.steps
-                                        : length_.measure() == Length::Unit::seconds &&
-                                              state_.seconds > length_.total && !complete_;
-  if (!changed.empty() && (complete_ || beyond))
-    fail(
-        "resume: {} has done {} steps and has none left: a change of {} would change nothing; a "
-        "longer train.steps goes on",
-        folder.path(), state_.step, fmt::join(changed, ", "));
-  if (const std::string hash = folder.environment("data_hash");
-      !hash.empty() && hash != fmt::format("{:016x}", data_->hash()))
-    note(fmt::format("warning: the data in {} are not those that the run has seen so far",
-                     data_->place()));
-  const LastEvents last = folder.truncate_events(state_.step, note);
-  last_evaluation_ = last.evaluation;
-  if (data_->valid() && finished && last.evaluated_step != state_.step)
-    state_.evaluation_due = true;
-  event = last.step;
-  return true;
-}
-
-StepEvent Trainer::start(RunFolder& folder, bool resume) {
-  checkpoints_ = std::make_unique<CheckpointWriter>(folder.checkpoints(), config_.checkpoint.keep);
-  line_ = std::make_unique<ProgressLine>("", device_bytes());
-  StepEvent event;
-  const bool loaded = resume && load(folder, event);
-  event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
-  event.done = length_.done(reached());
-  if (complete_) line_->note("nothing is left to train");
-  if (complete_) return event;
-  if (!loaded && !initialised_) initialise(folder.path());
-  folder.write_config(config_);
-  folder.write_environment(environment());
-  data_->tokenizer().save(folder.file("tokenizer.json"));
-  folder.write_memory(engine_.plan());
-  if (!loaded) save();
-  return event;
-}
-
 RunState Trainer::run(RunFolder& folder, bool resume) {
   StepEvent event = start(folder, resume);
   if (complete_) return RunState::finished;
@@ -381,6 +322,7 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
+  if (const std::string said = schedules_.notice(); !said.empty()) line_->note("warning: " + said);
   // Steps that may be under way while the next is issued, so that a GPU never waits for the host.
   const size_t ahead = device_.asynchronous ? 1 : 0;
   const auto finish_steps = [&](size_t left) {
@@ -427,8 +369,9 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
       stopping = !evaluate_now(folder, event);
     }
     if (stopped_early())
-      line_->note(fmt::format("stopping early: {} evaluations without a better one than at step {}",
-                              state_.since_best, state_.best_step));
+      line_->note(
+          fmt::format("stopping early: {} evaluations without progress; the best is of step {}",
+                      state_.since_best, state_.best_step));
     saves = saves || stopped_early();
     if (config_.checkpoint.best && state_.best_step != previous) saves = true;
     if (!stopping && saves) save_with_events();

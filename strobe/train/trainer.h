@@ -32,6 +32,8 @@ class Trainer {
   std::string describe() const;
   /// The same and the machine, as environment.json has it.
   std::vector<std::pair<std::string, std::string>> environment() const;
+  /// What was read to learn from, in a line; "" of a prepared dataset.
+  std::string describe_data() const { return data_->describe(); }
   const Config& config() const { return config_; }
   /// Throws Error if the memory that is free now does not take it.
   void check_memory() const { engine_.check_memory(); }
@@ -39,7 +41,9 @@ class Trainer {
   /// Takes the memory and gives the parameters their first values; throws Error when there is too
   /// little of it, or of disk for a checkpoint in `folder`, or no run to start from. run() does so
   /// itself where it was not done before.
-  void initialise(const std::string& folder);
+  /// What became of a classifier that the run starts from goes to `note`.
+  void initialise(const std::string& folder,
+                  const std::function<void(const std::string&)>& note = {});
 
   /// Trains from the start in a new folder, or on from the newest whole checkpoint. A run that is
   /// complete is left as it is. Throws Error, before anything is written, for a configuration that

@@ -74,6 +74,7 @@ TEST_P(MiniLm, ProbabilitiesOfFiftyTextsEqualTransformers) {
   fs::create_directory(with);
   fs::copy(kWeights + "/tokenizer.json", with + "/tokenizer.json");
   Json config = Json::parse(reference::slurp(kWeights + "/config.json"));
+  config["architectures"] = {"BertForSequenceClassification"};
   config["id2label"] = {{"0", "no"}, {"1", "maybe"}, {"2", "yes"}};
   write_file("test", with + "/config.json", config.dump());
   const SafetensorsFile weights = SafetensorsFile::open(kWeights + "/model.safetensors");

@@ -19,6 +19,12 @@ inline std::string replaced(std::string text, const std::string& from, const std
   return at == std::string::npos ? text : text.replace(at, from.size(), to);
 }
 
+/// What a command line came to.
+struct ProgramResult {
+  int status = -1;  // -1: a signal ended it
+  std::string out, error;
+};
+
 class ProgramTest : public testing::Test {
  protected:
   // Standard output of `strobe <words>`, which must end with `expected`.
@@ -26,6 +32,12 @@ class ProgramTest : public testing::Test {
     return shell(std::string(STROBE_BINARY) + " " + words, expected);
   }
   std::string shell(const std::string& line, int expected) {
+    const ProgramResult result = result_of(line);
+    EXPECT_EQ(result.status, expected) << line << "\n" << result.out << result.error;
+    return result.out;
+  }
+  // `line` is read by the shell, in the test's folder.
+  ProgramResult result_of(const std::string& line) {
     const std::string command =
         "cd " + folder_.path() + " && " + line + " 2> " + folder_.file("errors");
     FILE* pipe = ::popen(command.c_str(), "r");
@@ -34,10 +46,7 @@ class ProgramTest : public testing::Test {
     for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
       out.append(buffer, got);
     const int status = ::pclose(pipe);
-    EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, expected)
-        << line << "\n"
-        << out << slurp(folder_.file("errors"));
-    return out;
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out, slurp(folder_.file("errors"))};
   }
 
   TemporaryFolder folder_;
