@@ -93,10 +93,12 @@ TEST(CudaAttentionFlash3Backward, DropoutBitsReachTheirThreads) {
               ASSERT_LT(slot, queries / 2);
               const DropoutWord word = dropout_word(slot);
               const int bit = 7 - dropout_shift(g, t), byte = 2 * half + e;
-              const int query = 4 * word.query + e + (bit < 4 ? 2 : 0);
-              const int key = 4 * (word.key + 2 * half) + bit % 4;
-              EXPECT_EQ(query, 8 * n + 2 * t + e);
-              EXPECT_EQ(key, 8 * half + g);
+              // Of the byte's queries e and 2 + e, and of its four keys, the bit is the thread's.
+              const int upper = 8 * n + 2 * t + e - 4 * word.query - e;
+              const int key = 8 * half + g - 4 * word.key - 8 * half;
+              ASSERT_TRUE(upper == 0 || upper == 2);
+              ASSERT_TRUE(key >= 0 && key < 4);
+              EXPECT_EQ(bit, dropout_bit(key, upper + e));
               used.insert({slot, byte, bit});
             }
     EXPECT_EQ(used.size(), size_t(16) * queries);
@@ -113,12 +115,22 @@ TEST(CudaAttentionFlash3Backward, WordsOfALaneAddUp) {
     }
 }
 
-TEST(CudaAttentionFlash3Backward, BitsAreGathered) {
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t x = 0;
-    for (uint32_t byte = 0; byte < 4; ++byte)
-      x |= (i >> (4 + byte) & 1) << (8 * byte + 7) | (i >> byte & 1) << (8 * byte + 3);
-    EXPECT_EQ(gather_bits(x) >> 24, i);
+// What draw_masks sums: from 4 on four times the sum and the next decision, the order being that of
+// two queries and in each of two pairs; an even key's bit is above that of the odd key.
+TEST(CudaAttentionFlash3Backward, SumsOfDecisionsAreBits) {
+  for (int kept = 0; kept < 256; ++kept) {
+    const auto keeps = [&](int key, int query) { return kept >> (4 * (query / 2) + key) & 1; };
+    int even = 4, odd = 4;
+    for (int query : {0, 2})
+      for (int pair : {0, 1}) {
+        even = 4 * even + keeps(2 * pair, query);
+        odd = 4 * odd + keeps(2 * pair + 1, query);
+      }
+    ASSERT_LT(even, 2048);  // a half has all integers up to there
+    const int byte = 2 * (even - 1024) + (odd - 1024);
+    for (int query : {0, 2})
+      for (int key = 0; key < 4; ++key)
+        EXPECT_EQ(byte >> dropout_bit(key, query) & 1, keeps(key, query));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "strobe/cuda/attention_layout.h"
+#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cuda {
 namespace {
@@ -55,6 +56,28 @@ TEST(CudaAttentionLayout, AThreadHoldsWholePatches) {
         EXPECT_EQ(row_of_row_slot(16 + 8 * e + g, 1), 16 + 2 * g + e);
       }
     }
+}
+
+// The pairs of keys of a thread's columns, and where their words are.
+TEST(CudaAttentionLayout, PairsOfColumnsFindTheirWords) {
+  for (int t = 0; t < 4; ++t)
+    for (int n = 0; n < 8; ++n) {
+      const int key = row_of_column_slot(8 * n + 2 * t);
+      EXPECT_EQ(key % 2, 0);
+      EXPECT_EQ(row_of_column_slot(8 * n + 2 * t + 1), key + 1);
+      EXPECT_EQ(attention_dropout_slot(64 + key / 2), 64 + pair_slot(0, t) + pair_slot(n, 0));
+    }
+}
+
+// The pairs of keys of a thread's rows.
+TEST(CudaAttentionLayout, PairsOfRowsLieInOneThread) {
+  for (int pieces : {1, 2})
+    for (int p = 0; p < pieces; ++p)
+      for (int g = 0; g < 8; ++g) {
+        const int key = row_of_row_slot(16 * p + g, pieces);
+        EXPECT_EQ(key % 2, 0);
+        EXPECT_EQ(row_of_row_slot(16 * p + 8 + g, pieces), key + 1);
+      }
 }
 
 TEST(CudaAttentionLayout, MaskAgreesWithItsDefinition) {

@@ -2,13 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
-#include <map>
 #include <set>
 #include <vector>
 
 #include "strobe/cuda/attention_flash3_layout.h"
 #include "strobe/cuda/attention_flash3_ring.h"
+#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cuda {
 namespace {
@@ -31,49 +30,26 @@ TEST(CudaFlash3Layout, PanelsArePermutationsWithoutBankConflicts) {
     }
 }
 
-TEST(CudaFlash3Layout, MaskSlotsHoldEveryScoreWhereItsThreadReads) {
-  for (int keys : {64, 128}) {
-    // The score of each byte: as the writers place them.
-    std::map<int, std::pair<int, int>> scores;
-    for (int slot = 0; slot < keys / 2; ++slot)
-      for (int i = 0; i < 4; ++i)
-        for (int p = 0; p < 2; ++p)
-          for (int byte = 0; byte < 4; ++byte) {
-            const MaskSlot at = mask_slot(slot, keys);
-            const int column = at.column + 2 * (byte % 2);
-            scores[kMaskSlotBytes * slot + 8 * i + 4 * p + byte] = {4 * at.row + i,
-                                                                    4 * column + 2 * p + byte / 2};
-          }
-    EXPECT_EQ(scores.size(), size_t(16) * keys);
-    for (int g = 0; g < 8; ++g)
-      for (int t = 0; t < 4; ++t)
-        for (int n = 0; n < keys / 8; ++n)
-          for (int half = 0; half < 2; ++half)
-            for (int e = 0; e < 2; ++e) {
-              const int word = mask_byte(g, t) + mask_step(half, n / 2, keys);
-              EXPECT_EQ(scores.at(word + n % 2 + 2 * e),
-                        std::pair(g + 8 * half, 8 * n + 2 * t + e));
-            }
-  }
-}
-
-// A lane that draws several slots adds to its first one.
-TEST(CudaFlash3Layout, MaskSlotsOfALaneAddUp) {
-  for (int keys : {64, 128})
-    for (int first = 0; first < keys / 2; first += 32)
-      for (int lane = 0; lane < 32; ++lane) {
-        const MaskSlot at = mask_slot(first + lane, keys);
-        EXPECT_EQ(at.row, mask_slot(first, keys).row + mask_slot(lane, keys).row);
-        EXPECT_EQ(at.column, mask_slot(first, keys).column + mask_slot(lane, keys).column);
+// Four words of a lane's fetch are those of its pairs of keys in four neighbouring accumulators.
+TEST(CudaFlash3Layout, ALaneFetchesTheWordsOfItsPairsOfKeys) {
+  for (int key : {0, 128, 384})
+    for (int t = 0; t < 4; ++t)
+      for (int n = 0; n < 16; ++n) {
+        const int pair = (key + 8 * n + 2 * t) / 2;
+        EXPECT_EQ(attention_dropout_slot(pair), 4 * (t + key / 8 + n / 4 * 4) + n % 4);
       }
 }
 
-// A byte as the higher one of a bf16 is below `keep` where that is greater than keep's bf16, if
-// this is negative.
-TEST(CudaFlash3Layout, BytesCompareAsNumbers) {
-  const auto number = [](uint32_t byte) { return std::bit_cast<float>(byte << 24); };
-  for (uint32_t keep = 129; keep < 256; ++keep)
-    for (uint32_t byte = 0; byte < 256; ++byte) EXPECT_EQ(number(byte) > number(keep), byte < keep);
+// Block i of a head's queries decides those of an accumulator's rows g and g + 8.
+TEST(CudaFlash3Layout, ABlockOfQueriesIsOfTheRowsOfALane) {
+  for (int row : {0, 16, 448})
+    for (int g = 0; g < 8; ++g) {
+      const Philox::Block x = attention_dropout_queries(17, 3, row / 16 * 8 + g);
+      const DropoutQuery first = attention_dropout_query(17, 3, row + g);
+      const DropoutQuery second = attention_dropout_query(17, 3, row + g + 8);
+      EXPECT_EQ(first.multiplier, x[0]), EXPECT_EQ(first.addend, x[1]);
+      EXPECT_EQ(second.multiplier, x[2]), EXPECT_EQ(second.addend, x[3]);
+    }
 }
 
 TEST(CudaFlash3Layout, TilesSeenAgreeWithTheMask) {

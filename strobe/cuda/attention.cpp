@@ -4,6 +4,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/round_up.h"
+#include "strobe/cuda/attention_dropout.h"
 #include "strobe/cuda/attention_flash.h"
 #include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_naive.h"
@@ -49,6 +50,17 @@ AttentionCall call_of(const Device& device, const Tensor& o, const Tensor& lse, 
   c.state = device.state, c.site = op.dropout.site;
   c.keep = op.dropout.keep_of_256(), c.keep_scale = op.dropout.scale();
   return c;
+}
+
+/// The workspace begins with the words that dropout multiplies.
+int64_t words_bytes(int64_t max_k) { return round_up(dropout_words_bytes(max_k), 256); }
+
+const uint32_t* dropout_words(const Device& device, const AttentionOp& op,
+                              const Tensor& workspace) {
+  if (op.dropout.keep_of_256() == 256) return nullptr;
+  uint32_t* const words = workspace.as<uint32_t>();
+  make_dropout_words(device, words, op.max_k, op.dropout.site);
+  return words;
 }
 
 /// The flash kernels read 16 bytes at a time. Heads of another size are copied to the next multiple
@@ -134,14 +146,16 @@ int64_t attention_saved_bytes(const Device&, AttentionAlgorithm algorithm,
 
 int64_t attention_workspace_bytes(const Device&, AttentionAlgorithm algorithm,
                                   const AttentionShape& shape, DType dtype, bool backward) {
-  if (algorithm == AttentionAlgorithm::naive) return naive_workspace_bytes(shape, dtype, backward);
+  if (algorithm == AttentionAlgorithm::naive)
+    return words_bytes(shape.max_k) + naive_workspace_bytes(shape, dtype, backward);
   if (shape.fp8 && !backward) {
     AttentionShape padded = shape;
     padded.head_dim = round_up(shape.head_dim, 8);
-    return Padding::bytes(shape, backward) + flash3_fp8_workspace_bytes(padded);
+    return words_bytes(shape.max_k) + Padding::bytes(shape, backward) +
+           flash3_fp8_workspace_bytes(padded);
   }
   const bool needed = backward || algorithm == AttentionAlgorithm::flash1;
-  return Padding::bytes(shape, backward) +
+  return words_bytes(shape.max_k) + Padding::bytes(shape, backward) +
          (needed ? padded_flash_bytes(algorithm, shape, backward) : 0);
 }
 
@@ -150,13 +164,16 @@ void attention_forward(const Device& device, Tensor o, Tensor lse, Tensor saved,
   check_attention_operands(q, k, v, o, lse, op);
   check(op.variant == AttentionVariant::full || op.dropout.p == 0,
         "attention: only the full flash3 has dropout");
+  const uint32_t* const words = dropout_words(device, op, workspace);
+  char* const rest = workspace.as<char>() + words_bytes(op.max_k);
   if (op.algorithm == AttentionAlgorithm::naive)
-    return naive_forward(device, o, lse, saved, q, k, v, op, workspace);
-  Padding padding(device, workspace.as<char>());
+    return naive_forward(device, o, lse, saved, q, k, v, op, words, rest);
+  Padding padding(device, rest);
   const Tensor qp = padding.copy(q), kp = padding.copy(k), vp = padding.copy(v);
   const Tensor op_ = padding.room(o);
   check_alignment({&qp, &kp, &vp, &op_});
-  const AttentionCall call = call_of(device, op_, lse, qp, kp, vp, op);
+  AttentionCall call = call_of(device, op_, lse, qp, kp, vp, op);
+  call.dropout_words = words;
   check(!op.fp8 || (op.algorithm == AttentionAlgorithm::flash3 && call.keep == 256),
         "attention: FP8 is flash3's, without dropout");
   if (op.algorithm == AttentionAlgorithm::flash1)
@@ -176,15 +193,18 @@ void attention_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, T
   check_attention_operands(q, k, v, o, lse, op);
   check_attention_operands(dq, dk, dv, d_o, lse, op);
   check(!op.fp8, "attention: FP8 has no backward");
+  const uint32_t* const words = dropout_words(device, op, workspace);
+  char* const rest = workspace.as<char>() + words_bytes(op.max_k);
   if (op.algorithm == AttentionAlgorithm::naive)
-    return naive_backward(device, dq, dk, dv, d_o, q, k, v, saved, op, workspace);
-  Padding padding(device, workspace.as<char>());
+    return naive_backward(device, dq, dk, dv, d_o, q, k, v, saved, op, words, rest);
+  Padding padding(device, rest);
   const Tensor qp = padding.copy(q), kp = padding.copy(k), vp = padding.copy(v);
   const Tensor op_ = padding.copy(o), dop = padding.copy(d_o);
   const Tensor dqp = padding.room(dq), dkp = padding.room(dk), dvp = padding.room(dv);
   check_alignment({&qp, &kp, &vp, &op_, &dop, &dqp, &dkp, &dvp});
   AttentionBackwardCall call;
   static_cast<AttentionCall&>(call) = call_of(device, op_, lse, qp, kp, vp, op);
+  call.dropout_words = words;
   call.d_o = HeadRows(dop), call.dq = HeadRows(dqp), call.dk = HeadRows(dkp);
   call.dv = HeadRows(dvp);
   call.order = op.algorithm == AttentionAlgorithm::flash1 ? SumOrder::alone

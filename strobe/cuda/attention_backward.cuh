@@ -23,7 +23,7 @@ struct BackwardSizes {
   static_assert(kQueries * kPart == kWarps * 32 * 32);
 
   static constexpr int kKeyBytes = kKeys * D * 2, kQueryBytes = kQueries * D * 2;
-  static constexpr int kStageBytes = 2 * kQueryBytes + 1024;  // Q, dO; lse and delta
+  static constexpr int kStageBytes = 2 * kQueryBytes + 1024;  // Q, dO; lse, delta, dropout's
   static constexpr int kShared =
       2 * kKeyBytes + kStages * kStageBytes + kKeys * kQueries * 2;  // and dS
 };

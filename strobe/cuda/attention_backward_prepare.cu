@@ -2,11 +2,12 @@
 //
 //   prepare   delta = rowsum(dO * O) (Dao 2023, Algorithm 2, line 2), the log-sum-exp in log2
 //   units,
-//             turns set to 0; reads O and dO once
+//             turns set to 0, dropout's numbers of queries; reads O and dO once
 //   finish    only where dQ was summed by atomic additions: rounds it into dq
 #include <cmath>
 
 #include "strobe/cuda/attention_backward.cuh"
+#include "strobe/cuda/attention_dropout.cuh"
 #include "strobe/cuda/attention_flash.h"
 #include "strobe/cuda/log2.h"
 #include "strobe/cuda/vector.cuh"
@@ -48,6 +49,9 @@ __global__ void __launch_bounds__(128) prepare_kernel(const AttentionBackwardCal
       c.delta[at.row() + r] = sum / c.keep_scale;
     }
   }
+  if (c.keep < 256)
+    write_dropout_queries(c, sequence * c.heads + head, i * Sizes::kQueries, Sizes::kQueries,
+                          at.row());
   if (c.order == SumOrder::fixed && threadIdx.x < Sizes::kParts * Sizes::kWarps)
     c.turns[at.turn(0, threadIdx.x)] = 0;
   if (c.order == SumOrder::free)

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "strobe/cuda/device.h"
+#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cuda {
 
@@ -30,7 +31,8 @@ struct AttentionCall {
   bool causal = false;
   float scale = 1;
 
-  const StepState* state = nullptr;  // dropout's key is made of it
+  const StepState* state = nullptr;         // dropout's key is made of it
+  const uint32_t* dropout_words = nullptr;  // attention_dropout.h
   uint32_t site = 0;
   int keep = 256;
   float keep_scale = 1;
@@ -55,6 +57,7 @@ struct AttentionBackwardCall : AttentionCall {
   // of work.
   float *lse2 = nullptr, *delta = nullptr, *dq_sum = nullptr;
   int *turns = nullptr, *ticket = nullptr;
+  DropoutQuery* dropout_queries = nullptr;  // with dropout; by blocks of queries too
 };
 
 }  // namespace strobe::cuda

@@ -1,139 +1,119 @@
-// Dropout of attention scores held in mma's accumulators. One Philox call decides a patch of 4 x 4
-// scores (ops/dropout_mask.h). Rows and columns are placed so that a thread's accumulators are
-// whole patches where a warp's rows are two pieces of 16 high: one call for 16 scores, and no
-// exchange. With one piece, two threads share two patches of neighbouring 16s of columns.
+// Dropout of attention scores held in a tensor core's accumulators (ops/dropout_mask.h): of a query
+// and a pair of keys a multiply-add of integers gives two numbers, one in either half of a
+// register, and a multiply-add of halves says which of them keep.
 #pragma once
 
-#include "strobe/cuda/device.h"
+#include <type_traits>
+
+#include "strobe/cuda/attention_call.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/tile.cuh"
 #include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cuda {
 
-/// Philox's round keys of this op in this step, for all threads of a block.
-struct DropoutKeys {
-  static constexpr int kPairs = (kDropoutRounds + 1) / 2;
-  static constexpr uint32_t kLastCounter = static_cast<uint32_t>(RandomUse::dropout);
-  uint4 of_two_rounds[kPairs];
+__device__ inline uint64_t attention_dropout_key(const StepState* state, uint32_t site) {
+  return dropout_key(state->seed, state->step, state->micro_step, site);
+}
 
-  /// By all threads; a barrier must follow.
-  __device__ void make(const StepState* state, uint32_t site) {
-    if (threadIdx.x >= kPairs) return;
-    const uint64_t key = dropout_key(state->seed, state->step, state->micro_step, site);
-    const uint32_t a = static_cast<uint32_t>(key) + 2 * threadIdx.x * 0x9E3779B9u;
-    const uint32_t b = static_cast<uint32_t>(key >> 32) + 2 * threadIdx.x * 0xBB67AE85u;
-    of_two_rounds[threadIdx.x] = make_uint4(a, b, a + 0x9E3779B9u, b + 0xBB67AE85u);
+/// The numbers of a query and the two keys of `word`.
+__device__ inline uint32_t dropout_numbers(const DropoutQuery& query, uint32_t word) {
+  return query.multiplier * word + query.addend;
+}
+
+/// For the backward: those of `count` queries of a head from `query` on, multiples of 16, at `at`.
+/// By all threads of a block.
+__device__ inline void write_dropout_queries(const AttentionBackwardCall& c, uint32_t stream,
+                                             int query, int count, int64_t at) {
+  const int i = threadIdx.x;
+  if (i >= count / 2) return;
+  const Philox::Block x =
+      attention_dropout_queries(attention_dropout_key(c.state, c.site), stream, query / 2 + i);
+  const int64_t to = at + i / 8 * 16 + i % 8;
+  c.dropout_queries[to] = {x[0], x[1]}, c.dropout_queries[to + 8] = {x[2], x[3]};
+}
+
+/// Which numbers keep their scores.
+class KeptNumbers {
+ public:
+  /// What stands for "keeps" in a half; "drops" is 0. As f16 it is 1, as bf16 1 / kScale.
+  static constexpr uint32_t kKeeps = 0x3c003c00;
+  static constexpr float kScale = 128;
+
+  __device__ explicit KeptNumbers(int keep_of_256) {
+    const DroppedNumbers dropped = DroppedNumbers::of(keep_of_256);
+    as_float_ = dropped.as_float();
+    a_ = 0x10001u * (as_float_ ? dropped.factor() : static_cast<uint16_t>(dropped.first));
+    b_ = 0x10001u * (as_float_ ? dropped.summand() : 0u);
   }
-  /// The words of a patch of 4 x 4 scores: attention_dropout_patch.
-  __device__ void draw(uint32_t (&w)[4], uint32_t stream, uint32_t row_patch,
-                       uint32_t column_patch) const {
-    uint32_t c0 = column_patch, c1 = row_patch, c2 = stream, c3 = kLastCounter;
-#pragma unroll
-    for (int i = 0; i < kPairs; ++i) {
-      const uint4 key = of_two_rounds[i];
-      two_rounds(c0, c1, c2, c3, key, i);
-    }
-    w[0] = c0, w[1] = c1, w[2] = c2, w[3] = c3;
+  /// f(std::true_type or false_type), which is the AsFloat of its calls of `of`.
+  template <class F>
+  __device__ void dispatch(const F& f) const {
+    if (as_float_)
+      f(std::true_type());
+    else
+      f(std::false_type());
   }
-  /// Rounds 2 i and, if there is one, 2 i + 1.
-  __device__ static void two_rounds(uint32_t& c0, uint32_t& c1, uint32_t& c2, uint32_t& c3,
-                                    const uint4& key, int i) {
-    const auto round = [&](uint32_t key0, uint32_t key1) {
-      const uint64_t a = uint64_t{0xD2511F53u} * c0, b = uint64_t{0xCD9E8D57u} * c2;
-      c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key0, c1 = static_cast<uint32_t>(b);
-      c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key1, c3 = static_cast<uint32_t>(a);
-    };
-    round(key.x, key.y);
-    if (2 * i + 1 < kDropoutRounds) round(key.z, key.w);
+  template <bool AsFloat>
+  __device__ uint32_t of(uint32_t numbers) const {
+    if constexpr (AsFloat) return ptx::fma_rn_sat_f16x2(numbers, a_, b_);
+    // numbers < first, signed: the sign bits of two halves from those of the operands and of the
+    // difference of what is below them.
+    const uint32_t low = (numbers | 0x80008000u) - (a_ & 0x7fff7fffu);
+    constexpr int a = 0xf0, b = 0xcc, c = 0xaa, at_least = (~a & b) | (~(a ^ b) & c);
+    return ptx::prmt(ptx::lop3<~at_least & 0xff>(numbers, a_, low), 0, 0xbb99) & kKeeps;
   }
-  /// The highest bit of each byte of x: whether it is at least `keep`, that is, drops its score, or
-  /// below, that is, keeps it.
-  __device__ static uint32_t dropped(uint32_t x, int keep) { return compare<false>(x, keep); }
-  __device__ static uint32_t kept(uint32_t x, int keep) { return compare<true>(x, keep); }
 
  private:
-  template <bool Below>
-  __device__ static uint32_t compare(uint32_t x, int keep_of_256) {
-    const uint32_t keep = 0x1010101u * keep_of_256;
-    const uint32_t low = (x | 0x80808080u) - (keep & 0x7f7f7f7fu);
-    constexpr int a = 0xf0, b = 0xcc, c = 0xaa, at_least = (a & ~b) | (~(a ^ b) & c);
-    return ptx::lop3<(Below ? ~at_least : at_least) & 0xff>(x, keep, low);
-  }
+  bool as_float_;
+  uint32_t a_, b_;  // factor and summand, or `first`, in both halves
 };
 
+/// A warp's rows of queries in the kernels of mma.sync, `Pieces` 16s, and tiles of 64 keys, both
+/// placed as attention_layout.h has it.
 template <int Pieces>
-class DropoutPatches {
+class RowDropout {
  public:
-  /// Sixteens of columns that one draw decides.
-  static constexpr int kGroups = Pieces == 2 ? 1 : 2;
+  static constexpr int kEights = 8;  // of keys
 
-  __device__ DropoutPatches(const DropoutKeys& keys, uint32_t stream, int keep, const Lane& lane)
-      : keys_(keys),
-        stream_(stream),
-        keep_(keep),
-        row_patch_(Pieces == 2 ? lane.g : lane.g / 2),
-        column_patch_(Pieces == 2 ? lane.t : lane.t + 4 * (lane.g & 1)),
-        second_(Pieces == 1 && lane.g & 1) {}
+  __device__ RowDropout(int keep, const uint32_t* words, const Lane& lane)
+      : kept_(keep), words_(words + pair_slot(0, lane.t)) {}
 
-  /// Rows are queries, columns keys: a warp's from `query`, kGroups sixteens of keys from `key`.
-  __device__ void draw_by_query(uint32_t (&w)[4], int query, int key) const {
-    draw(w, query / 4 + row_patch_, key / 4 + column_patch_);
-    if constexpr (Pieces == 1) exchange(w[0], w[1], w[2], w[3]);
-  }
-  /// 0xffff in the halves that are kept: row 16 piece + 8 half + g, columns 2 t, 2 t + 1 of 8
-  /// `eight` of the draw.
-  __device__ uint32_t mask(const uint32_t (&w)[4], int piece, int half, int eight) const {
-    return kept(w[2 * (Pieces == 2 ? piece : eight / 2) + half], eight % 2);
-  }
-  /// 0xffff in the halves whose bytes, the word's lower two or upper two, are below keep.
-  __device__ uint32_t kept(uint32_t word, int upper) const {
-    const uint32_t pair = ptx::prmt(word, 0, upper ? 0x4342 : 0x4140);
-    return ptx::set_lt_u32_f16x2(pair, 0x10001u * keep_);  // bytes, as denormal numbers
-  }
-
-  /// Rows are keys, columns queries.
-  __device__ void draw_by_key(uint32_t (&w)[4], int key, int query) const {
-    draw(w, query / 4 + column_patch_, key / 4 + row_patch_);
-    if constexpr (Pieces == 1) {
-      uint32_t low0 = ptx::prmt(w[0], w[1], 0x5410), low1 = ptx::prmt(w[2], w[3], 0x5410);
-      uint32_t high0 = ptx::prmt(w[0], w[1], 0x7632), high1 = ptx::prmt(w[2], w[3], 0x7632);
-      exchange(low0, low1, high0, high1);
-      w[0] = low0, w[1] = low1, w[2] = high0, w[3] = high1;
-    }
+  /// The rows from `row` on, counted from the start of their sequence.
+  __device__ void take_rows(uint64_t key, uint32_t stream, int row, const Lane& lane) {
 #pragma unroll
-    for (uint32_t& x : w) x = DropoutKeys::dropped(x, keep_);
+    for (int p = 0; p < Pieces; ++p)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        rows_[p][half] = attention_dropout_query(
+            key, stream, row + row_of_row_slot(16 * p + 8 * half + lane.g, Pieces));
   }
-  /// The sign bit where row 16 piece + 8 half + g, column 8 eight + 2 t + odd is dropped.
-  __device__ uint32_t sign(const uint32_t (&w)[4], int piece, int half, int eight, int odd) const {
-    const int query = 2 * (eight % 2) + odd;
-    const uint32_t word = w[Pieces == 2 ? query : 2 * (eight / 2) + query / 2];
-    const int byte = Pieces == 2 ? 2 * piece + half : 2 * (query % 2) + half;
-    return word << (24 - 8 * byte) & 0x80000000u;
+  /// The words of this lane's columns of the tile of keys from `key` on.
+  __device__ void read_words(uint32_t (&w)[kEights], int key) const {
+#pragma unroll
+    for (int n = 0; n < kEights; ++n) w[n] = __ldg(words_ + key / 2 + pair_slot(n, 0));
   }
-
-  /// The 16 bytes of one patch.
-  __device__ void draw(uint32_t (&w)[4], uint32_t row_patch, uint32_t column_patch) const {
-    keys_.draw(w, stream_, row_patch, column_patch);
+  /// Clears the dropped elements of P's A fragments, and divides the others by kScale.
+  __device__ void clear(uint32_t (&p)[Pieces][kEights / 2][4], const uint32_t (&w)[kEights]) const {
+    constexpr uint32_t kMinusZero = 0x80008000;
+    kept_.dispatch([&](auto as_float) {
+#pragma unroll
+      for (int i = 0; i < Pieces; ++i)
+#pragma unroll
+        for (int n = 0; n < kEights; ++n)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            uint32_t& pair = p[i][n / 2][n % 2 * 2 + half];
+            const uint32_t numbers = dropout_numbers(rows_[i][half], w[n]);
+            pair = ptx::fma_rn_bf16x2(pair, kept_.of<as_float()>(numbers), kMinusZero);
+          }
+    });
   }
 
  private:
-  /// A patch as its first two rows a and last two b. Of the patches of two lanes, the first keeps
-  /// the first rows of both, the second the last rows.
-  __device__ void exchange(uint32_t& a0, uint32_t& a1, uint32_t& b0, uint32_t& b1) const {
-    const uint32_t got0 = __shfl_xor_sync(0xffffffffu, second_ ? a0 : b0, 4);
-    const uint32_t got1 = __shfl_xor_sync(0xffffffffu, second_ ? a1 : b1, 4);
-    if (second_)
-      a0 = got0, a1 = got1;
-    else
-      b0 = got0, b1 = got1;
-  }
-
-  const DropoutKeys& keys_;
-  uint32_t stream_;
-  int keep_;
-  int row_patch_, column_patch_;
-  bool second_;
+  KeptNumbers kept_;
+  const uint32_t* words_;
+  DropoutQuery rows_[Pieces][2];
 };
 
 }  // namespace strobe::cuda

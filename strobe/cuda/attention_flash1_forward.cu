@@ -38,7 +38,6 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
   using Sizes = Flash1Sizes<D>;
   constexpr int kPieces = Sizes::kPieces, kRows = Sizes::kRows, kWarps = Sizes::kWarps;
   extern __shared__ __align__(1024) char shared[];
-  __shared__ DropoutKeys keys;
 
   const int sequence = blockIdx.x / c.heads, head = blockIdx.x % c.heads;
   const int64_t first_q = c.cu_q[sequence], first_k = c.cu_k[sequence];
@@ -59,8 +58,8 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
   const LoadKeys load_v(c.v.at(first_k, kv_head), c.v.row, c.head_dim, threadIdx.x);
   const TileLoader<kRows, D, Sizes::kThreads, ForwardSizes<D>::kRowPlacing> load_q(
       c.q.at(first_q, head), c.q.row, c.head_dim, threadIdx.x);
-  if (Drop) keys.make(c.state, c.site);
-  const DropoutPatches<kPieces> dropout(keys, blockIdx.x, c.keep, lane);
+  RowDropout<kPieces> dropout(c.keep, c.dropout_words, lane);
+  const uint64_t dropout_key = Drop ? attention_dropout_key(c.state, c.site) : 0;
   const uint32_t rows_first = lane_offset<D>(lane, Order::rows_first);
   const uint32_t columns_first = lane_offset<D>(lane, Order::columns_first);
   const TileReader<D> k(tile_k + warp * 64 * D * 2, columns_first);
@@ -94,6 +93,7 @@ __global__ void __launch_bounds__(Flash1Sizes<D>::kThreads, 2)
       ForwardRows<D, kPieces> rows;
       if (key < seen) {
         const TileReader<D> q(tiles_q + step % 2 * Sizes::kQueryBytes, rows_first);
+        if (Drop) dropout.take_rows(dropout_key, blockIdx.x, row, lane);
         forward_step<D, kPieces, Drop>(rows, q, k, v, mask, row, key,
                                        key + 64 > mask.keys_seen(row), c.scale * kLog2e, dropout,
                                        lane);
@@ -198,8 +198,9 @@ int64_t workspace_bytes(const AttentionShape& shape) {
 }
 
 template <int D, bool Drop>
-void launch(const Device& device, const AttentionCall& c, char* workspace) {
+void launch(const Device& device, AttentionCall c, char* workspace) {
   using Sizes = Flash1Sizes<D>;
+  if (Drop) c.keep_scale *= KeptNumbers::kScale;
   const auto kernel = flash1_forward_kernel<D, Drop>;
   check_cuda(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Sizes::kShared),

@@ -24,7 +24,6 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64    ? (Drop
     flash2_forward_kernel(const AttentionCall c, int chunk) {
   using Sizes = ForwardSizes<D>;
   extern __shared__ __align__(1024) char shared[];
-  __shared__ DropoutKeys keys;
 
   const AttentionItem item =
       forward_item(blockIdx.x, c.sequences * c.heads, ceil_div(c.max_q, Sizes::kQueries), chunk);
@@ -61,8 +60,8 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64    ? (Drop
 
   ForwardRows<D, Sizes::kPieces> rows;
   const float scale2 = c.scale * kLog2e;
-  if (Drop) keys.make(c.state, c.site);
-  const DropoutPatches<Sizes::kPieces> dropout(keys, item.pair, c.keep, lane);
+  RowDropout<Sizes::kPieces> dropout(c.keep, c.dropout_words, lane);
+  if (Drop) dropout.take_rows(attention_dropout_key(c.state, c.site), item.pair, row, lane);
   const uint32_t rows_first = lane_offset<D>(lane, Order::rows_first);
   const uint32_t columns_first = lane_offset<D>(lane, Order::columns_first);
   const TileReader<D> q(tile_q + threadIdx.x / 32 * 16 * Sizes::kPieces * D * 2, rows_first);
@@ -89,8 +88,9 @@ __global__ void __launch_bounds__(ForwardSizes<D>::kThreads, (D == 64    ? (Drop
 }
 
 template <int D, bool Drop>
-void launch(const Device& device, const AttentionCall& c) {
+void launch(const Device& device, AttentionCall c) {
   using Sizes = ForwardSizes<D>;
+  if (Drop) c.keep_scale *= KeptNumbers::kScale;
   const int shared = Sizes::kQueryBytes + 2 * Sizes::kStages * Sizes::kTileBytes;
   const auto kernel = flash2_forward_kernel<D, Drop>;
   check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),

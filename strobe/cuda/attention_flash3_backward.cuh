@@ -33,7 +33,6 @@ struct Flash3BackwardShared {
   KeyBlock work;                               // guarded by k_full and keys_empty
   KeyBlock next, summed[Sizes::kConsumers];    // of the thread that loads, of those that sum
   RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
-  DropoutKeys keys;
 
   __device__ static uint32_t at(const uint64_t& barrier) { return ptx::shared_address(&barrier); }
   __device__ void init(bool drop) {
@@ -276,23 +275,39 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   }
 }
 
-/// A byte a query e = 0, 1 of a patch's queries e and 2 + e: the kept scores of its four keys.
-__device__ inline uint32_t kept_pairs(const uint32_t (&w)[4], int keep) {
-  uint32_t x[2];
+/// The bits of a word (dropout_bit): the four `queries` by two pairs of keys from `pair` on, and by
+/// the two that are 8 keys further on. A sum of halves takes up four decisions, its upper half
+/// those of the odd keys: four times what it was and the next one, from 4 on, are 1024 and every
+/// other bit of a byte.
+template <bool AsFloat>
+__device__ inline uint32_t kept_bits(const KeptNumbers& kept, const uint32_t* dropout_words,
+                                     int pair, const DropoutQuery* queries) {
+  constexpr uint32_t kFour = 0x44004400;
+  uint32_t words[4];
 #pragma unroll
-  for (int e = 0; e < 2; ++e) {
-    const uint32_t low = DropoutKeys::kept(w[2 + e], keep) >> 4;
-    x[e] = gather_bits((DropoutKeys::kept(w[e], keep) & 0x80808080u) | (low & 0x08080808u));
+  for (int i = 0; i < 4; ++i)
+    words[i] = __ldg(dropout_words + attention_dropout_slot(pair + i / 2 * 4 + i % 2));
+  uint32_t sums[4] = {kFour, kFour, kFour, kFour};
+#pragma unroll
+  for (int upper = 0; upper < 2; ++upper) {
+    const uint4 two = __ldg(reinterpret_cast<const uint4*>(queries) + upper);
+    const DropoutQuery query[2] = {{two.x, two.y}, {two.z, two.w}};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int byte = i / 2;  // 2 half + e
+      const uint32_t numbers = dropout_numbers(query[byte % 2], words[byte / 2 * 2 + i % 2]);
+      sums[byte] = ptx::fma_rn_f16x2(sums[byte], kFour, kept.of<AsFloat>(numbers));
+    }
   }
-  return ptx::prmt(x[0], x[1], 0x7373);
+  const uint32_t low = ptx::prmt(sums[0], sums[1], 0x6240);  // of even keys, then of odd ones
+  const uint32_t high = ptx::prmt(sums[2], sums[3], 0x6240);
+  return 2 * ptx::prmt(low, high, 0x5410) + ptx::prmt(low, high, 0x7632);
 }
 
-/// The warpgroup that draws dropout's masks, ahead of the consumers: a warp those of two warps.
-/// Each draw is stored at once, so that the next one reads Philox's keys anew: kept for both, they
-/// would take half of a thread's registers.
-template <int D>
+/// The warpgroup that draws dropout's masks, ahead of the consumers.
+template <int D, bool AsFloat>
 __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
-                                  uint32_t tiles) {
+                                  uint32_t tiles, const KeptNumbers& kept) {
   using Sizes = Flash3BackwardSizes<D>;
   const KeyBlock& w = shared.work;
   uint32_t tile = 0;  // steps; in the highest bit key blocks
@@ -301,24 +316,18 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
     if (w.block < 0) return;
     for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
       wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
-      const int thread = threadIdx.x % 128, warp = thread / 32, id = thread % 32;
-      const uint32_t stream = w.sequence * c.heads + w.kv_head * c.group + at.g;
+      // One register, not two: there are none to spare, nor memory for 2^32 queries.
+      const auto first =
+          static_cast<uint32_t>(query_block<D>(c, w, w.kv_head * c.group + at.g, at.i)) *
+          Sizes::kQueries;
 #pragma unroll 1
-      for (int of = 0; of < 2; ++of) {  // two warps, 16 keys each
-        const int column = Sizes::kKeys / 4 * w.block + 8 * warp + 4 * of + dropout_word(id).key;
-        const uint32_t to = tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes +
-                            4 * ((2 * warp + of) * Sizes::kMaskWords + id);
-#pragma unroll
-        for (int slot = 0; slot < Sizes::kMaskWords; slot += 32) {
-          const auto kept = [&](int column) {
-            uint32_t x[4];
-            const int row = Sizes::kQueries / 4 * at.i + dropout_word(slot + id).query;
-            shared.keys.draw(x, stream, row, column);
-            return kept_pairs(x, c.keep);
-          };
-          ptx::st_shared_u16(to + 4 * slot, kept(column));
-          ptx::st_shared_u16(to + 4 * slot + 2, kept(column + 2));
-        }
+      for (int i = threadIdx.x % 128; i < 4 * Sizes::kConsumers * Sizes::kMaskWords; i += 128) {
+        const DropoutWord word = dropout_word(i % Sizes::kMaskWords);
+        const int warp = i / Sizes::kMaskWords;  // whose 16 keys
+        const int pair = Sizes::kKeys / 2 * w.block + 8 * warp + 2 * word.key;
+        ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes + 4 * i,
+                           kept_bits<AsFloat>(kept, c.dropout_words, pair,
+                                              c.dropout_queries + (first + 4 * word.query)));
       }
       arrive(shared.mask_full[tile % 2], Lane());
     }

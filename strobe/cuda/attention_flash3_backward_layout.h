@@ -77,11 +77,11 @@ STROBE_HD constexpr int panel_byte(int row, int chunk) {
   return row * 128 + ((chunk ^ (row & 7)) * 16);
 }
 
-/// Dropout's bits, 1 where a score is kept, of a warp's 16 keys, in words of two patches of 4 x 4
-/// scores (ops/dropout_mask.h): of the key patches `key` and `key` + 2 and of query patch `query`.
-/// Byte 2 half + e of a word holds the queries e and 2 + e of the patch of keys `half`: key i of it
-/// in bits 4 + i and i. So a thread of the accumulators, keys g + 8 half and queries 8 n + 2 t + e,
-/// shifts a word by dropout_shift(g, t) and has its four bits in the signs of the four bytes.
+/// Dropout's bits, 1 where a score is kept, of a warp's 16 keys, in words of four queries and eight
+/// keys: those from 4 `key` on and those 8 further on, the queries from 4 `query` on. Byte 2 half +
+/// e of a word holds the queries e and 2 + e and the four keys of `half`: bit dropout_bit(key,
+/// query) of it. So a thread of the accumulators, keys g + 8 half and queries 8 n + 2 t + e, shifts
+/// a word by dropout_shift(g, t) and has its four bits in the signs of the four bytes.
 struct DropoutWord {
   int key, query;
 };
@@ -92,10 +92,8 @@ STROBE_HD constexpr DropoutWord dropout_word(int slot) {
 STROBE_HD constexpr int dropout_slot(int m, int g, int t) {
   return 16 * m + 8 * (g / 4) + 4 * (t / 2);
 }
-STROBE_HD constexpr int dropout_shift(int g, int t) { return 4 * (t % 2) + 3 - g % 4; }
-
-/// Of x, whose bytes have nothing but their bits 7 and 3: the four bits 7 in the highest four, the
-/// four bits 3 in the next, both in the order of the bytes. No two terms of the product meet.
-STROBE_HD constexpr uint32_t gather_bits(uint32_t x) { return x * 0x00204081u; }
+/// Of a key and a query of a word, 0 to 3 each.
+STROBE_HD constexpr int dropout_bit(int key, int query) { return 7 - 4 * (query / 2) - key; }
+STROBE_HD constexpr int dropout_shift(int g, int t) { return 4 * (t % 2) + g % 4; }
 
 }  // namespace strobe::cuda

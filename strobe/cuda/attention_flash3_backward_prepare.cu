@@ -4,6 +4,7 @@
 // of attention_flash3_backward.cuh).
 #include <cmath>
 
+#include "strobe/cuda/attention_dropout.cuh"
 #include "strobe/cuda/attention_flash3.h"
 #include "strobe/cuda/attention_flash3_backward_layout.h"
 #include "strobe/cuda/log2.h"
@@ -27,6 +28,9 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(const AttentionBackwa
   const int64_t block = head * block_capacity(c.total_q, c.sequences, Sizes::kQueries) +
                         first_block(first, sequence, Sizes::kQueries) + i;
   if (threadIdx.x < Sizes::kConsumers) c.turns[block * Sizes::kConsumers + threadIdx.x] = 0;
+  if (c.keep < 256)
+    write_dropout_queries(c, sequence * c.heads + head, i * Sizes::kQueries, Sizes::kQueries,
+                          block * Sizes::kQueries);
   const int last = least((i + 1) * Sizes::kQueries, mask.queries) - 1;
   const bool unseen = mask.keys_seen(last) == 0;
 

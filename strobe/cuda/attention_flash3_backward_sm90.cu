@@ -46,7 +46,6 @@ __global__ void __launch_bounds__(Flash3BackwardSizes<D>::threads(Drop), 1)
   extern __shared__ __align__(1024) char tiles[];
   __shared__ Flash3BackwardShared<D> shared;
   if (threadIdx.x == 0) shared.init(Drop);
-  if (Drop) shared.keys.make(c.state, c.site);
   __syncthreads();
 
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);  // the same for a warp
@@ -62,7 +61,10 @@ __global__ void __launch_bounds__(Flash3BackwardSizes<D>::threads(Drop), 1)
     Consumer<D, Drop>(c, shared, tiles).run();
   } else if constexpr (Drop) {
     sm90::setmaxnreg_dec<Registers::kMasks>();
-    draw_masks<D>(c, shared, ptx::shared_address(tiles));
+    const KeptNumbers kept(c.keep);
+    kept.dispatch([&](auto as_float) {
+      draw_masks<D, as_float()>(c, shared, ptx::shared_address(tiles), kept);
+    });
   }
 }
 
@@ -78,7 +80,7 @@ struct Workspace {
             rounded(blocks * Sizes::kConsumers * Sizes::kSumBytes),
             rounded(blocks * Sizes::kConsumers * 4)};
   }
-  int64_t bytes() const { return 2 * statistics + sum + turns + 256; }
+  int64_t bytes() const { return 4 * statistics + sum + turns + 256; }
 };
 
 template <int D, bool Drop>
@@ -87,8 +89,9 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   const Workspace sizes = Workspace::of<D>(c.heads, c.total_q, c.sequences);
   c.lse2 = reinterpret_cast<float*>(workspace);
   c.delta = reinterpret_cast<float*>(workspace + sizes.statistics);
-  c.dq_sum = reinterpret_cast<float*>(workspace + 2 * sizes.statistics);
-  c.turns = reinterpret_cast<int*>(workspace + 2 * sizes.statistics + sizes.sum);
+  c.dropout_queries = reinterpret_cast<DropoutQuery*>(workspace + 2 * sizes.statistics);
+  c.dq_sum = reinterpret_cast<float*>(workspace + 4 * sizes.statistics);
+  c.turns = reinterpret_cast<int*>(workspace + 4 * sizes.statistics + sizes.sum);
   c.ticket = reinterpret_cast<int*>(workspace + sizes.bytes() - 256);
   const int blocks = ceil_div(c.max_k, Sizes::kKeys);
   const int64_t items = int64_t{blocks} * c.sequences * (c.heads / c.group);

@@ -38,6 +38,8 @@ class Flash3Consumer {
 
  private:
   using Dropout = std::conditional_t<Sizes::kDrop, Flash3Dropout<kKeys>, Flash3NoDropout>;
+  // With dropout the softmax leaves P in p_, unless a product still reads that of the tile before.
+  static constexpr bool kRoundsAtOnce = Sizes::kDrop && !Sizes::kOverlap;
   /// The warp's 16 queries of an item.
   struct Queries {
     WarpMask mask;
@@ -48,7 +50,7 @@ class Flash3Consumer {
   // ---- the algorithms ----
   __device__ void attend(const Item& item, int row, int tiles) {
     Queries queries{{item.mask(x_.c.causal), row},
-                    Dropout(x_.dropout_keys(), output_.tile(),
+                    Dropout(x_.c.dropout_words, x_.shared.dropout_key,
                             item.sequence * x_.c.heads + item.head, x_.c.keep, row, lane_),
                     {x_.c.scale}};
     output_.begin(item, row);
@@ -63,7 +65,7 @@ class Flash3Consumer {
     float factor[2];                                 // e^(m_old - m)
     rows_.softmax.clear(), accumulate_ = 0;          // 13
     wait_q();                                        // 14
-    draw_masks(queries, (tiles - 1) * kKeys);        // dropout
+    fetch_words(queries, (tiles - 1) * kKeys);       // dropout
     for (int tile = tiles - 1; tile >= 0; --tile) {  // 15, from the last keys on
       const int key = tile * kKeys;
       wait_k(queries);                                       // 16
@@ -75,10 +77,10 @@ class Flash3Consumer {
       if (tile == 0) release_q();                            // for the next item
       const bool grown = softmax(queries, key, factor);      // 18, 19: m, l, P
       if (grown && tile < tiles - 1) rows_.rescale(factor);  // 21: diag(factor) O
-      round();                                               // 21: P in bf16
+      round(queries);                                        // 21: P in bf16
       wait_v();                                              // 20
       begin_output();                                        // 21: O += P V
-      draw_masks(queries, key - kKeys);                      // dropout
+      fetch_words(queries, key - kKeys);                     // dropout
       sm90::wgmma_wait_group<0>();                           // 21
       release_v();                                           // 22
     }
@@ -98,8 +100,9 @@ class Flash3Consumer {
     give_turn();                                                  // ping-pong
     sm90::wgmma_wait_group<0>();                                  // 4
     release_k();                                                  // 5
+    fetch_words(queries, tile * kKeys);                           // dropout
     softmax(queries, tile * kKeys, factor);                       // 6: m, l, P_cur
-    round();                                                      // 6: P_cur in bf16
+    round(queries);                                               // 6: P_cur in bf16
     while (--tile >= 0) {                                         // 7
       wait_k(queries);                                            // 8
       take_turn();                                                // ping-pong
@@ -109,11 +112,12 @@ class Flash3Consumer {
       give_turn();                                                // ping-pong
       sm90::wgmma_wait_group<1>();                                // 12
       release_k();                                                // 15
+      fetch_words(queries, tile * kKeys);                         // dropout
       const bool grown = softmax(queries, tile * kKeys, factor);  // 13: m, l, P_next
       sm90::wgmma_wait_group<0>();                                // 14
       release_v();                                                // 15
       if (grown) rows_.rescale(factor);                           // 14: diag(factor) O
-      round();                                                    // 16: P_next becomes P_cur
+      round(queries);                                             // 16: P_next becomes P_cur
     }
     release_q();                    // for the next item
     wait_v();                       // 18
@@ -142,11 +146,11 @@ class Flash3Consumer {
     Operands::begin_output(rows_.o, p_, x_.tiles.v(v().stage()), accumulate_);
     accumulate_ = 1;
   }
-  /// Mask, m, l, and P in place of S; with dropout in p_ too. Where m has been brought up to date
-  /// the result is true and O must be multiplied by `factor`.
+  /// Mask, m, l, and P in place of S. Where m has been brought up to date the result is true and O
+  /// must be multiplied by `factor`.
   __device__ bool softmax(const Queries& queries, int key, float (&factor)[2]) {
-    if constexpr (Sizes::kDrop)
-      return softmax_and_dropout(queries, key, factor);
+    if constexpr (kRoundsAtOnce)
+      return softmax_and_round(queries, key, factor);
     else
       return masked_softmax(queries, key, factor);
   }
@@ -159,36 +163,34 @@ class Flash3Consumer {
     return online_softmax<kKeys>(s_, rows_.softmax, factor, queries.scale,
                                  key + kKeys > queries.mask.whole, in_tile, finish...);
   }
-  /// Whether the maximum has been followed or not, the exponentials are the same instructions,
-  /// which costs no registers for a second P.
-  __device__ bool softmax_and_dropout(const Queries& queries, int key, float (&factor)[2]) {
+  /// What is dropped is cleared under the exponentials. Whether the maximum has been followed or
+  /// not, these are the same instructions, which costs no registers for a second P.
+  __device__ bool softmax_and_round(const Queries& queries, int key, float (&factor)[2]) {
     float shift[2];
     const bool grown = masked_softmax(
         queries, key, factor, [&](const float(&m)[2]) { shift[0] = m[0], shift[1] = m[1]; });
-    const auto exponentials_and = [&](const auto& clear) {
+    queries.dropout.dispatch([&](auto as_float) {
       exponentials<kKeys>(s_, shift, rows_.softmax.l, queries.scale, [&](int i) {
         to_fragment<kKeys>(p_[i], s_, i);
-        clear(p_[i], i);
+        queries.dropout.template clear<as_float()>(p_[i], i);
       });
-    };
-    const Dropout& dropout = queries.dropout;
-    if (dropout.keeps_most())
-      exponentials_and([&](uint32_t(&p)[4], int i) { dropout.clear_as_numbers(p, i); });
-    else
-      exponentials_and([&](uint32_t(&p)[4], int i) { dropout.clear_as_bits(p, i); });
-    __syncwarp();
+    });
     return grown;
   }
   /// P, rounded, as the left operand of P V.
-  __device__ void round() {
-    if constexpr (!Sizes::kDrop) Operands::to_fragments(p_, s_);
+  __device__ void round(const Queries& queries) {
+    if constexpr (kRoundsAtOnce) return;
+    Operands::to_fragments(p_, s_);
+    if constexpr (Sizes::kDrop)
+      queries.dropout.dispatch([&](auto as_float) {
+#pragma unroll
+        for (int i = 0; i < kKeys / 16; ++i) queries.dropout.template clear<as_float()>(p_[i], i);
+      });
   }
-  /// Dropout's masks of a tile, while P V of the tile before runs.
-  __device__ void draw_masks(const Queries& queries, int key) const {
-    if constexpr (Sizes::kDrop) {
-      if (key >= 0) queries.dropout.draw(key);
-      __syncwarp();
-    }
+  /// Of the next tile, early enough to be there when P is.
+  __device__ void fetch_words(Queries& queries, int key) const {
+    if constexpr (Sizes::kDrop)
+      if (key >= 0) queries.dropout.fetch(key);
   }
 
   // ---- the pipeline ----
@@ -248,8 +250,10 @@ __global__ void __launch_bounds__(Sizes::kThreads, 1)
   extern __shared__ __align__(1024) char dynamic[];
   __shared__ Flash3Shared<Sizes> shared;
   const int warpgroup = threadIdx.x / 128;
-  if (threadIdx.x == 0) shared.init();
-  if (Sizes::kDrop) shared.dropout.make(c.state, c.site);
+  if (threadIdx.x == 0) {
+    shared.init();
+    if (Sizes::kDrop) shared.dropout_key = attention_dropout_key(c.state, c.site);
+  }
   __syncthreads();
   const Flash3Context<Sizes> x{c,
                                operands,

@@ -30,7 +30,7 @@ void flash3_forward(const Device& device, const AttentionCall& c) {
   using Wide = Flash3Sizes<128, 2, 128, 2, true>;
   using WideInTurns = Flash3Sizes<128, 2, 128, 2, true, ping_pong>;
   using ThreeWithDropout = Flash3Sizes<64, 3, 128, 4, false, Flash3Turns::free, true>;
-  using WideWithDropout = Flash3Sizes<128, 2, 128, 2, false, Flash3Turns::free, true>;
+  using WideWithDropout = Flash3Sizes<128, 2, 128, 2, true, Flash3Turns::free, true>;
   const bool drop = c.keep < 256;
   switch (flash3_forward_plan(c.head_dim, c.max_k, drop)) {
     case Flash3Plan::three_warpgroups:

@@ -44,6 +44,7 @@ inline void launch_flash3_forward(const Device& device, AttentionCall c,
   const Flash3Launch<Sizes> of(c, heads_in_cache);
   if (of.items == 0) return;
   c.scale *= kLog2e;
+  if (Sizes::kDrop) c.keep_scale *= KeptNumbers::kScale;
   kernel<<<least(of.items, device.multiprocessors), Sizes::kThreads, Sizes::kSharedBytes,
            device.stream>>>(c, operands, of.items, of.chunk, device.ticket);
   check_launch("attention forward");

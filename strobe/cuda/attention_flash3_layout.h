@@ -16,28 +16,6 @@ STROBE_HD constexpr int panel_chunk_byte(int row, int chunk, int rows) {
   return chunk / 8 * rows * 128 + row * 128 + ((chunk ^ row) & 7) * 16;
 }
 
-/// Dropout's bytes of 16 queries x `keys` keys, in slots of 32 bytes: two patches of 4 x 4 scores,
-/// of patch row `row` and the patch columns `column` and `column` + 2. The word of query i and
-/// p = 0, 1 at 8 i + 4 p has, from the lowest byte on, the scores of the columns 2 p of both
-/// patches, then 2 p + 1 of both: its odd bytes and, shifted by 8, its even ones are the high bytes
-/// of the halves of one register of P each.
-struct MaskSlot {
-  int row, column;
-};
-constexpr int kMaskSlotBytes = 32;
-STROBE_HD constexpr MaskSlot mask_slot(int slot, int keys) {
-  const int piece = slot / 4, half = piece / (keys / 16);
-  return {2 * half + slot / 2 % 2, 4 * (piece % (keys / 16)) + slot % 2};
-}
-/// Where a thread of an accumulator, queries g + 8 half and keys 8 n + 2 t + e, has the word of
-/// n = 2 i and 2 i + 1: at mask_byte(g, t) + mask_step(half, i, keys).
-STROBE_HD constexpr int mask_byte(int g, int t) {
-  return kMaskSlotBytes * (2 * (g / 4) + t / 2) + 8 * (g % 4) + 4 * (t % 2);
-}
-STROBE_HD constexpr int mask_step(int half, int i, int keys) {
-  return 4 * kMaskSlotBytes * (half * (keys / 16) + i);
-}
-
 /// Which keys the 16 queries from `row` on, a warp's, see: query i of them [0, keys_seen(i)).
 struct WarpMask {
   int keys, diagonal;

@@ -18,9 +18,6 @@ class Flash3Output {
   __device__ Flash3Output(const Flash3Context<Sizes>& x, int warpgroup, int warp)
       : x_(x), warpgroup_(warpgroup), warp_(warp) {}
 
-  /// The warp's tile, free for other use until the item's last product is begun.
-  __device__ uint32_t tile() const { return x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2; }
-
   /// The next item, whose rows begin at `row`.
   __device__ void begin(const Item& item, int row) {
     if (lane_.id == 0)
@@ -49,7 +46,7 @@ class Flash3Output {
   /// O / l. Shared memory makes 16-byte pieces of 4-byte ones.
   __device__ void store(const Flash3Rows<D>& rows) const {
     const Record& out = record();
-    const uint32_t to = tile();
+    const uint32_t to = x_.tiles.o(warpgroup_) + warp_ * 16 * D * 2;
     __syncwarp();
 #pragma unroll
     for (int half = 0; half < 2; ++half)
@@ -68,7 +65,7 @@ class Flash3Output {
       if (slot < out.rows && chunk * 8 < x_.c.head_dim)
         *reinterpret_cast<uint4*>(out.o + slot * x_.c.o.row + chunk * 8) = y;
     }
-    __syncwarp();  // the next item's masks come here
+    __syncwarp();  // the next item's O comes here
   }
 
   /// Queries that see no key: O = 0.

@@ -39,9 +39,6 @@ struct Flash3Sizes {
   static constexpr int kConsumerRegisters =
       (kLaunchRegisters * (Warpgroups + 1) - kProducerRegisters) / Warpgroups / 8 * 8;
   static constexpr int kOutputBytes = 64 * HeadDim * 2;  // of a warpgroup
-  // A warp keeps dropout's bytes of its 16 queries where its O will be, which is not there before
-  // the item's last product.
-  static_assert(!Drop || (!Overlap && 64 * TileKeys <= kOutputBytes));
   static constexpr int kSharedBytes =
       Warpgroups * (kOutputBytes + kQueryStages * Operands::kQueryBytes) +
       TileStages * (Operands::kKeyBytes + Operands::kValueBytes);
@@ -91,7 +88,7 @@ struct Flash3Shared {
     int rows;
     float scale;  // of the scores
   } outputs[4 * Sizes::kWarpgroups];
-  DropoutKeys dropout;
+  uint64_t dropout_key;
 
   __device__ void init() {
     sm90::mbarrier_init(at(item_full), 1);
@@ -139,7 +136,6 @@ struct Flash3Context {
   /// The address of a barrier.
   __device__ uint32_t at(const uint64_t& barrier) const { return address(&barrier); }
   __device__ uint32_t scales_at(int stage) const { return address(&shared.scales[stage]); }
-  __device__ uint32_t dropout_keys() const { return address(&shared.dropout); }
 
  private:
   __device__ uint32_t address(const void* member) const {

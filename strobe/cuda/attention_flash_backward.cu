@@ -44,11 +44,9 @@ __device__ inline void clear(float (&x)[Pieces][Columns][4]) {
 }
 
 /// x += a b^T: a warp's rows of tile a; 16-row pieces [first, first + Columns / 2) of tile b.
-/// Between the products of one 16 of D and the next, `meanwhile(i)` does other work.
-template <int D, int Pieces, int Columns, class Meanwhile>
+template <int D, int Pieces, int Columns>
 __device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const TileReader<D>& a,
-                                           const TileReader<D>& b, int first,
-                                           const Meanwhile& meanwhile) {
+                                           const TileReader<D>& b, int first) {
 #pragma unroll
   for (int d = 0; d < D / 16; ++d) {
     uint32_t left[Pieces][4];
@@ -64,7 +62,6 @@ __device__ inline void multiply_transposed(float (&x)[Pieces][Columns][4], const
         ptx::mma_m16n8k16_bf16(x[p][2 * j + 1], left[p], right[2], right[3]);
       }
     }
-    meanwhile(d);
   }
 }
 
@@ -85,6 +82,35 @@ __device__ inline void multiply(float (&x)[Pieces][Columns][4],
         ptx::mma_m16n8k16_bf16(x[p][2 * d + 1], a[p][j], right[2], right[3]);
       }
     }
+}
+
+/// Gives the dropped elements of P, keys down, a negative sign: at 0 it makes no difference. Of
+/// each piece of rows the lane has a pair of keys, `words`, in its two halves; `queries` are those
+/// of its columns, four of each 16.
+template <int Pieces, int Columns>
+__device__ inline void sign_dropped(float (&s)[Pieces][Columns][4], const KeptNumbers& kept,
+                                    const uint32_t (&words)[Pieces], const DropoutQuery* queries) {
+  kept.dispatch([&](auto as_float) {
+#pragma unroll
+    for (int n = 0; n < Columns; n += 2) {
+      const uint4* from = reinterpret_cast<const uint4*>(queries + 8 * n);
+      const uint4 a = from[0], b = from[1];
+      const DropoutQuery query[4] = {{a.x, a.y}, {a.z, a.w}, {b.x, b.y}, {b.z, b.w}};
+#pragma unroll
+      for (int p = 0; p < Pieces; ++p)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const uint32_t numbers = dropout_numbers(query[i], words[p]);
+          const uint32_t drops = kept.of<as_float()>(numbers) ^ KeptNumbers::kKeeps;
+          float(&x)[4] = s[p][n + i / 2];
+          const uint32_t signs[2] = {drops << 18 & 0x80000000u, drops << 2 & 0x80000000u};
+#pragma unroll
+          for (int half = 0; half < 2; ++half)
+            x[2 * half + i % 2] =
+                __uint_as_float(__float_as_uint(x[2 * half + i % 2]) | signs[half]);
+        }
+    }
+  });
 }
 
 template <int D, int Columns>
@@ -115,12 +141,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   constexpr int kColumns = Sizes::kColumns / 8;  // accumulators across
   extern __shared__ __align__(1024) char shared[];
   __shared__ int item;
-  __shared__ DropoutKeys keys;
 
   // A block waits only for those that took a ticket before it.
   if (threadIdx.x == 0)
     item = c.order == SumOrder::fixed ? atomicAdd(c.ticket, 1) : static_cast<int>(blockIdx.x);
-  if (Drop) keys.make(c.state, c.site);
   __syncthreads();
   const bool alone = c.order == SumOrder::alone;
   const int blocks = alone ? 1 : ceil_div(c.max_k, kKeys);
@@ -166,12 +190,14 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
       const int i = order.visited(j, t), row = i * kQueries;
       load_q(to, row, mask.queries - row, g * c.q.head);
       load_do(to + Sizes::kQueryBytes, row, mask.queries - row, g * c.d_o.head);
-      if (threadIdx.x < kQueries / 2) {
+      if (threadIdx.x < kQueries / 4 * (Drop ? 4 : 2)) {
         const BackwardBlocks<D> at(c, sequence, kv_head * c.group + g, i);
-        const bool second = threadIdx.x >= kQueries / 4;
-        const int chunk = threadIdx.x % (kQueries / 4);
-        ptx::cp_async_cg_16(to + 2 * Sizes::kQueryBytes + second * 512 + chunk * 16,
-                            (second ? c.delta : c.lse2) + at.row() + chunk * 4, 16);
+        const int part = threadIdx.x / (kQueries / 4), chunk = threadIdx.x % (kQueries / 4);
+        const void* from = (part ? c.delta : c.lse2) + at.row() + 4 * chunk;
+        if (part >= 2) from = c.dropout_queries + at.row() + 2 * (threadIdx.x - kQueries / 2);
+        const int byte =
+            part < 2 ? 256 * part + 16 * chunk : 512 + 16 * (threadIdx.x - kQueries / 2);
+        ptx::cp_async_cg_16(to + 2 * Sizes::kQueryBytes + byte, from, 16);
       }
     };
     __syncthreads();
@@ -185,6 +211,14 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     }
     if (visits > 0) load(0, 0, stages);
     ptx::cp_async_commit_group();
+    uint32_t words[kPieces];  // of the lane's pairs of keys
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p)
+      words[p] =
+          Drop
+              ? __ldg(c.dropout_words +
+                      attention_dropout_slot((key + row_of_row_slot(16 * p + lane.g, kPieces)) / 2))
+              : 0;
 
     float dk[kPieces][Sizes::kPart / 8][4], dv[kPieces][Sizes::kPart / 8][4];
     clear(dk), clear(dv);
@@ -217,13 +251,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
         if (mask.keys_seen(query + Sizes::kColumns - 1) > key) {
           float s[kPieces][kColumns][4];
           clear(s);
-          const DropoutPatches<kPieces> dropout(keys, sequence * c.heads + head, c.keep, lane);
-          constexpr int kEights = 2 * DropoutPatches<kPieces>::kGroups;  // of queries, in a draw
-          uint32_t bytes[kColumns / kEights][4];
-          multiply_transposed<D>(s, k_rows, q_columns, half * kColumns / 2, [&](int n) {
-            if (Drop && n < kColumns / kEights)
-              dropout.draw_by_key(bytes[n], key, query + 8 * kEights * n);
-          });
+          multiply_transposed<D>(s, k_rows, q_columns, half * kColumns / 2);
 
           const bool masked = mask.keys_seen(query) < key + 16 * kPieces;
           if (masked) {
@@ -255,17 +283,10 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
               }
           }
 
-          if constexpr (Drop) {  // a dropped P gets a sign: at 0 it makes no difference
-#pragma unroll
-            for (int p = 0; p < kPieces; ++p)
-#pragma unroll
-              for (int n = 0; n < kColumns; ++n)
-#pragma unroll
-                for (int e = 0; e < 4; ++e)
-                  s[p][n][e] = __uint_as_float(
-                      __float_as_uint(s[p][n][e]) |
-                      dropout.sign(bytes[n / kEights], p, e / 2, n % kEights, e % 2));
-          }
+          if constexpr (Drop)
+            sign_dropped(s, KeptNumbers(c.keep), words,
+                         reinterpret_cast<const DropoutQuery*>(statistics + 128) +
+                             half * Sizes::kColumns + 4 * lane.t);
 
           {
             uint32_t probabilities[kPieces][kColumns / 2][4];
@@ -282,11 +303,11 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
 
           float dp[kPieces][kColumns][4];
           clear(dp);
-          multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2, [](int) {});
+          multiply_transposed<D>(dp, v_rows, do_columns, half * kColumns / 2);
 #pragma unroll
           for (int n = 0; n < kColumns; n += 2) {
             const float4 delta4 = *reinterpret_cast<const float4*>(
-                statistics + 128 + half * Sizes::kColumns + 8 * n + 4 * lane.t);
+                statistics + 64 + half * Sizes::kColumns + 8 * n + 4 * lane.t);
             const float delta[4] = {delta4.x, delta4.y, delta4.z, delta4.w};
 #pragma unroll
             for (int p = 0; p < kPieces; ++p)
@@ -384,7 +405,7 @@ struct Workspace {
             rounded(blocks * Sizes::kParts * Sizes::kWarps * 4)};
   }
   int64_t statistics, sum, turns;
-  int64_t bytes() const { return 2 * statistics + sum + turns + 256; }
+  int64_t bytes() const { return 4 * statistics + sum + turns + 256; }
 };
 
 template <int D, bool Drop>
@@ -394,8 +415,9 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   const Workspace sizes = Workspace::of<D>(shape);
   c.lse2 = reinterpret_cast<float*>(workspace);
   c.delta = reinterpret_cast<float*>(workspace + sizes.statistics);
-  c.dq_sum = reinterpret_cast<float*>(workspace + 2 * sizes.statistics);
-  c.turns = reinterpret_cast<int*>(workspace + 2 * sizes.statistics + sizes.sum);
+  c.dropout_queries = reinterpret_cast<DropoutQuery*>(workspace + 2 * sizes.statistics);
+  c.dq_sum = reinterpret_cast<float*>(workspace + 4 * sizes.statistics);
+  c.turns = reinterpret_cast<int*>(workspace + 4 * sizes.statistics + sizes.sum);
   c.ticket = reinterpret_cast<int*>(workspace + sizes.bytes() - 256);
 
   const auto kernel = flash_backward_kernel<D, Drop>;

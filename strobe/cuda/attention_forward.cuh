@@ -40,11 +40,10 @@ struct ForwardRows {
   }
 };
 
-/// S = Q K^T for a warp's queries and 64 keys. Between the products of one 16 of D and the next,
-/// `meanwhile(i)` does other work, which the tensor cores leave room for.
-template <int D, int Pieces, class Meanwhile>
+/// S = Q K^T for a warp's queries and 64 keys.
+template <int D, int Pieces>
 __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
-                              const TileReader<D>& k, const Meanwhile& meanwhile) {
+                              const TileReader<D>& k) {
 #pragma unroll
   for (int p = 0; p < Pieces; ++p)
 #pragma unroll
@@ -65,7 +64,6 @@ __device__ inline void scores(float (&s)[Pieces][8][4], const TileReader<D>& q,
         ptx::mma_m16n8k16_bf16(s[p][2 * j + 1], a[p], b[2], b[3]);
       }
     }
-    meanwhile(d);
   }
 }
 
@@ -75,14 +73,12 @@ template <int D, int Pieces, bool Drop>
 __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileReader<D>& q,
                                     const TileReader<D>& k, const TileReader<D>& v,
                                     const AttentionMask& mask, int row, int key, bool masked,
-                                    float scale2, const DropoutPatches<Pieces>& dropout,
+                                    float scale2, const RowDropout<Pieces>& dropout,
                                     const Lane& lane) {
   float s[Pieces][8][4];
-  constexpr int kGroups = DropoutPatches<Pieces>::kGroups;
-  uint32_t bytes[4 / kGroups][4];  // of dropout
-  scores<D, Pieces>(s, q, k, [&](int i) {
-    if (Drop && i < 4 / kGroups) dropout.draw_by_query(bytes[i], row, key + 16 * kGroups * i);
-  });
+  uint32_t words[8];  // of dropout
+  if constexpr (Drop) dropout.read_words(words, key);
+  scores<D, Pieces>(s, q, k);
 
   if (masked) {
 #pragma unroll
@@ -142,16 +138,10 @@ __device__ inline void forward_step(ForwardRows<D, Pieces>& rows, const TileRead
       if (n % 2 == 1) to_a(probabilities[p][n / 2], s[p][n - 1], s[p][n]);
     }
   }
+  if constexpr (Drop) dropout.clear(probabilities, words);
 
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
-    if constexpr (Drop)
-#pragma unroll
-      for (int p = 0; p < Pieces; ++p)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          probabilities[p][j][i] &=
-              dropout.mask(bytes[j / kGroups], p, i % 2, 2 * (j % kGroups) + i / 2);
 #pragma unroll
     for (int d = 0; d < D / 16; ++d) {
       uint32_t b[4];

@@ -23,8 +23,8 @@ STROBE_HD constexpr int swizzled_chunk(int row, int chunk, int chunks) {
   return row * chunks + (chunks == 4 ? chunk ^ (row >> 1 & 3) : chunk ^ (row & 7));
 }
 
-/// Where row i of a tile lies. Dropout decides patches of 4 x 4 scores; rows are placed so that the
-/// accumulators of one thread hold whole patches.
+/// Where row i of a tile lies. Dropout decides two keys by one number; rows are placed so that the
+/// accumulators of one thread hold both, whichever of rows and columns the keys are.
 ///
 /// Columns of accumulators: a thread holds columns 2 t, 2 t + 1 of every 8. With the tile's rows
 /// placed so, those of two neighbouring 8s are four consecutive ones, 4 t ... 4 t + 3.
@@ -43,6 +43,12 @@ STROBE_HD constexpr int row_slot(int i, int pieces) {
 STROBE_HD constexpr int row_of_row_slot(int slot, int pieces) {
   return pieces == 2 ? (slot & ~31) | (slot & 7) << 2 | (slot >> 3 & 3)
                      : (slot & ~15) | (slot & 7) << 1 | (slot >> 3 & 1);
+}
+
+/// Of columns that are keys a thread has a pair in each 8: where the words of these lie among those
+/// of a tile (attention_dropout_slot).
+STROBE_HD constexpr int pair_slot(int n, int t) {
+  return 8 * (t % 2) + t / 2 + n / 4 * 16 + n % 2 * 4 + n / 2 % 2 * 2;
 }
 
 // ---- masks -------------------------------------------------------------------------------------

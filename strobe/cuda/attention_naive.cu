@@ -8,7 +8,7 @@
 // HBM, bytes a score in bf16   forward S written; S read twice, P written; P read: 8 to 10 (dropout
 //         4 more); backward P read for dV, dP written, P and dP read twice, dS written, dS read by
 //         two products: 18
-// Grid    four rows a thread block: a side of dropout's patches
+// Grid    four rows a thread block
 #include <cmath>
 #include <utility>
 
@@ -47,6 +47,7 @@ struct Rows {
   float scale;
   const StepState* state;
   uint32_t site;
+  const uint32_t* dropout_words;
   int keep;
   float keep_scale;
 };
@@ -86,7 +87,8 @@ struct Place {
   int sequence, head, row, queries;
   int64_t at;  // of the first row, in elements
   AttentionMask mask;
-  uint64_t key;
+  DroppedNumbers dropped;
+  DropoutQuery rows[kRows];
 
   __device__ explicit Place(const Rows& c)
       : sequence(blockIdx.z), head(blockIdx.y), row(blockIdx.x * kRows) {
@@ -94,12 +96,24 @@ struct Place {
             c.causal};
     at = ((int64_t{sequence} * c.heads + head) * c.max_q + row) * c.pitch;
     queries = least(kRows, c.max_q - row);
-    key = dropout_key(c.state->seed, c.state->step, c.state->micro_step, c.site);
+    if (c.keep == 256) return;
+    dropped = DroppedNumbers::of(c.keep);
+    const uint64_t key = dropout_key(c.state->seed, c.state->step, c.state->micro_step, c.site);
+    for (int r = 0; r < kRows; ++r)
+      rows[r] = attention_dropout_query(key, sequence * c.heads + head, row + r);
   }
   /// Rows and columns beyond the sequence see nothing and are zero.
   __device__ int seen(int r) const { return row + r < mask.queries ? mask.keys_seen(row + r) : 0; }
-  __device__ Philox::Block patch(const Rows& c, int column) const {
-    return attention_dropout_patch(key, sequence, c.heads, head, row / 4, column / 4);
+  /// Bit 4 r + e: whether row r keeps column `column` + e, e = 0 ... 3; `column` a multiple of 4.
+  __device__ uint32_t kept(const Rows& c, int column) const {
+    if (c.keep == 256) return 0xffffu;
+    uint32_t bits = 0;
+    for (int e = 0; e < 4; ++e) {
+      const uint32_t word = c.dropout_words[attention_dropout_slot((column + e) / 2)];
+      for (int r = 0; r < kRows; ++r)
+        bits |= (attention_drops(dropped, rows[r], word, e) ? 0u : 1u) << (4 * r + e);
+    }
+    return bits;
   }
 };
 
@@ -130,8 +144,7 @@ __global__ void __launch_bounds__(kThreads)
       lse[place.head * lse_stride + c.cu_q[place.sequence] + place.row + r] =
           place.seen(r) == 0 ? -INFINITY : most[r] + logf(sum[r]);
   for (int j = threadIdx.x * 4; j < c.pitch; j += kThreads * 4) {
-    Philox::Block patch{};
-    if (c.keep < 256) patch = place.patch(c, j);
+    const uint32_t kept = place.kept(c, j);
     for (int r = 0; r < place.queries; ++r) {
       const int64_t at = place.at + r * c.pitch + j;
       const Four<T> x = *reinterpret_cast<const Four<T>*>(s + at);
@@ -141,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
             j + e < place.seen(r) ? expf(load(&x.x[e]) * c.scale - most[r]) / sum[r] : 0.0f;
         store(&y.x[e], value);
         if (c.keep < 256)
-          store(&z.x[e], dropout_byte(patch, r, e) < c.keep ? load(&y.x[e]) * c.keep_scale : 0.0f);
+          store(&z.x[e], kept >> (4 * r + e) & 1 ? load(&y.x[e]) * c.keep_scale : 0.0f);
       }
       if (p) *reinterpret_cast<Four<T>*>(p + at) = y;
       if (c.keep < 256) *reinterpret_cast<Four<T>*>(dropped + at) = z;
@@ -154,12 +167,12 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) drop_kernel(T* dropped, const T* p, Rows c) {
   const Place place(c);
   for (int j = threadIdx.x * 4; j < c.pitch; j += kThreads * 4) {
-    const Philox::Block patch = place.patch(c, j);
+    const uint32_t kept = place.kept(c, j);
     for (int r = 0; r < place.queries; ++r) {
       const int64_t at = place.at + r * c.pitch + j;
       Four<T> x = *reinterpret_cast<const Four<T>*>(p + at);
       for (int e = 0; e < 4; ++e)
-        store(&x.x[e], dropout_byte(patch, r, e) < c.keep ? load(&x.x[e]) * c.keep_scale : 0.0f);
+        store(&x.x[e], kept >> (4 * r + e) & 1 ? load(&x.x[e]) * c.keep_scale : 0.0f);
       *reinterpret_cast<Four<T>*>(dropped + at) = x;
     }
   }
@@ -173,8 +186,7 @@ __global__ void __launch_bounds__(kThreads) softmax_backward_kernel(T* dp, const
   float delta[kRows] = {};
   for (int pass = 0; pass < 2; ++pass) {
     for (int j = threadIdx.x * 4; j < c.pitch; j += kThreads * 4) {
-      Philox::Block patch{};
-      if (c.keep < 256) patch = place.patch(c, j);
+      const uint32_t kept = place.kept(c, j);
       for (int r = 0; r < place.queries; ++r) {
         const int64_t at = place.at + r * c.pitch + j;
         const Four<T> x = *reinterpret_cast<const Four<T>*>(p + at);
@@ -182,7 +194,7 @@ __global__ void __launch_bounds__(kThreads) softmax_backward_kernel(T* dp, const
         for (int e = 0; e < 4; ++e) {
           const bool seen = j + e < place.seen(r);  // elsewhere dP may be anything
           float g = seen ? load(&y.x[e]) : 0.0f;
-          if (c.keep < 256) g = dropout_byte(patch, r, e) < c.keep ? g * c.keep_scale : 0.0f;
+          if (c.keep < 256) g = kept >> (4 * r + e) & 1 ? g * c.keep_scale : 0.0f;
           if (pass == 0)
             delta[r] += seen ? load(&x.x[e]) * g : 0.0f;
           else
@@ -198,13 +210,13 @@ __global__ void __launch_bounds__(kThreads) softmax_backward_kernel(T* dp, const
 /// One call: the operands by sequence and head, and the products over all of them.
 struct Call {
   Call(const Device& device, const Tensor& q, const Tensor& k, const AttentionOp& op,
-       Tensor workspace)
+       const uint32_t* dropout_words, char* workspace)
       : device(device),
         shape(padded(attention_shape(q, k, op))),
         dtype(q.dtype),
         group(shape.heads / shape.kv_heads),
         batch(shape.sequences * shape.kv_heads),
-        free(workspace.as<char>()),
+        free(workspace),
         rows{op.cu_q.as<int>(),
              op.cu_k.as<int>(),
              static_cast<int>(shape.heads),
@@ -214,6 +226,7 @@ struct Call {
              op.scale,
              device.state,
              op.dropout.site,
+             dropout_words,
              op.dropout.keep_of_256(),
              op.dropout.scale()},
         query_layout{rows.cu_q, shape.sequences, shape.kv_heads,
@@ -337,16 +350,18 @@ int64_t naive_workspace_bytes(const AttentionShape& asked, DType dtype, bool bac
 }
 
 void naive_forward(const Device& device, Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k,
-                   Tensor v, const AttentionOp& op, Tensor workspace) {
-  Call call(device, q, k, op, workspace);
+                   Tensor v, const AttentionOp& op, const uint32_t* dropout_words,
+                   char* workspace) {
+  Call call(device, q, k, op, dropout_words, workspace);
   if (call.nothing()) return;
   q.dtype == DType::f32 ? forward<float>(call, o, lse, saved, q, k, v)
                         : forward<bf16>(call, o, lse, saved, q, k, v);
 }
 
 void naive_backward(const Device& device, Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q,
-                    Tensor k, Tensor v, Tensor saved, const AttentionOp& op, Tensor workspace) {
-  Call call(device, q, k, op, workspace);
+                    Tensor k, Tensor v, Tensor saved, const AttentionOp& op,
+                    const uint32_t* dropout_words, char* workspace) {
+  Call call(device, q, k, op, dropout_words, workspace);
   if (call.nothing() || call.shape.max_k == 0) {
     for (const Tensor& x : {dq, dk, dv}) clear(device, x);
     return;

@@ -124,10 +124,22 @@ __device__ inline uint32_t prmt(uint32_t a, uint32_t b, uint32_t s) {
   asm("prmt.b32 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(s));
   return y;
 }
-/// 0xffff in each half where that of `a`, an f16, is less than that of `b`.
-__device__ inline uint32_t set_lt_u32_f16x2(uint32_t a, uint32_t b) {
+/// a b + c of two pairs of f16, held between 0 and 1; 0 where it is NaN.
+__device__ inline uint32_t fma_rn_sat_f16x2(uint32_t a, uint32_t b, uint32_t c) {
   uint32_t y;
-  asm("set.lt.u32.f16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
+  asm("fma.rn.sat.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  return y;
+}
+/// a b + c of two pairs of f16.
+__device__ inline uint32_t fma_rn_f16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t y;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
+  return y;
+}
+/// a b + c of two pairs of bf16.
+__device__ inline uint32_t fma_rn_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t y;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(a), "r"(b), "r"(c));
   return y;
 }
 /// Two floats rounded to bf16, `low` in the lower half.

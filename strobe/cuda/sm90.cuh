@@ -192,12 +192,6 @@ __device__ inline uint32_t min_u16x2(uint32_t a, uint32_t b) {
   return y;
 }
 
-/// 1 in the halves where a > b, else, or if one is NaN, 0: bf16.
-__device__ inline uint32_t set_gt_bf16x2(uint32_t a, uint32_t b) {
-  uint32_t y;
-  asm("set.gt.bf16x2.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(a), "r"(b));
-  return y;
-}
 /// Four floats rounded to e4m3, the first in the lowest byte; beyond 448 is 448.
 __device__ inline uint32_t cvt_rn_satfinite_e4m3x4(float a, float b, float c, float d) {
   uint32_t y;

@@ -2,15 +2,15 @@
 // A kept element is multiplied by Dropout::scale().
 //
 //   elementwise   One Philox block holds 16 bytes. Block i is for the elements [16 i, 16 i + 16) of
-//                 the flat tensor; byte b of word w, (word >> 8 b) & 255, is element 16 i + 4 w + b,
-//                 which is kept if its byte is below Dropout::keep_of_256().
+//                 the flat tensor; byte b of word w, (word >> 8 b) & 255, is element 16 i + 4 w +
+//                 b, which is kept if its byte is below Dropout::keep_of_256().
 //   attention     Universal hashing by multiplication and addition (Dietzfelbinger, "Universal
 //                 hashing and k-wise independent random variables via integer arithmetic without
 //                 primes", STACS 1996). A query of a head of a sequence has a random multiplier a,
-//                 odd, and a random addend c; a pair of keys (2 j, 2 j + 1) has a random word b, the
-//                 same for all heads and sequences. Of a b + c modulo 2^32 the lower half decides
-//                 key 2 j and the upper half key 2 j + 1 (DroppedNumbers). Queries and keys are
-//                 counted from the start of their sequence.
+//                 odd, and a random addend c; a pair of keys (2 j, 2 j + 1) has a random word b,
+//                 the same for all heads and sequences. Of a b + c modulo 2^32 the lower half
+//                 decides key 2 j and the upper half key 2 j + 1 (DroppedNumbers). Queries and keys
+//                 are counted from the start of their sequence.
 //
 // Each of attention's numbers is uniform, and any two of them are independent: those of one query
 // by their b, or, of one pair of keys, as halves of a word that is uniform; those of two queries by
@@ -56,10 +56,8 @@ STROBE_HD constexpr Philox::Block attention_dropout_queries(uint64_t key, uint32
 }
 STROBE_HD constexpr DropoutQuery attention_dropout_query(uint64_t key, uint32_t stream,
                                                          uint32_t query) {
-  const Philox::Block block =
-      attention_dropout_queries(key, stream, query / 16 * 8 + query % 8);
-  const uint32_t half = query / 8 % 2;
-  return {block[2 * half], block[2 * half + 1]};
+  const Philox::Block block = attention_dropout_queries(key, stream, query / 16 * 8 + query % 8);
+  return query / 8 % 2 ? DropoutQuery{block[2], block[3]} : DropoutQuery{block[0], block[1]};
 }
 
 /// Block i of the words of pairs of keys: word w is that of pair i / 4 * 16 + i % 4 + 4 w, that is,
@@ -79,10 +77,10 @@ STROBE_HD constexpr uint32_t attention_dropout_word(uint64_t key, uint32_t pair)
 /// Which of attention's numbers of 16 bits drop their scores: as signed ones, those from `first` on
 /// and [-nans, -1]. There are 256 (256 - keep) of them.
 ///
-/// Read as a half-precision float, a number that drops is one that is not below the float whose bits
-/// are `first`, or NaN: so one saturating multiply-add, as_float, decides two scores. That needs the
-/// 1023 positive and the 1023 negative NaNs to be among those that drop, which they are from 8 of
-/// 256 on, and a float `first` of which the next is at least 2^-15 away, up to 91 of 256.
+/// Read as a half-precision float, a number that drops is one that is not below the float whose
+/// bits are `first`, or NaN: so one saturating multiply-add, as_float, decides two scores. That
+/// needs the 1023 positive and the 1023 negative NaNs to be among those that drop, which they are
+/// from 8 of 256 on, and a float `first` of which the next is at least 2^-15 away, up to 91 of 256.
 struct DroppedNumbers {
   int32_t first, nans;
 
