@@ -27,10 +27,10 @@ TEST(CudaAttentionFlash3Backward, SharedMemorySuffices) {
 
 TEST(CudaAttentionFlash3Backward, VisitsFollowTheOrderForEachHead) {
   for (bool causal : {false, true})
-    for (bool cyclic : {false, true})
+    for (bool together : {false, true})
       for (int queries : {1, 128, 300, 1000})
         for (int keys : {1, 129, 300, 1100}) {
-          const BackwardOrder order{{queries, keys, causal}, 128, 128, cyclic};
+          const BackwardOrder order{{queries, keys, causal}, 128, 128, together};
           for (int j = 0; j < order.key_blocks(); ++j) {
             if (order.visits(j) <= 0) continue;
             const KeyBlock w{0,
@@ -44,12 +44,13 @@ TEST(CudaAttentionFlash3Backward, VisitsFollowTheOrderForEachHead) {
                              order.visits(j),
                              order.query_blocks()};
             Visit at(w);
-            for (int g = 0; g < 3; ++g)
-              for (int t = 0; t < w.visits; ++t, at.next(w)) {
+            for (int t = 0; t < w.visits; ++t)
+              for (int g = 0; g < 3; ++g, at.next(w, 3)) {
+                ASSERT_EQ(at.begins(w), t == 0 && g == 0);
                 ASSERT_EQ(at.g, g);
-                ASSERT_EQ(at.i, order.visited(j, t)) << causal << cyclic << ' ' << j << ' ' << t;
+                ASSERT_EQ(at.i, order.visited(j, t)) << causal << together << ' ' << j << ' ' << t;
               }
-            EXPECT_EQ(at.g, 3);
+            EXPECT_TRUE(at.begins(w));
           }
         }
 }

@@ -119,8 +119,8 @@ TEST(CudaAttentionLayout, ForwardVisitsEveryBlockOnceLongestFirst) {
 TEST(CudaAttentionLayout, BackwardOrderIsATotalOneAndComplete) {
   for (int queries : {1, 63, 64, 65, 200, 1024})
     for (int keys : {1, 127, 128, 129, 500, 1024})
-      for (int mode = 0; mode < 3; ++mode) {
-        const BackwardOrder order{{queries, keys, mode == 0}, 64, 128, mode == 1};
+      for (int mode = 0; mode < 4; ++mode) {
+        const BackwardOrder order{{queries, keys, mode % 2 == 1}, 64, 128, mode / 2 == 1};
         const int nq = order.query_blocks(), nk = order.key_blocks();
         std::vector<std::vector<int>> by_rank(nq);
         for (int j = 0; j < nk; ++j) {
@@ -146,20 +146,47 @@ TEST(CudaAttentionLayout, BackwardOrderIsATotalOneAndComplete) {
       }
 }
 
+// Apart from these a key block waits only for those whose tickets came before.
+TEST(CudaAttentionLayout, BackwardTakesTheLongestBlocksOfAChunkFirst) {
+  const BackwardOrder order{{1000, 1000, true}, 64, 128, false};
+  for (int pairs : {1, 5, 12})
+    for (int chunk : {1, 4, 64}) {
+      std::vector<std::vector<int>> taken(pairs);
+      int before = 0;
+      for (int i = 0; i < pairs * order.key_blocks(); ++i) {
+        const AttentionItem item = backward_item(i, pairs, order.key_blocks(), chunk);
+        for (int j : taken.at(item.pair)) EXPECT_LT(order.rank(15, j), order.rank(15, item.block));
+        taken[item.pair].push_back(item.block);
+        if (item.block > 0) {
+          EXPECT_LE(order.visits(item.block), before);
+        }
+        before = order.visits(item.block);
+      }
+      for (const auto& blocks : taken) EXPECT_EQ(blocks.size(), size_t(order.key_blocks()));
+    }
+  EXPECT_EQ(backward_chunk(64, 32, 132, (4 << 20) - 1), 8);  // fits L2
+  EXPECT_EQ(backward_chunk(16, 32, 132, 16 << 20), 4);       // fills the GPU
+  EXPECT_EQ(backward_chunk(384, 8, 132, 0), 384);
+  EXPECT_EQ(backward_chunk(0, 0, 132, 0), 1);
+}
+
 // If all key blocks of a head start together and take one unit of time for a query block, none
-// waits; and with limited places, given in the order of tickets, all of them finish.
+// waits in the orders for this; and with limited places, given in the order of tickets, all of them
+// finish in the others.
 TEST(CudaAttentionLayout, BackwardNeverWaitsInStepAndNeverForever) {
   for (int blocks : {1, 2, 5, 8, 16})
-    for (int mode = 0; mode < 3; ++mode)
+    for (int mode = 0; mode < 4; ++mode)
       for (int places : {blocks, 2, 1}) {
-        if (mode == 1 && places < blocks) continue;  // cyclic orders need all at once
-        const BackwardOrder order{{64 * blocks * 2, 128 * blocks, mode == 0}, 64, 128, mode == 1};
+        const bool causal = mode % 2, together = mode / 2;
+        if (together && places < blocks) continue;
+        const BackwardOrder order{{64 * blocks * 2, 128 * blocks, causal}, 64, 128, together};
         std::vector<int> turn(order.query_blocks(), 0), step(blocks, 0);
         std::vector<int> running;
-        int next = blocks - 1, done = 0, waits = 0;  // tickets are given in descending order
+        int next = 0, done = 0, waits = 0;
         for (int time = 0; done < blocks; ++time) {
           ASSERT_LT(time, 100 * blocks) << "a circle";
-          while (static_cast<int>(running.size()) < places && next >= 0) running.push_back(next--);
+          while (static_cast<int>(running.size()) < places && next < blocks)
+            running.push_back(backward_item(next++, 1, blocks, 1).block);
           std::vector<int> reached;
           for (int j : running) {
             const int i = order.visited(j, step[j]);
@@ -176,7 +203,7 @@ TEST(CudaAttentionLayout, BackwardNeverWaitsInStepAndNeverForever) {
             }
           }
         }
-        if (places == blocks && mode != 2) {
+        if (together && !causal) {
           EXPECT_EQ(waits, 0) << blocks << " " << mode;
         }
       }

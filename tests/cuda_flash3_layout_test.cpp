@@ -47,8 +47,10 @@ TEST(CudaFlash3Layout, ABlockOfQueriesIsOfTheRowsOfALane) {
       const Philox::Block x = attention_dropout_queries(17, 3, row / 16 * 8 + g);
       const DropoutQuery first = attention_dropout_query(17, 3, row + g);
       const DropoutQuery second = attention_dropout_query(17, 3, row + g + 8);
-      EXPECT_EQ(first.multiplier, x[0]), EXPECT_EQ(first.addend, x[1]);
-      EXPECT_EQ(second.multiplier, x[2]), EXPECT_EQ(second.addend, x[3]);
+      EXPECT_EQ(first.multiplier, x[0]);
+      EXPECT_EQ(first.addend, x[1]);
+      EXPECT_EQ(second.multiplier, x[2]);
+      EXPECT_EQ(second.addend, x[3]);
     }
 }
 

@@ -48,7 +48,8 @@ enum class SumOrder {
 struct AttentionBackwardCall : AttentionCall {
   HeadRows d_o, dq, dk, dv;
   SumOrder order = SumOrder::fixed;
-  bool cyclic = false;  // BackwardOrder
+  bool together = false;  // BackwardOrder
+  int chunk = 1;          // backward_item
   // flash3: log2(e) scale, and what dQ and dK are multiplied by in the end.
   float scale2 = 1, gradient_scale = 1;
   // Workspace, by blocks of queries (block_capacity): of each query log2(e) lse, and delta (Dao

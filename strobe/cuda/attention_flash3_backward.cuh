@@ -30,6 +30,7 @@ struct Flash3BackwardShared {
   uint64_t ds_full[Sizes::kScoreStages];
   uint64_t sum_ready[Sizes::kConsumers], sum_full[Sizes::kConsumers];
   uint64_t mask_full[Sizes::kMaskStages], mask_empty[Sizes::kMaskStages];
+  int row[Sizes::kQueryStages];                // the first of its sequence; by q_full and q_empty
   KeyBlock work;                               // guarded by k_full and keys_empty
   KeyBlock next, summed[Sizes::kConsumers];    // of the thread that loads, of those that sum
   RunningQueryGradient dq[Sizes::kConsumers];  // by sum_ready and sum_full
@@ -69,29 +70,36 @@ template <int D>
 __device__ inline int64_t query_block(const AttentionBackwardCall& c, const KeyBlock& w, int head,
                                       int i) {
   constexpr int kQueries = Flash3BackwardSizes<D>::kQueries;
-  return head * block_capacity(c.total_q, c.sequences, kQueries) +
-         first_block(w.first_q, w.sequence, kQueries) + i;
+  const auto of_a_head = static_cast<int>(block_capacity(c.total_q, c.sequences, kQueries));
+  return int64_t{head} * of_a_head + first_block(w.first_q, w.sequence, kQueries) + i;
 }
 
 template <int D>
 __device__ inline BackwardOrder order_of(const AttentionBackwardCall& c, const KeyBlock& w) {
   using Sizes = Flash3BackwardSizes<D>;
-  return {w.mask(c.causal), Sizes::kQueries, Sizes::kKeys, c.cyclic};
+  return {w.mask(c.causal), Sizes::kQueries, Sizes::kKeys, c.together};
 }
 
-/// The next block of keys, by tickets. Those of a head come one after another, the last first: a
-/// block waits only for those that come before it (BackwardOrder). In a cyclic order blocks wait
-/// for one another, and each thread block does one.
+/// The next block of keys, by tickets: a block waits only for those that come before it
+/// (backward_item, BackwardOrder). Where all run together they wait for one another, and each
+/// thread block does one.
 template <int D>
 __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool first) {
   constexpr int kKeys = Flash3BackwardSizes<D>::kKeys;
   const int blocks = ceil_div(c.max_k, kKeys), kv_heads = c.heads / c.group;
-  for (; first || !c.cyclic; first = false) {
-    const int item = c.cyclic ? static_cast<int>(blockIdx.x) : atomicAdd(c.ticket, 1);
-    const int pair = item / blocks, s = pair / kv_heads;
-    if (s >= c.sequences) break;
-    KeyBlock w{s,         pair % kv_heads,           blocks - 1 - item % blocks, c.cu_q[s],
-               c.cu_k[s], c.cu_q[s + 1] - c.cu_q[s], c.cu_k[s + 1] - c.cu_k[s]};
+  const int pairs = c.sequences * kv_heads;
+  for (; first || !c.together; first = false) {
+    const int index = c.together ? static_cast<int>(blockIdx.x) : atomicAdd(c.ticket, 1);
+    if (index >= pairs * blocks) break;
+    const AttentionItem item = backward_item(index, pairs, blocks, c.chunk);
+    const int s = item.pair / kv_heads;
+    KeyBlock w{s,
+               item.pair % kv_heads,
+               item.block,
+               c.cu_q[s],
+               c.cu_k[s],
+               c.cu_q[s + 1] - c.cu_q[s],
+               c.cu_k[s + 1] - c.cu_k[s]};
     if (w.block * kKeys >= w.keys) continue;
     const BackwardOrder order = order_of<D>(c, w);
     w.blocks = order.query_blocks();
@@ -123,12 +131,13 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
   for (; w.block >= 0; tile ^= 1u << 31) {
     Visit at(w);
     do {
-      const bool first = at.g == 0 && at.i == w.start, visits = w.visits > 0;
+      const bool first = at.begins(w), visits = w.visits > 0;
       const int head = w.kv_head * c.group + at.g, row = w.first_q + at.i * Sizes::kQueries;
       const int64_t block = query_block<D>(c, w, head, at.i);
       if (visits) {
         const uint64_t& full = shared.q_full[q.stage()];
         wait(shared.q_empty[q.stage()], q.phase() ^ 1);
+        shared.row[q.stage()] = at.i * Sizes::kQueries;
         expect(full, Sizes::kQueryBytes + Sizes::kStatisticBytes);
         load(tiles + Sizes::kQueriesAt + q.stage() * Sizes::kQueryBytes, Sizes::kQueryPanelBytes,
              maps.q, row, head, full);
@@ -159,8 +168,8 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
                             ptx::shared_address(&full));
         ++tile;
       }
-      at.next(w);
-    } while (w.visits > 0 && at.g < c.group);
+      if (visits) at.next(w, c.group);
+    } while (!at.begins(w));
     w = take_key_block<D>(c, false);
   }
   wait(shared.keys_empty, tile >> 31 ^ 1);
@@ -248,7 +257,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
       };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
       bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;
-      at.next(w);
+      at.next(w, c.group);
 
       sm90::cp_async_bulk_wait_group_read<0>();  // the buffer is free again
       shared.dq[consumer] = {to, w.queries - row, begun};
@@ -314,23 +323,26 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
   for (;; tile ^= 1u << 31) {
     wait(shared.k_full, tile >> 31);
     if (w.block < 0) return;
-    for (Visit at(w); w.visits > 0 && at.g < c.group; at.next(w), ++tile) {
-      wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
-      // One register, not two: there are none to spare, nor memory for 2^32 queries.
-      const auto first =
-          static_cast<uint32_t>(query_block<D>(c, w, w.kv_head * c.group + at.g, at.i)) *
-          Sizes::kQueries;
+    Visit at(w);
+    if (w.visits > 0) do {
+        wait(shared.mask_empty[tile % 2], (tile / 2 & 1) ^ 1);
+        // One register, not two: there are none to spare, nor memory for 2^32 queries.
+        const auto first =
+            static_cast<uint32_t>(query_block<D>(c, w, w.kv_head * c.group + at.g, at.i)) *
+            Sizes::kQueries;
 #pragma unroll 1
-      for (int i = threadIdx.x % 128; i < 4 * Sizes::kConsumers * Sizes::kMaskWords; i += 128) {
-        const DropoutWord word = dropout_word(i % Sizes::kMaskWords);
-        const int warp = i / Sizes::kMaskWords;  // whose 16 keys
-        const int pair = Sizes::kKeys / 2 * w.block + 8 * warp + 2 * word.key;
-        ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes + 4 * i,
-                           kept_bits<AsFloat>(kept, c.dropout_words, pair,
-                                              c.dropout_queries + (first + 4 * word.query)));
-      }
-      arrive(shared.mask_full[tile % 2], Lane());
-    }
+        for (int i = threadIdx.x % 128; i < 4 * Sizes::kConsumers * Sizes::kMaskWords; i += 128) {
+          const DropoutWord word = dropout_word(i % Sizes::kMaskWords);
+          const int warp = i / Sizes::kMaskWords;  // whose 16 keys
+          const int pair = Sizes::kKeys / 2 * w.block + 8 * warp + 2 * word.key;
+          ptx::st_shared_u32(tiles + Sizes::kMasksAt + tile % 2 * Sizes::kMaskBytes + 4 * i,
+                             kept_bits<AsFloat>(kept, c.dropout_words, pair,
+                                                c.dropout_queries + (first + 4 * word.query)));
+        }
+        arrive(shared.mask_full[tile % 2], Lane());
+        at.next(w, c.group);
+        ++tile;
+      } while (!at.begins(w));
     arrive(shared.keys_empty, Lane());
   }
 }

@@ -67,6 +67,11 @@ struct Consumer {
     sm90::bar_sync(1, 128 * Sizes::kConsumers);
   }
 
+  /// Queries from here on see all keys of this consumer.
+  __device__ int unmasked() const {
+    const AttentionMask mask = shared.work.mask(c.causal);
+    return first_key() + 64 > mask.keys ? 1 << 30 : mask.first_query(first_key() + 63);
+  }
   /// S of keys that a query does not see.
   __device__ void mask_scores(float (&s)[kQueries / 2], int row) const {
     const AttentionMask mask = shared.work.mask(c.causal);
@@ -248,12 +253,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     wait(shared.k_full, tile >> 31);
     const KeyBlock& w = shared.work;
     if (uniform(w.block) < 0) return;
-    Visit at(w);
     int steps = uniform(w.visits * c.group);
-    // Queries from here on see all keys of this consumer.
-    const AttentionMask mask = w.mask(c.causal);
-    const int unmasked =
-        first_key() + 64 > mask.keys ? 1 << 30 : mask.first_query(first_key() + 63);
 
     float dk[D / 2], dv[D / 2], s[kQueries / 2], dq[32];  // s: S, then P, then dP
     uint32_t p[kPieces][4], ds[kPieces][4];
@@ -261,10 +261,11 @@ __device__ inline void Consumer<D, Drop>::run() const {
     for (int i = 0; i < D / 2; ++i) dk[i] = dv[i] = 0;
 
     // S^T = K Q^T, line 10.
+    int row;  // of the step's queries
     const auto multiply_scores = [&] {
       wait(shared.q_full[q.stage()], q.phase());
-      clear_rows(tile_q(q.stage()), Sizes::kQueryPanelBytes, kQueries,
-                 shared.work.queries - at.i * kQueries);
+      row = shared.row[q.stage()];
+      clear_rows(tile_q(q.stage()), Sizes::kQueryPanelBytes, kQueries, shared.work.queries - row);
       sm90::wgmma_fence();
       multiply_transposed<D, kQueries>(s, tile_k + group * 64 * 128, Sizes::kKeyPanelBytes,
                                        tile_q(q.stage()), Sizes::kQueryPanelBytes);
@@ -287,7 +288,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     // P = exp(S - lse), line 11.
     const auto exponentials_of_scores = [&] {
       sm90::wgmma_fence_operand(s);
-      if (at.i * kQueries < unmasked) mask_scores(s, at.i * kQueries);
+      if (row < unmasked()) mask_scores(s, row);
       exponentials(s, q.stage());
       wait(shared.d_o_full[tile % 2], tile / 2 & 1);
     };
@@ -300,8 +301,7 @@ __device__ inline void Consumer<D, Drop>::run() const {
     };
     // dP^T = V dO^T, line 13.
     const auto multiply_probability_gradients = [&] {
-      clear_rows(tile_do(tile % 2), Sizes::kQueryPanelBytes, kQueries,
-                 shared.work.queries - at.i * kQueries);
+      clear_rows(tile_do(tile % 2), Sizes::kQueryPanelBytes, kQueries, shared.work.queries - row);
       sm90::wgmma_fence();
       multiply_transposed<D, kQueries>(s, tile_v + group * 64 * 128, Sizes::kKeyPanelBytes,
                                        tile_do(tile % 2), Sizes::kQueryPanelBytes);
@@ -346,7 +346,6 @@ __device__ inline void Consumer<D, Drop>::run() const {
 
       while (--steps > 0) {
         ++tile;
-        at.next(shared.work);
         const int q_before = q.stage();
         q.next();
         multiply_scores();

@@ -55,16 +55,18 @@ struct KeyBlock {
   STROBE_HD constexpr AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
 };
 
-/// A place in the walk over a KeyBlock's blocks of queries, the last `visits` ones
-/// (BackwardOrder): the block, and the head of the group.
+/// A place in the walk over a KeyBlock's blocks of queries, the last `visits` ones (BackwardOrder),
+/// and over the heads of the group, all of them at each block. It goes round.
 struct Visit {
   int i, g = 0;
 
   STROBE_HD constexpr explicit Visit(const KeyBlock& w) : i(w.start) {}
-  STROBE_HD constexpr void next(const KeyBlock& w) {
-    if (++i == w.blocks) i = w.blocks - w.visits;
-    g += i == w.start;
+  STROBE_HD constexpr void next(const KeyBlock& w, int group) {
+    g = g + 1 == group ? 0 : g + 1;
+    if (g == 0) i = i == w.blocks - w.visits ? w.blocks - 1 : i - 1;
   }
+  /// At its beginning, or there again.
+  STROBE_HD constexpr bool begins(const KeyBlock& w) const { return g == 0 && i == w.start; }
 };
 
 /// lse and delta of 16 queries are stored in the order in which a thread reads them: its four of

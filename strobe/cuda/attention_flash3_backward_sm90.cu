@@ -97,7 +97,9 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   const int64_t items = int64_t{blocks} * c.sequences * (c.heads / c.group);
   c.scale2 = c.scale * kLog2e;
   c.gradient_scale = c.scale * c.keep_scale;
-  c.cyclic = items <= device.multiprocessors;
+  c.together = items <= device.multiprocessors;
+  c.chunk = backward_chunk(c.sequences * (c.heads / c.group), blocks, device.multiprocessors,
+                           int64_t{8} * c.max_q * c.head_dim * c.group);
   flash3_prepare_backward(device, c);
   if (items == 0) return;
 

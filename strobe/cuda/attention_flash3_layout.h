@@ -55,12 +55,6 @@ STROBE_HD constexpr int warpgroup_tiles(const AttentionMask& mask, int block_row
   return row < 0 ? 0 : tiles_seen(mask, row, 64, tile_keys);
 }
 
-/// The largest size not above `chunk` that cuts `pairs` into chunks of nearly equal size, so that
-/// the last one also ends with many short items (forward_item).
-STROBE_HD constexpr int even_chunk(int pairs, int chunk) {
-  return pairs == 0 ? 1 : ceil_div(pairs, ceil_div(pairs, chunk));
-}
-
 /// How the forward is cut. Four warpgroups with small tiles are 3 % faster where items are short,
 /// three with large ones up to 20 % where they are long. Dropout's registers leave room for three.
 /// Turns pay where the start and the end of an item weigh.

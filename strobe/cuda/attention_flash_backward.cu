@@ -7,9 +7,8 @@
 // over keys of all warps: dS goes through shared memory, and dQ is summed over thread blocks in f32
 // in device memory:
 //
-//   flash2, fixed  each warp adds to its part of a dQ block when its turn comes. Key blocks visit
-//                  query blocks in an order in which turns come by themselves (BackwardOrder). The
-//                  first one writes without reading, the last one writes dq itself.
+//   flash2, fixed  each warp adds to its part of a dQ block when its turn comes (BackwardOrder).
+//                  The first one writes without reading, the last one writes dq itself.
 //   flash2, free   atomic additions, between a pass that clears the sum and one that rounds it.
 //   flash1         one thread block does all key blocks of a head (no split over the sequence).
 //
@@ -148,13 +147,14 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   __syncthreads();
   const bool alone = c.order == SumOrder::alone;
   const int blocks = alone ? 1 : ceil_div(c.max_k, kKeys);
-  const int part = item % Sizes::kParts, block = blocks - 1 - item / Sizes::kParts % blocks;
-  const int pair = item / Sizes::kParts / blocks, kv_heads = c.heads / c.group;
-  const int sequence = pair / kv_heads, kv_head = pair % kv_heads;
+  const int part = item % Sizes::kParts, kv_heads = c.heads / c.group;
+  const AttentionItem work =
+      backward_item(item / Sizes::kParts, c.sequences * kv_heads, blocks, c.chunk);
+  const int sequence = work.pair / kv_heads, kv_head = work.pair % kv_heads;
   const int64_t first_q = c.cu_q[sequence], first_k = c.cu_k[sequence];
   const AttentionMask mask{static_cast<int>(c.cu_q[sequence + 1] - first_q),
                            static_cast<int>(c.cu_k[sequence + 1] - first_k), c.causal};
-  const BackwardOrder order{mask, kQueries, kKeys, c.cyclic && !alone};
+  const BackwardOrder order{mask, kQueries, kKeys, c.together && !alone};
 
   const Lane lane;
   const int warp = threadIdx.x / 32;
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   const int dq_column = part * Sizes::kPart + warp / Sizes::kQueryWarps * 32;
   const float scale2 = c.scale * kLog2e;
 
-  const int begin = alone ? 0 : block, end = alone ? order.key_blocks() : block + 1;
+  const int begin = alone ? 0 : work.block, end = alone ? order.key_blocks() : work.block + 1;
   for (int j = begin; j < end; ++j) {
     const int block_key = j * kKeys;
     if (block_key >= mask.keys) return;
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
     };
     for (int step = 0, g = 0, t = 0; step < steps; ++step) {
       const int head = kv_head * c.group + g, i = order.visited(j, t), row = i * kQueries;
-      if (++t == visits) t = 0, ++g;
+      if (++g == c.group) g = 0, ++t;
       const uint32_t stage = step % 2 * Sizes::kStageBytes, tile_q = stages + stage;
       ptx::cp_async_wait_group<0>();
       __syncthreads();
@@ -425,10 +425,14 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Sizes::kShared),
       "attention backward");
   const int key_blocks = ceil_div(c.max_k, Sizes::kKeys);
-  c.cyclic = key_blocks * Sizes::kParts <= device.multiprocessors;
+  const int kv_heads = c.heads / c.group, pairs = c.sequences * kv_heads;
+  const int places = device.multiprocessors / Sizes::kParts;
+  c.together = !c.causal && key_blocks <= places;
+  if (!c.together && c.order != SumOrder::alone)
+    c.chunk = backward_chunk(pairs, key_blocks, (D == 64 ? 2 : 1) * places,
+                             int64_t{8} * c.max_q * D * c.group);
   prepare_backward<D>(device, c);  // the ticket too, which keys without queries also draw
-  const int blocks = (c.order == SumOrder::alone ? 1 : key_blocks) * Sizes::kParts * c.sequences *
-                     (c.heads / c.group);
+  const int blocks = (c.order == SumOrder::alone ? 1 : key_blocks) * Sizes::kParts * pairs;
   if (blocks > 0) {
     kernel<<<blocks, Sizes::kThreads, Sizes::kShared, device.stream>>>(c);
     check_launch("attention backward");

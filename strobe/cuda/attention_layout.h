@@ -83,17 +83,35 @@ STROBE_HD constexpr AttentionItem forward_item(int index, int pairs, int blocks,
   return {first + rest % size, blocks - 1 - rest / size};
 }
 
+/// The largest size not above `chunk` that cuts `pairs` into chunks of nearly equal size, so that
+/// the last one also ends with many short items.
+STROBE_HD constexpr int even_chunk(int pairs, int chunk) {
+  return pairs == 0 ? 1 : ceil_div(pairs, ceil_div(pairs, chunk));
+}
+
+/// The backward's order of work, by blocks of keys: as the forward's, but under a causal mask the
+/// first keys are seen by most queries.
+STROBE_HD constexpr AttentionItem backward_item(int index, int pairs, int blocks, int chunk) {
+  const AttentionItem at = forward_item(index, pairs, blocks, chunk);
+  return {at.pair, blocks - 1 - at.block};
+}
+/// Its chunk: of pairs that fit L2, but enough to fill the GPU, which runs `places` thread blocks,
+/// with their first blocks of keys. A pair's Q, dO and dQ in f32 are `pair_bytes`.
+STROBE_HD constexpr int backward_chunk(int pairs, int blocks, int places, int64_t pair_bytes) {
+  const auto fit = static_cast<int>((int64_t{32} << 20) / (pair_bytes + 1));
+  return even_chunk(pairs, most(1, most(fit, ceil_div(places, most(1, blocks)))));
+}
+
 /// The backward's blocks over one sequence: blocks of `key_rows` keys, each of which visits blocks
-/// of `query_rows` queries and adds to their dQ. The order of the additions is fixed by rank().
-///
-/// It is chosen so that blocks that start together never wait. Causal: a key block starts at its
-/// diagonal and goes up, so block j meets a query block one step after block j + 1: the order is
-/// descending. Otherwise (cyclic) key blocks start evenly spread and wrap around, and again meet a
-/// query block in descending order, counted from the one that starts there.
+/// of `query_rows` queries and adds to their dQ, one after another. Key blocks come one after
+/// another too, the longest first (backward_item), and go from the last queries, which see all
+/// keys, back to their diagonals, each behind those that came before it: it waits for none that has
+/// not come. Where all run together and all are equally long, they begin apart and go round, and no
+/// one waits.
 struct BackwardOrder {
   AttentionMask mask;
   int query_rows, key_rows;
-  bool cyclic;  // all key blocks of a sequence run at once; else each waits for the next one only
+  bool together;  // all key blocks of a pair run at once
 
   STROBE_HD constexpr int query_blocks() const { return ceil_div(mask.queries, query_rows); }
   STROBE_HD constexpr int key_blocks() const { return ceil_div(mask.keys, key_rows); }
@@ -105,10 +123,10 @@ struct BackwardOrder {
   STROBE_HD constexpr int visits(int j) const { return query_blocks() - first_visited(j); }
   /// The t-th of them.
   STROBE_HD constexpr int visited(int j, int t) const {
-    if (mask.causal || !cyclic) return first_visited(j) + t;
     const int n = query_blocks();
-    const int i = j * n / key_blocks() + t;
-    return i < n ? i : i - n;
+    if (mask.causal || !together) return n - 1 - t;
+    const int i = n - 1 - j * n / key_blocks() - t;
+    return i < 0 ? i + n : i;
   }
   /// How many key blocks add to query block i's dQ: the first ones, [0, contributions(i)).
   STROBE_HD constexpr int contributions(int i) const {
@@ -117,9 +135,8 @@ struct BackwardOrder {
   }
   /// How many of them come before key block j.
   STROBE_HD constexpr int rank(int i, int j) const {
-    const int n = contributions(i);
-    if (mask.causal || !cyclic) return n - 1 - j;
-    const int latest = ((i + 1) * n - 1) / query_blocks();
+    if (mask.causal || !together) return j;
+    const int n = contributions(i), latest = ((query_blocks() - i) * n - 1) / query_blocks();
     return latest >= j ? latest - j : latest - j + n;
   }
 };
