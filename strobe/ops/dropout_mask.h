@@ -2,22 +2,23 @@
 // A kept element is multiplied by Dropout::scale().
 //
 //   elementwise   One Philox block holds 16 bytes. Block i is for the elements [16 i, 16 i + 16) of
-//                 the flat tensor; byte b of word w, (word >> 8 b) & 255, is element 16 i + 4 w + b,
-//                 which is kept if its byte is below Dropout::keep_of_256().
+//                 the flat tensor; byte b of word w, (word >> 8 b) & 255, is element 16 i + 4 w +
+//                 b, which is kept if its byte is below Dropout::keep_of_256().
 //   attention     Universal hashing by multiplication and addition (Dietzfelbinger, "Universal
 //                 hashing and k-wise independent random variables via integer arithmetic without
 //                 primes", STACS 1996). A query of a head of a sequence has a random multiplier a,
-//                 odd, and a random addend c; a pair of keys (2 j, 2 j + 1) has a random word b, the
-//                 same for all heads and sequences. Of a b + c modulo 2^32 the lower half decides
-//                 key 2 j and the upper half key 2 j + 1 (DroppedNumbers). Queries and keys are
-//                 counted from the start of their sequence.
+//                 odd, and a random addend c; a pair of keys (2 j, 2 j + 1) has a random word b,
+//                 the same for all heads and sequences. Of a b + c modulo 2^32 the lower half
+//                 decides key 2 j and the upper half key 2 j + 1 (DroppedNumbers). Queries and keys
+//                 are counted from the start of their sequence.
 //
 // Each of attention's numbers is uniform, and any two of them are independent: those of one query
 // by their b, or, of one pair of keys, as halves of a word that is uniform; those of two queries by
 // their c. Of more than two that does not hold exactly: two queries of which one's a is a small
-// multiple of the other's modulo 2^16, some in ten thousand, drop more or fewer keys together than
-// chance (tests/attention_dropout_test.cpp measures it). What it buys is one multiplication for two
-// scores, where drawing each by Philox cost as much as the softmax.
+// multiple of the other's modulo 2^16, some in ten thousand, drop more or fewer keys together
+// than chance, and the even keys of two pairs whose b agree modulo 2^16, one in 65,536, drop
+// together in every query and head (tests/attention_dropout_test.cpp measures both). What it buys
+// is one multiplication for two scores, where drawing each by Philox cost as much as the softmax.
 #pragma once
 
 #include <cstdint>
@@ -56,8 +57,7 @@ STROBE_HD constexpr Philox::Block attention_dropout_queries(uint64_t key, uint32
 }
 STROBE_HD constexpr DropoutQuery attention_dropout_query(uint64_t key, uint32_t stream,
                                                          uint32_t query) {
-  const Philox::Block block =
-      attention_dropout_queries(key, stream, query / 16 * 8 + query % 8);
+  const Philox::Block block = attention_dropout_queries(key, stream, query / 16 * 8 + query % 8);
   const uint32_t half = query / 8 % 2;
   return {block[2 * half], block[2 * half + 1]};
 }
@@ -79,10 +79,10 @@ STROBE_HD constexpr uint32_t attention_dropout_word(uint64_t key, uint32_t pair)
 /// Which of attention's numbers of 16 bits drop their scores: as signed ones, those from `first` on
 /// and [-nans, -1]. There are 256 (256 - keep) of them.
 ///
-/// Read as a half-precision float, a number that drops is one that is not below the float whose bits
-/// are `first`, or NaN: so one saturating multiply-add, as_float, decides two scores. That needs the
-/// 1023 positive and the 1023 negative NaNs to be among those that drop, which they are from 8 of
-/// 256 on, and a float `first` of which the next is at least 2^-15 away, up to 91 of 256.
+/// Read as a half-precision float, a number that drops is one that is not below the float whose
+/// bits are `first`, or NaN: so one saturating multiply-add, as_float, decides two scores. That
+/// needs the 1023 positive and the 1023 negative NaNs to be among those that drop, which they are
+/// from 8 of 256 on, and a float `first` of which the next is at least 2^-15 away, up to 91 of 256.
 struct DroppedNumbers {
   int32_t first, nans;
 
