@@ -6,9 +6,9 @@
 #include "strobe/core/error.h"
 #include "strobe/core/round_up.h"
 #include "strobe/core/threads.h"
+#include "strobe/cpu/attention_dropout.h"
 #include "strobe/cpu/isa/attention.h"
 #include "strobe/cpu/isa_select.h"
-#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cpu {
 
@@ -78,6 +78,7 @@ struct Layout {
       for (char*& p : packed_q) p = cutter.take<char>(q_bytes);
       lse2 = cutter.take<float>(statistics);
       delta = cutter.take<float>(statistics);
+      dropout_queries = cutter.take<uint32_t>(2 * statistics);
       accumulators = cutter.take<float>(accumulator * parts);
     } else {
       packed_k = cutter.take<char>(k_bytes);
@@ -97,6 +98,7 @@ struct Layout {
   char* packed_q[4] = {};  // b and bt of q, b and bt of dO
   char *packed_k = nullptr, *packed_v = nullptr;
   float *lse2 = nullptr, *delta = nullptr;
+  uint32_t* dropout_queries = nullptr;
   float *accumulators = nullptr, *running = nullptr;  // flash1's O, or dQ's parts; (m, l)
   int64_t bytes;
 };
@@ -113,8 +115,7 @@ struct Call {
         op(op),
         cu_q(op.cu_q.as<int32_t>()),
         cu_k(op.cu_k.as<int32_t>()),
-        dropout_key(
-            strobe::dropout_key(state.seed, state.step, state.micro_step, op.dropout.site)) {}
+        dropout(op.dropout, state, shape.max_k) {}
 
   AttentionHead head(int64_t sequence, int64_t h) const {
     return {cu_q[sequence + 1] - cu_q[sequence],
@@ -122,10 +123,7 @@ struct Call {
             shape.head_dim,
             op.causal,
             op.scale,
-            op.dropout.keep_of_256(),
-            op.dropout.scale(),
-            dropout_key,
-            static_cast<uint32_t>(sequence * shape.heads + h)};
+            dropout.head(sequence * shape.heads + h)};
   }
   int64_t query_block(int64_t sequence) const { return cu_q[sequence] / kBlock + sequence; }
   int64_t key_block(int64_t sequence) const { return cu_k[sequence] / kBlock + sequence; }
@@ -133,7 +131,7 @@ struct Call {
   AttentionShape shape;
   const AttentionOp& op;
   const int32_t *cu_q, *cu_k;
-  uint64_t dropout_key;
+  AttentionDropout dropout;
 };
 
 struct Task {
@@ -261,6 +259,7 @@ void flash_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tenso
     task.packed_block = layout.packed_block;
     task.lse2 = layout.lse2 + block * kBlock;
     task.delta = layout.delta + block * kBlock;
+    task.dropout_queries = layout.dropout_queries + block * 2 * kBlock;
     task.dq_parts = layout.accumulators + block * kBlock * layout.padded;
     task.dq_part = part;
     return task;

@@ -12,10 +12,10 @@
 #include "strobe/core/error.h"
 #include "strobe/core/round_up.h"
 #include "strobe/core/threads.h"
+#include "strobe/cpu/attention_dropout.h"
 #include "strobe/cpu/gemm.h"
 #include "strobe/cpu/isa/attention_softmax.h"
 #include "strobe/cpu/isa_select.h"
-#include "strobe/ops/dropout_mask.h"
 
 namespace strobe::cpu {
 
@@ -100,7 +100,7 @@ struct Head {
   }
 };
 
-Head head_of(const AttentionShape& shape, const AttentionOp& op, const StepState& state,
+Head head_of(const AttentionShape& shape, const AttentionOp& op, const AttentionDropout& dropout,
              int64_t sequence, int64_t h) {
   const int32_t *cu_q = op.cu_q.as<int32_t>() + sequence, *cu_k = op.cu_k.as<int32_t>() + sequence;
   return {sequence,
@@ -109,9 +109,7 @@ Head head_of(const AttentionShape& shape, const AttentionOp& op, const StepState
           cu_q[0],
           cu_k[0],
           {cu_q[1] - cu_q[0], cu_k[1] - cu_k[0], shape.head_dim, op.causal, op.scale,
-           op.dropout.keep_of_256(), op.dropout.scale(),
-           dropout_key(state.seed, state.step, state.micro_step, op.dropout.site),
-           static_cast<uint32_t>(sequence * shape.heads + h)}};
+           dropout.head(sequence * shape.heads + h)}};
 }
 
 /// The head's matrix in `memory`, (queries, keys) of `dtype` with rows `bytes` apart.
@@ -149,10 +147,11 @@ int64_t naive_workspace_bytes(const AttentionShape& shape, DType, bool backward)
 void naive_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tensor v,
                    const AttentionOp& op, const StepState& state, Tensor workspace) {
   const AttentionShape shape = attention_shape(q, k, op);
+  const AttentionDropout dropout(op.dropout, state, shape.max_k);
   const SoftmaxKernels& softmax = kernels(q.dtype);
   const int64_t scores_row = pitch(shape) * 4, p_row = pitch(shape) * size_of(q.dtype);
   for_each_head(shape.sequences * shape.heads, [&](int64_t i) {
-    const Head head = head_of(shape, op, state, i / shape.heads, i % shape.heads);
+    const Head head = head_of(shape, op, dropout, i / shape.heads, i % shape.heads);
     const Tensor s = matrix(workspace.as<char>(), shape, head, DType::f32, scores_row);
     const Tensor pv = matrix(workspace.as<char>(), shape, head, q.dtype, scores_row);
     const Tensor p = saved ? matrix(saved.as<char>(), shape, head, q.dtype, p_row) : pv;
@@ -160,13 +159,14 @@ void naive_forward(Tensor o, Tensor lse, Tensor saved, Tensor q, Tensor k, Tenso
     softmax.forward({head.shape, 0, head.shape.queries, s.as<char>(), scores_row, p.as<char>(),
                      saved ? p_row : scores_row,
                      lse.as<float>() + head.head * lse.strides[0] + head.first_q});
-    multiply(head.of(o, false), head.shape.keep < 256 ? pv : p, head.of(v, true));
+    multiply(head.of(o, false), head.shape.dropout.on ? pv : p, head.of(v, true));
   });
 }
 
 void naive_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tensor k, Tensor v,
                     Tensor saved, const AttentionOp& op, const StepState& state, Tensor workspace) {
   const AttentionShape shape = attention_shape(q, k, op);
+  const AttentionDropout dropout(op.dropout, state, shape.max_k);
   const SoftmaxKernels& softmax = kernels(q.dtype);
   const int64_t scores_row = pitch(shape) * 4, p_row = pitch(shape) * size_of(q.dtype);
   const int64_t group = shape.heads / shape.kv_heads;
@@ -174,7 +174,7 @@ void naive_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tenso
                                          matrix_elements(shape) * int64_t{sizeof(float)});
   for_each_head(shape.sequences * shape.kv_heads, [&](int64_t i) {
     const int64_t kv = i % shape.kv_heads;
-    Head head = head_of(shape, op, state, i / shape.kv_heads, kv * group);
+    Head head = head_of(shape, op, dropout, i / shape.kv_heads, kv * group);
     Tensor dk_head = head.of(dk, true), dv_head = head.of(dv, true);
     if (group > 1) {
       float* sum = sums + 2 * (kv * shape.total_k + head.first_k) * shape.head_dim;
@@ -182,16 +182,16 @@ void naive_backward(Tensor dq, Tensor dk, Tensor dv, Tensor d_o, Tensor q, Tenso
       dv_head = Tensor(sum + dk_head.numel(), DType::f32, {head.shape.keys, shape.head_dim});
     }
     for (int64_t g = 0; g < group; ++g) {
-      head = head_of(shape, op, state, i / shape.kv_heads, kv * group + g);
+      head = head_of(shape, op, dropout, i / shape.kv_heads, kv * group + g);
       const Tensor s = matrix(workspace.as<char>(), shape, head, DType::f32, scores_row);
       const Tensor ds = matrix(workspace.as<char>(), shape, head, q.dtype, scores_row);
       const Tensor p = matrix(saved.as<char>(), shape, head, q.dtype, p_row);
       const SoftmaxRows rows{head.shape,   0,          head.shape.queries,
                              s.as<char>(), scores_row, p.as<char>(),
                              p_row,        nullptr};
-      const bool dropout = head.shape.keep < 256;
-      if (dropout) softmax.dropped(rows);
-      multiply(dv_head, (dropout ? ds : p).transposed(), head.of(d_o, false), g > 0);
+      const bool drops = head.shape.dropout.on;
+      if (drops) softmax.dropped(rows);
+      multiply(dv_head, (drops ? ds : p).transposed(), head.of(d_o, false), g > 0);
       multiply(s, head.of(d_o, false), head.of(v, true).transposed());
       softmax.backward(rows);
       multiply(head.of(dq, false), ds, head.of(k, true));

@@ -30,7 +30,7 @@ struct Dropout {
   float p = 0;
   uint32_t site = 0;  // which dropout of the model this is
 
-  /// The keep probability is rounded to n / 256: an element is kept if its random byte is < n.
+  /// The keep probability is rounded to n / 256; strobe/ops/dropout_mask.h says what decides.
   STROBE_HD constexpr int keep_of_256() const {
     // NOLINTNEXTLINE(bugprone-incorrect-roundings): std::lround is not constexpr
     return p <= 0 ? 256 : static_cast<int>((1.0f - p) * 256.0f + 0.5f);

@@ -15,9 +15,10 @@
 // Each of attention's numbers is uniform, and any two of them are independent: those of one query
 // by their b, or, of one pair of keys, as halves of a word that is uniform; those of two queries by
 // their c. Of more than two that does not hold exactly: two queries of which one's a is a small
-// multiple of the other's modulo 2^16, some in ten thousand, drop more or fewer keys together than
-// chance (tests/attention_dropout_test.cpp measures it). What it buys is one multiplication for two
-// scores, where drawing each by Philox cost as much as the softmax.
+// multiple of the other's modulo 2^16, some in ten thousand, drop more or fewer keys together
+// than chance, and the even keys of two pairs whose b agree modulo 2^16, one in 65,536, drop
+// together in every query and head (tests/attention_dropout_test.cpp measures both). What it buys
+// is one multiplication for two scores, where drawing each by Philox cost as much as the softmax.
 #pragma once
 
 #include <cstdint>

@@ -35,10 +35,12 @@ struct Sum {
 double dropped(double x, const AttentionShape& shape, const AttentionOp& op, uint64_t key,
                int64_t sequence, int64_t head, int64_t i, int64_t j) {
   if (op.dropout.p <= 0) return x;
-  const Philox::Block patch = attention_dropout_patch(
-      key, sequence, shape.heads, head, static_cast<uint32_t>(i / 4), static_cast<uint32_t>(j / 4));
-  const bool kept = dropout_byte(patch, i % 4, j % 4) < op.dropout.keep_of_256();
-  return kept ? x * op.dropout.scale() : 0;
+  const auto stream = static_cast<uint32_t>(sequence * shape.heads + head);
+  const bool drops = attention_drops(DroppedNumbers::of(op.dropout.keep_of_256()),
+                                     attention_dropout_query(key, stream, static_cast<uint32_t>(i)),
+                                     attention_dropout_word(key, static_cast<uint32_t>(j / 2)),
+                                     static_cast<uint32_t>(j));
+  return drops ? 0 : x * op.dropout.scale();
 }
 
 }  // namespace

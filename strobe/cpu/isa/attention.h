@@ -21,15 +21,22 @@ struct AttentionRows {
   int64_t stride;
 };
 
+/// Dropout of one head of one sequence: what strobe/ops/dropout_mask.h defines, as raw numbers.
+struct HeadDropout {
+  bool on = false;
+  int32_t first = 0, nans = 0;  // DroppedNumbers
+  float scale = 1;              // of what is kept
+  uint64_t key = 0;
+  uint32_t stream = 0;              // sequence * heads + head
+  const uint32_t* words = nullptr;  // of the pairs of keys, for whole blocks of keys
+};
+
 /// One head of one sequence.
 struct AttentionHead {
   int64_t queries, keys, dim;
   bool causal;  // query i sees keys [0, i + keys - queries]
   float scale;
-  int32_t keep = 256;  // dropout: an element is kept if its byte is below this
-  float keep_scale = 1;
-  uint64_t dropout_key = 0;  // see strobe/ops/dropout_mask.h
-  uint32_t dropout_stream = 0;
+  HeadDropout dropout;
 };
 
 struct AttentionForward {
@@ -48,9 +55,10 @@ struct AttentionBackward {
   const float* lse;
   const void *packed_q, *packed_qt, *packed_do, *packed_dot;  // b, bt of q and of dO
   int64_t packed_block;
-  float *lse2, *delta;  // (query blocks, 64)
-  float* dq_parts;      // (parts, query blocks, Dp, 64)
-  int64_t dq_part;      // floats from part to part
+  float *lse2, *delta;        // (query blocks, 64)
+  uint32_t* dropout_queries;  // (query blocks, 2, 64): multipliers and addends
+  float* dq_parts;            // (parts, query blocks, Dp, 64)
+  int64_t dq_part;            // floats from part to part
 };
 
 /// A range of key blocks of one key-value head: adds up over the `heads` query heads that share it.
@@ -73,7 +81,7 @@ struct AttentionKernels {
   void (*flash2_forward)(const AttentionForward& task, int64_t block);
   /// A whole head, key blocks outermost.
   void (*flash1_forward)(const AttentionForward& task);
-  /// Packs a query block of q and dO, and computes delta = rowsum(dO * O).
+  /// Packs a query block of q and dO, and computes delta = rowsum(dO * O) and what dropout needs.
   void (*pack_queries)(const AttentionBackward& task, int64_t block);
   void (*backward)(const AttentionBackwardKeys& task);
   /// dq of one query block = scale * the sum of its parts, in order; `first[p]` is the first query

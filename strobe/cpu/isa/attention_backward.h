@@ -40,6 +40,10 @@ static void pack_queries(const AttentionBackward& task, int64_t block) {
   Math::b_of(at(task.packed_do), staging, padded);
   Math::bt_of(at(task.packed_dot), staging, padded);
 
+  if (head.dropout.on) {
+    uint32_t* random = task.dropout_queries + 2 * first;
+    dropout_queries(random, random + kBlock, head.dropout, first, kBlock);
+  }
   float *lse2 = task.lse2 + first, *delta = task.delta + first;
   for (int64_t i = 0; i < kBlock; ++i) {
     // A lse of +inf makes P = 0: rows beyond the end and rows that saw no key.
@@ -59,16 +63,20 @@ static void pack_queries(const AttentionBackward& task, int64_t block) {
 template <class Math, bool kMasked, bool kDropout>
 static inline void gradient_group(typename Math::Packed* p, typename Math::Packed* ds_a,
                                   typename Math::Packed* ds_b, const float* s, const float* dp,
-                                  const uint8_t* bytes, const AttentionHead& head,
+                                  const uint32_t* random, const AttentionHead& head,
                                   const float* lse2, const float* delta, int64_t first_query,
                                   int64_t first_key, int64_t keys, int64_t column) {
   const float c = head.scale * kLog2E;
   F32 lse[kGroup], mean[kGroup];
   I32 limit[kGroup];
+  const DropoutLimits limits = dropout_limits(head.dropout);
+  U32 multiplier[kGroup], addend[kGroup];
 #pragma GCC unroll 4
   for (int g = 0; g < kGroup; ++g) {
     const int64_t at = column + g * kLanes;
     lse[g] = load(lse2 + at), mean[g] = load(delta + at);
+    if (kDropout)
+      multiplier[g] = load_u32(random + at), addend[g] = load_u32(random + kAttentionBlock + at);
     if (kMasked) limit[g] = key_limit(head, first_query + at) - static_cast<int32_t>(first_key);
   }
   for (int64_t j = 0; j < keys; j += 2)
@@ -76,6 +84,12 @@ static inline void gradient_group(typename Math::Packed* p, typename Math::Packe
     for (int pair = 0; pair < kGroup; pair += 2) {
       const int64_t at = column + pair * kLanes;
       F32 kept[2][2], ds[2][2];  // key row, vector
+      KeptPair drawn[2];
+      if (kDropout)
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; ++g)
+          drawn[g] = kept_pair(multiplier[pair + g], addend[pair + g],
+                               head.dropout.words[(first_key + j) / 2], limits);
 #pragma GCC unroll 2
       for (int r = 0; r < 2; ++r)
 #pragma GCC unroll 2
@@ -85,8 +99,9 @@ static inline void gradient_group(typename Math::Packed* p, typename Math::Packe
           if (kMasked) x = select(limit[pair + g] > static_cast<int32_t>(j + r), x, F32{});
           kept[r][g] = x;
           if (kDropout) {
-            kept[r][g] = drop(x, bytes + element, head.keep);
-            dx = drop(dx, bytes + element, head.keep) * head.keep_scale;
+            const Kept keeps = r == 0 ? drawn[g].even : drawn[g].odd;
+            kept[r][g] = drop(x, keeps);
+            dx = drop(dx, keeps) * head.dropout.scale;
           }
           ds[r][g] = x * (dx - mean[pair + g]);
         }
@@ -103,16 +118,16 @@ static inline void gradient_group(typename Math::Packed* p, typename Math::Packe
 template <class Math>
 static void gradient_tile(typename Math::Packed* p, typename Math::Packed* ds_a,
                           typename Math::Packed* ds_b, const float* s, const float* dp,
-                          uint8_t* bytes, const AttentionBackward& task, int64_t first_query,
-                          int64_t first_key, int64_t keys) {
+                          const AttentionBackward& task, int64_t first_query, int64_t first_key,
+                          int64_t keys) {
   const AttentionHead& head = task.head;
   const bool masked = first_key + keys > keys_of_query(head, first_query);
-  const bool dropout = head.keep < 256;
-  if (dropout) dropout_tile<kAttentionBlock>(bytes, head, first_query, first_key, keys);
+  const bool dropout = head.dropout.on;
   const auto run = [&](auto group) {
     for (int64_t column = 0; column < kAttentionBlock; column += kGroup * kLanes)
-      group(p, ds_a, ds_b, s, dp, bytes, head, task.lse2 + first_query, task.delta + first_query,
-            first_query, first_key, keys, column);
+      group(p, ds_a, ds_b, s, dp, task.dropout_queries + 2 * first_query, head,
+            task.lse2 + first_query, task.delta + first_query, first_query, first_key, keys,
+            column);
   };
   if (masked)
     dropout ? run(gradient_group<Math, true, true>) : run(gradient_group<Math, true, false>);
@@ -156,7 +171,6 @@ static void attention_backward(const AttentionBackwardKeys& task) {
   const int64_t query_blocks = (shape.queries + kBlock - 1) / kBlock;
   alignas(64) Packed k_rows[kOperand], k_columns[kOperand], v_rows[kOperand];
   alignas(64) float dk[kBlock * kMostDim], dv[kBlock * kMostDim];
-  alignas(64) uint8_t bytes[kBlock * kBlock];
   GradientScratch<Math> scratch[2];
 
   for (int64_t j = task.first_block; j < task.last_block; ++j) {
@@ -188,7 +202,7 @@ static void attention_backward(const AttentionBackwardKeys& task) {
     };
     const auto gradients = [&](int64_t t) {
       GradientScratch<Math>& x = scratch[t % 2];
-      gradient_tile<Math>(x.p, x.ds_a, x.ds_b, x.s, x.dp, bytes, head_of(t), block_of(t) * kBlock,
+      gradient_tile<Math>(x.p, x.ds_a, x.ds_b, x.s, x.dp, head_of(t), block_of(t) * kBlock,
                           first_key, keys);
     };
     const auto products = [&](int64_t t) {
@@ -205,7 +219,7 @@ static void attention_backward(const AttentionBackwardKeys& task) {
     pipeline(tiles, scores, gradients, products);
     if (tiles == 0) std::memset(dk, 0, sizeof dk), std::memset(dv, 0, sizeof dv);
     store_rows<T>(task.dk, dk, padded, first_key, rows, shape.dim, shape.scale);
-    store_rows<T>(task.dv, dv, padded, first_key, rows, shape.dim, shape.keep_scale);
+    store_rows<T>(task.dv, dv, padded, first_key, rows, shape.dim, shape.dropout.scale);
   }
 }
 

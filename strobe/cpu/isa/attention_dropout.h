@@ -1,60 +1,79 @@
-// The random bytes of a tile of scores (strobe/ops/dropout_mask.h), kLanes patches of 4 x 4 at a
-// time.
+// Attention's dropout (strobe/ops/dropout_mask.h): the random numbers of queries, and which scores
+// are kept, two for each product. What is kept is compared where it is needed, in no more
+// instructions than a mask in memory would take to read.
 #pragma once
 
 #include "strobe/cpu/isa/attention.h"
+#include "strobe/cpu/isa/attention_layout.h"
 #include "strobe/cpu/isa/philox.h"
 
 namespace strobe::cpu::STROBE_ISA {
 
-/// bytes (keys, kQueries) of the tile at (first_key, first_query), both multiples of 4. The patches
-/// of the tile are counted with queries running fastest, and lane i of a Philox call holds the i-th
-/// from where the call begins. Byte b of word w is query w, key b of the patch, so the bytes of one
-/// key come out of a 4 x 4 transpose within each lane.
-template <int64_t kQueries>
-static inline void dropout_tile(uint8_t* bytes, const AttentionHead& head, int64_t first_query,
-                                int64_t first_key, int64_t keys) {
+/// The multipliers and addends of queries [first, first + n), both multiples of 32. Of a call of
+/// Philox, words 0 and 1 are of runs of 8 queries, words 2 and 3 of the 8 that follow each.
+static inline void dropout_queries(uint32_t* multipliers, uint32_t* addends,
+                                   const HeadDropout& dropout, int64_t first, int64_t n) {
   constexpr uint32_t kUseDropout = 2;  // RandomUse::dropout
-  constexpr int64_t kAcross = kQueries / 4, kRun = kLanes < kAcross ? kLanes : kAcross;
-  const U32 lane = reinterpret_cast<U32>(lane_index());
-  for (int64_t patch = 0; patch < keys / 4 * kAcross; patch += kLanes) {
-    const U32 row_patch = ((lane + static_cast<uint32_t>(patch)) & uint32_t{kAcross - 1}) +
-                          static_cast<uint32_t>(first_query / 4);
-    const U32 column_patch = (lane + static_cast<uint32_t>(patch)) / uint32_t{kAcross} +
-                             static_cast<uint32_t>(first_key / 4);
-    const PhiloxBlocks blocks =
-        philox({{column_patch, row_patch, U32{} + head.dropout_stream, U32{} + kUseDropout}},
-               head.dropout_key);
-    for (int b = 0; b < 4; ++b) {
-      U32 column{};
-      for (int w = 0; w < 4; ++w) column |= (blocks.words[w] >> (8 * b) & 255u) << (8 * w);
+  constexpr int64_t kRun = kLanes < 8 ? kLanes : 8;
+  for (int64_t block = 0; block < n / 2; block += kLanes) {
+    const U32 index =
+        reinterpret_cast<U32>(lane_index()) + static_cast<uint32_t>(first / 2 + block);
+    PhiloxBlocks blocks =
+        philox({{index, U32{}, U32{} + dropout.stream, U32{} + kUseDropout}}, dropout.key);
+    for (int half = 0; half < 2; ++half) {
+      blocks.words[2 * half] |= 1u;
+      const char* from = reinterpret_cast<const char*>(&blocks.words[2 * half]);
       for (int64_t i = 0; i < kLanes; i += kRun) {
-        const int64_t key = (patch + i) / kAcross * 4 + b, query = (patch + i) % kAcross * 4;
-        std::memcpy(bytes + key * kQueries + query, reinterpret_cast<const char*>(&column) + 4 * i,
-                    4 * kRun);
+        const int64_t query = (block + i) / 8 * 16 + (block + i) % 8 + 8 * half;
+        std::memcpy(multipliers + query, from + 4 * i, 4 * kRun);
+        std::memcpy(addends + query, from + sizeof(U32) + 4 * i, 4 * kRun);
       }
     }
   }
 }
 
-/// x where its byte is below `keep`, else 0.
-STROBE_INLINE F32 drop(F32 x, const uint8_t* bytes, int32_t keep) {
 #if defined(__AVX512F__)
-  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
-  const __mmask16 kept = _mm_cmplt_epu8_mask(b, _mm_set1_epi8(static_cast<char>(keep)));
+using Kept = __mmask16;  // a bit a score
+STROBE_INLINE F32 drop(F32 x, Kept kept) {
   return reinterpret_cast<F32>(_mm512_maskz_mov_ps(kept, x));
+}
 #else
-  I32 wide;
-#if defined(__AVX2__)
-  wide = reinterpret_cast<I32>(
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes))));
+using Kept = I32;  // 0 or -1
+STROBE_INLINE F32 drop(F32 x, Kept kept) { return as_f32(as_i32(x) & kept); }
+#endif
+
+/// DroppedNumbers for numbers in the upper halves of lanes. The second range, from -nans to -1, is
+/// one comparison: x + nans - 2^15, modulo 2^16, is below nans - 2^15.
+struct DropoutLimits {
+  I32 first;
+  U32 nans;
+};
+STROBE_INLINE DropoutLimits dropout_limits(const HeadDropout& dropout) {
+  return {I32{} + static_cast<int32_t>(static_cast<uint32_t>(dropout.first) << 16),
+          U32{} + ((static_cast<uint32_t>(dropout.nans) << 16) ^ 0x80000000u)};
+}
+
+/// Which scores are kept by the numbers in the upper halves of x, whatever is in the lower halves.
+STROBE_INLINE Kept kept_by(U32 x, const DropoutLimits& limits) {
+#if defined(__AVX512F__)
+  const __m512i nans = reinterpret_cast<__m512i>(limits.nans);
+  const Kept below = _mm512_cmplt_epi32_mask(reinterpret_cast<__m512i>(x),
+                                             reinterpret_cast<__m512i>(limits.first));
+  return _mm512_mask_cmpge_epi32_mask(below, reinterpret_cast<__m512i>(x + limits.nans), nans);
 #else
-  int32_t four;
-  std::memcpy(&four, bytes, sizeof four);
-  wide = reinterpret_cast<I32>(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
+  return (reinterpret_cast<I32>(x) < limits.first) &
+         (reinterpret_cast<I32>(x + limits.nans) >= reinterpret_cast<I32>(limits.nans));
 #endif
-  return select(wide < keep, x, F32{});
-#endif
+}
+
+/// Of a vector of queries and a pair of keys.
+struct KeptPair {
+  Kept even, odd;
+};
+STROBE_INLINE KeptPair kept_pair(U32 multiplier, U32 addend, uint32_t word,
+                                 const DropoutLimits& limits) {
+  const U32 x = multiplier * word + addend;
+  return {kept_by(x << 16, limits), kept_by(x, limits)};
 }
 
 }  // namespace strobe::cpu::STROBE_ISA

@@ -46,9 +46,10 @@ struct SoftmaxState {
 };
 
 /// Scores to probabilities for kGroup vectors of queries: updates (m, l) and writes P^T as an
-/// operand. Returns in `alpha` what earlier results must be multiplied by.
+/// operand. Returns in `alpha` what earlier results must be multiplied by. `random`, read with
+/// dropout only: the multipliers of the tile's queries, then their addends.
 template <class Math, bool kMasked, bool kDropout>
-static inline void softmax_group(typename Math::Packed* p, const float* s, const uint8_t* bytes,
+static inline void softmax_group(typename Math::Packed* p, const float* s, const uint32_t* random,
                                  const AttentionHead& head, int64_t first_query, int64_t first_key,
                                  int64_t keys, int64_t column, SoftmaxState state, float* alpha) {
   const float c = head.scale * kLog2E;
@@ -88,17 +89,24 @@ static inline void softmax_group(typename Math::Packed* p, const float* s, const
     // Exactly 1 where nothing moved, which the approximation is not.
     store(alpha + at, select(before == after, broadcast(1.0f), exp2(before - m[g])));
   }
+  const DropoutLimits limits = dropout_limits(head.dropout);
+  U32 multiplier[kGroup], addend[kGroup];
+#pragma GCC unroll 4
+  for (int g = 0; kDropout && g < kGroup; ++g) {
+    multiplier[g] = load_u32(random + column + g * kLanes);
+    addend[g] = load_u32(random + Math::kForwardQueries + column + g * kLanes);
+  }
   for (int64_t j = 0; j < keys; j += 2)
 #pragma GCC unroll 4
     for (int g = 0; g < kGroup; ++g) {
       F32 even = Math::exp2(score(j, g) * c - m[g]), odd = Math::exp2(score(j + 1, g) * c - m[g]);
       sum[g] += even + odd;
-      const int64_t at = column + g * kLanes;
       if (kDropout) {
-        even = drop(even, bytes + j * Math::kForwardQueries + at, head.keep);
-        odd = drop(odd, bytes + (j + 1) * Math::kForwardQueries + at, head.keep);
+        const KeptPair kept =
+            kept_pair(multiplier[g], addend[g], head.dropout.words[(first_key + j) / 2], limits);
+        even = drop(even, kept.even), odd = drop(odd, kept.odd);
       }
-      Math::template store_b<Math::kForwardQueries>(p, j, at, even, odd);
+      Math::template store_b<Math::kForwardQueries>(p, j, column + g * kLanes, even, odd);
     }
 #pragma GCC unroll 4
   for (int g = 0; g < kGroup; ++g) {
@@ -109,15 +117,14 @@ static inline void softmax_group(typename Math::Packed* p, const float* s, const
 
 /// The same for the whole tile; returns whether any alpha differs from 1.
 template <class Math>
-static bool softmax_tile(typename Math::Packed* p, const float* s, uint8_t* bytes,
+static bool softmax_tile(typename Math::Packed* p, const float* s, const uint32_t* random,
                          const AttentionHead& head, int64_t first_query, int64_t first_key,
                          int64_t keys, SoftmaxState state, float* alpha) {
   const bool masked = first_key + keys > keys_of_query(head, first_query);
-  const bool dropout = head.keep < 256;
-  if (dropout) dropout_tile<Math::kForwardQueries>(bytes, head, first_query, first_key, keys);
+  const bool dropout = head.dropout.on;
   const auto run = [&](auto group) {
     for (int64_t column = 0; column < Math::kForwardQueries; column += kGroup * kLanes)
-      group(p, s, bytes, head, first_query, first_key, keys, column, state, alpha);
+      group(p, s, random, head, first_query, first_key, keys, column, state, alpha);
   };
   if (masked)
     dropout ? run(softmax_group<Math, true, true>) : run(softmax_group<Math, true, false>);
@@ -172,8 +179,8 @@ class ForwardTile {
     Math::product(x.s, kWidth, {block(task_.packed_k, j), padded_, kBlock * padded_},
                   {qt_, kWidth, kWidth * padded_}, keys(j), kWidth, padded_, false);
   }
-  void softmax(int64_t j, TileScratch<Math>& x, uint8_t* bytes) const {
-    x.moved = softmax_tile<Math>(x.p, x.s, bytes, task_.head, first_query_, j * kBlock, keys(j),
+  void softmax(int64_t j, TileScratch<Math>& x, const uint32_t* random) const {
+    x.moved = softmax_tile<Math>(x.p, x.s, random, task_.head, first_query_, j * kBlock, keys(j),
                                  state_, x.alpha);
   }
   void output(int64_t j, const TileScratch<Math>& x, bool first) const {
@@ -221,7 +228,8 @@ static void finish_queries(const AttentionForward& task, const float* o, Softmax
                   reinterpret_cast<const uint32_t*>(o + d * kBlock), kBlock, kLanes, kBlock);
     for (int64_t i = 0; i < rows; ++i) {
       const bool sees = any && state.l[i] != 0;
-      const F32 x = sees ? load(transposed + i * kLanes) * (head.keep_scale / state.l[i]) : F32{};
+      const F32 x =
+          sees ? load(transposed + i * kLanes) * (head.dropout.scale / state.l[i]) : F32{};
       T* row = static_cast<T*>(task.o.data) + (first_query + i) * task.o.stride + d;
       if (width == kLanes)
         store(row, x);
@@ -263,16 +271,18 @@ static void flash2_forward(const AttentionForward& task, int64_t block) {
   alignas(64) Packed staging[Math::kParts * kBlock * kMostDim];
   alignas(64) float o[kBlock * kMostDim];
   alignas(64) float m[kBlock], l[kBlock];
-  alignas(64) uint8_t bytes[kAttentionBlock * kBlock];
+  alignas(64) uint32_t random[2 * kBlock];
   TileScratch<Math> scratch[2];
   pack_query_block<Math, T>(qt, staging, task.q, task.head.queries, task.head.dim, padded,
                             first_query);
+  const HeadDropout& dropout = task.head.dropout;
+  if (dropout.on) dropout_queries(random, random + kBlock, dropout, first_query, kBlock);
   const SoftmaxState state{m, l};
   reset(state, kBlock);
   const ForwardTile<Math> tile(task, qt, o, state, padded, first_query);
   pipeline(
       tile.tiles(), [&](int64_t j) { tile.scores(j, scratch[j % 2]); },
-      [&](int64_t j) { tile.softmax(j, scratch[j % 2], bytes); },
+      [&](int64_t j) { tile.softmax(j, scratch[j % 2], random); },
       [&](int64_t j) { tile.output(j, scratch[j % 2], j == 0); });
   finish_queries<Math, T>(task, o, state, first_query, tile.tiles() > 0);
 }
@@ -286,8 +296,9 @@ static void flash1_forward(const AttentionForward& task) {
   const int64_t blocks = (task.head.queries + kBlock - 1) / kBlock;
   alignas(64) Packed qt[Math::kParts * kBlock * kMostDim];
   alignas(64) Packed staging[Math::kParts * kBlock * kMostDim];
-  alignas(64) uint8_t bytes[kAttentionBlock * kBlock];
+  alignas(64) uint32_t random[2 * kBlock];
   TileScratch<Math> scratch;
+  const HeadDropout& dropout = task.head.dropout;
   const auto tile_of = [&](int64_t i) {
     const SoftmaxState state{task.statistics + i * 2 * kBlock,
                              task.statistics + (i * 2 + 1) * kBlock};
@@ -302,8 +313,9 @@ static void flash1_forward(const AttentionForward& task) {
       if (j >= tile.tiles()) continue;
       pack_query_block<Math, T>(qt, staging, task.q, task.head.queries, task.head.dim, padded,
                                 i * kBlock);
+      if (dropout.on) dropout_queries(random, random + kBlock, dropout, i * kBlock, kBlock);
       tile.scores(j, scratch);
-      tile.softmax(j, scratch, bytes);
+      tile.softmax(j, scratch, random);
       tile.output(j, scratch, j == 0);
     }
   for (int64_t i = 0; i < blocks; ++i)

@@ -30,32 +30,33 @@ T* row_of(char* rows, int64_t stride, int64_t query) {
   return reinterpret_cast<T*>(rows + query * stride);
 }
 
-/// Masks and scales the rows in place. Lane i of a Philox call holds key patch i: word w of all
-/// lanes is query row w, its bytes the keys in order.
+/// Masks and scales the rows in place. With keys in the lanes, the halves of the products' words
+/// are the numbers of the keys in order.
 template <class T>
 void drop_rows(const SoftmaxRows& rows) {
-  constexpr uint32_t kUseDropout = 2;  // RandomUse::dropout
-  const AttentionHead& head = rows.head;
-  if (head.keep >= 256) return;
-  for (int64_t query = rows.first; query < rows.last; query += 4 - query % 4)
-    for (int64_t key = 0; key < head.keys; key += 4 * kLanes) {
-      const PhiloxBlocks blocks =
-          philox({{reinterpret_cast<U32>(lane_index()) + static_cast<uint32_t>(key / 4),
-                   U32{} + static_cast<uint32_t>(query / 4), U32{} + head.dropout_stream,
-                   U32{} + kUseDropout}},
-                 head.dropout_key);
-      uint8_t bytes[4][4 * kLanes];
-      std::memcpy(bytes, &blocks, sizeof bytes);
-      const int64_t patch_end = query / 4 * 4 + 4;
-      for (int64_t i = query; i < patch_end && i < rows.last; ++i) {
-        T* x = row_of<T>(rows.scores, rows.scores_stride, i) + key;
-        for (int64_t j = 0; j < 4 * kLanes && key + j < head.keys; j += kLanes) {
-          const int64_t n = head.keys - key - j;
-          const F32 kept = drop(load_n(x + j, n), bytes[i % 4] + j, head.keep);
-          store_n(x + j, kept * head.keep_scale, n);
-        }
+  const HeadDropout& dropout = rows.head.dropout;
+  if (!dropout.on) return;
+  const DropoutLimits limits = dropout_limits(dropout);
+  constexpr int64_t kDrawn = 32;
+  uint32_t multipliers[kDrawn], addends[kDrawn];
+  for (int64_t i = rows.first; i < rows.last; ++i) {
+    if (i == rows.first || i % kDrawn == 0)
+      dropout_queries(multipliers, addends, dropout, i / kDrawn * kDrawn, kDrawn);
+    const U32 multiplier = U32{} + multipliers[i % kDrawn], addend = U32{} + addends[i % kDrawn];
+    T* x = row_of<T>(rows.scores, rows.scores_stride, i);
+    const int64_t seen = visible(rows.head, i);
+    for (int64_t key = 0; key < seen; key += 2 * kLanes) {
+      const U32 products = multiplier * load_u32(dropout.words + key / 2) + addend;
+      uint16_t numbers[2 * kLanes];
+      std::memcpy(numbers, &products, sizeof numbers);
+      for (int64_t j = 0; j < 2 * kLanes && key + j < seen; j += kLanes) {
+        const int64_t n = seen - key - j;
+        const U32 upper = reinterpret_cast<U32>(load(numbers + j));  // 16 bits to the upper half
+        const F32 kept = drop(load_n(x + key + j, n), kept_by(upper, limits));
+        store_n(x + key + j, kept * dropout.scale, n);
       }
     }
+  }
 }
 
 template <class T>
@@ -100,7 +101,7 @@ void softmax_forward(const SoftmaxRows& rows) {
       store_n(p + j, load_n(s + j, seen - j) * inverse, seen - j);
     std::memset(static_cast<void*>(p + seen), 0, (head.keys - seen) * sizeof(T));
   }
-  if (head.keep >= 256) return;
+  if (!head.dropout.on) return;
   rows.p == rows.scores ? drop_rows<T>(rows) : dropped<T>(rows);
 }
 
