@@ -141,10 +141,8 @@ std::optional<FactorialResult> factorial_result(const StudyRecord& study,
     seeds.push_back(s), losses.push_back(y), out.seeds.push_back(study.seeds[s]);
   }
   const FactorialEffects effects = factorial_effects(losses);
-  out.interaction = effects.interaction, out.both = effects.both;
-  std::vector<double> both;
-  for (const FactorialSeed& y : losses) both.push_back(y[1][1] - y[0][0]);
-  out.both_corrected = mean_test(both);
+  out.interaction = effects.interaction;
+  out.both = effects.both.interval, out.both_corrected = effects.both.p;
   for (size_t f = 0; f < 2; ++f) {
     FactorResult& factor = out.factors[f];
     factor.name = factors[f].name;
@@ -164,9 +162,8 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
     if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
       a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
   const std::vector<double> differences = paired_differences(a, b);
-  const double p = mean_test(differences);
-  return {arm.name, reference.name, mean_interval(differences), probability_of_superiority(b, a), p,
-          p};
+  const auto [difference, p] = infer_mean(differences);
+  return {arm.name, reference.name, difference, probability_of_superiority(b, a), p, p};
 }
 
 // The factorial that the factors make, still without values, and the arm of each of its cells.
