@@ -20,9 +20,27 @@ namespace strobe {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+int open_lock(const std::string& file) {
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) fail("lock: cannot open {}: {}", file, std::strerror(errno));
+  return descriptor;
+}
+
+}  // namespace
+
+FileLock::FileLock(const std::string& file) : descriptor_(open_lock(file)) {
+  while (::flock(descriptor_, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    const int error = errno;
+    ::close(descriptor_);
+    fail("lock: cannot lock {}: {}", file, std::strerror(error));
+  }
+}
+
 FileLock::FileLock(const std::string& file, const std::string& what)
-    : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) fail("lock: cannot open {}: {}", file, std::strerror(errno));
+    : descriptor_(open_lock(file)) {
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
   ::close(descriptor_);
   fail("lock: another process is working on {}; wait for it or stop it", what);

@@ -7,16 +7,21 @@
 
 namespace strobe {
 
-/// Holds an exclusive lock on a file (made if absent) until destroyed. Throws Error naming `what`
-/// if another process holds it. The lock goes with the process, however it ends.
+/// Holds an exclusive lock on a file (made if absent) until destroyed. The lock goes with the
+/// process, however it ends.
 class FileLock {
  public:
+  /// Throws Error naming `what` if another holds it.
   FileLock(const std::string& file, const std::string& what);
+  /// Waits for another that holds it.
+  static FileLock wait_for(const std::string& file) { return FileLock(file); }
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
  private:
+  explicit FileLock(const std::string& file);
+
   int descriptor_;
 };
 
