@@ -52,7 +52,8 @@ int run_train(const TrainOptions& options) {
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
   if (!options.dry_run) check_is_free(path);
   Trainer trainer(loaded.config, stop_requested);
-  if (!options.quiet) note_unread_keys(trainer.config(), loaded);
+  if (!options.quiet)
+    note_unread_keys(trainer.config(), loaded, load_config(options.recipe, {}).config);
   if (options.dry_run && options.json) {
     std::string body;
     for (const auto& [key, value] : trainer.environment())
@@ -79,7 +80,8 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
   Trainer trainer(loaded.config, stop_requested, run);
-  if (!quiet) note_unread_keys(trainer.config(), load_config("", overrides));
+  if (!quiet)
+    note_unread_keys(trainer.config(), load_config("", overrides), /*base=*/trainer.config());
   catch_stop_signals();
   const RunState state = trainer.run(folder, /*resume=*/true);
   return report_end(state, folder, trainer.config(), quiet);

@@ -251,7 +251,7 @@ std::vector<std::string> unread(const std::string& file,
   const std::string path = folder.file("recipe.toml");
   std::ofstream(path) << file;
   const LoadedConfig loaded = load_config(path, overrides);
-  std::vector<std::string> out = unread_keys(loaded.config, loaded);
+  std::vector<std::string> out = unread_keys(loaded.config, loaded, load_config(path, {}).config);
   for (std::string& sentence : out)
     if (const size_t at = sentence.find(path); at != std::string::npos)
       sentence.replace(at, path.size(), "recipe");
@@ -298,6 +298,22 @@ TEST(UnreadKeys, AreNamedWithWhatIsRead) {
   EXPECT_EQ(unread("", {"average.every=2", "average.lawa=3"}), Lines{});
   EXPECT_THROW(unread("", {"optimizer.name=adamm"}), Error);
   EXPECT_THROW(unread("", {"schedule.name=liner"}), Error);
+}
+
+// AdamW's betas are not Lion's, unless somebody says so.
+TEST(UnreadKeys, BetasSetForAnotherOptimizerAreNamed) {
+  using Lines = std::vector<std::string>;
+  const std::string adamw = "[optimizer]\nbeta1 = 0.9\nbeta2 = 0.95\n";
+  const Lines said = {"optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99"};
+  EXPECT_EQ(unread(adamw, {"optimizer.name=lion"}), said);
+  EXPECT_EQ(unread(adamw, {"optimizer.groups=*wte*: optimizer=lion; *wpe*: optimizer=lion"}), said);
+  for (const char* own : {"optimizer.beta2=0.99", "optimizer.beta2=0.95", "optimizer.beta2=auto"})
+    EXPECT_EQ(unread(adamw, {"optimizer.name=lion", own}), Lines{}) << own;
+  EXPECT_EQ(unread(adamw, {"optimizer.groups=*wte*: optimizer=lion beta2=0.95"}), Lines{});
+  EXPECT_EQ(unread(adamw, {"optimizer.name=nadamw"}), Lines{});
+  // What a recipe says of its own optimizer, or one group of it, is meant.
+  EXPECT_EQ(unread(adamw + "name = \"lion\"\n", {}), Lines{});
+  EXPECT_EQ(unread(adamw + "groups = \"*wte*: optimizer=lion\"\n", {"optimizer.lr=1"}), Lines{});
 }
 
 // Each key that some entry reads is a key.

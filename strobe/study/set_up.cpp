@@ -143,10 +143,8 @@ void SetUp::check_labels(const StudyArm& arm, std::set<std::string>& noted) cons
 void SetUp::note_unread(const StudyArm& arm, const Words& overrides,
                         std::set<std::string>& noted) const {
   const LoadedConfig loaded = load_config(recipe_, overrides);
-  std::vector<std::string> sentences = unread_keys(loaded.config, load_config("", overrides));
-  for (std::string& more : inherited_betas(loaded, load_config(recipe_, {}).config))
-    sentences.push_back(std::move(more));
-  for (const std::string& sentence : sentences)
+  for (const std::string& sentence :
+       unread_keys(loaded.config, load_config("", overrides), load_config(recipe_, {}).config))
     if (noted.insert(sentence).second)
       fmt::print(stderr, "config: {}{}\n",
                  arm.name.empty() ? "" : fmt::format("in the arm '{}', ", arm.name), sentence);
