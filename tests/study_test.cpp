@@ -403,6 +403,19 @@ TEST_F(Study, APlanSaysWhatItCosts) {
   EXPECT_NE(plan("").find(cost), std::string::npos) << plan("");
 }
 
+TEST_F(Study, WhatTakesLongToTimeHasNoCost) {
+  write_program("#!/bin/bash\n[ $1 = bench ] && exec sleep 20\nexit 0\n");
+  const StudyFile study = read("seeds = [1, 2]\n[budget]\ntokens = 40000\n" + kOneArm);
+  testing::internal::CaptureStdout();
+  run_study(
+      study, out_,
+      {.program = folder_.file("program"), .stop = {}, .plan_only = true, .guess_seconds = 0.1});
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_NE(said.find("what it takes is not known: study: to time one step takes more than 0.1 s"),
+            std::string::npos)
+      << said;
+}
+
 TEST_F(Study, ABudgetOfLessThanAStepIsRefused) {
   write_program(
       "#!/bin/bash\n[ $1 = bench ] && echo '{\"step_ms\": 100000, \"tokens_per_second\": 1000}'\n"

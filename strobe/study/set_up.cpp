@@ -26,14 +26,13 @@ namespace {
 constexpr const char* kTimedSteps = "4";
 constexpr int kBusyAttempts = 5;
 constexpr const char* kGuessedSteps = "1";
-constexpr double kGuessSeconds = 40;  // beyond which a guess is not worth its time
 
 }  // namespace
 
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool guess) const {
   if (guess) say("timing a step ...\n");
   const double begin = steady_seconds();
-  const auto late = [&] { return guess && steady_seconds() - begin > kGuessSeconds; };
+  const auto late = [&] { return guess && steady_seconds() - begin > options_.guess_seconds; };
   ChildResult timed;
   Json json;
   bool busy = true;
@@ -41,8 +40,10 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool gues
     timed = run_child(
         Words{options_.program, "bench", "step", runs_.recipe()} + arm.overrides +
             Words{"--steps", guess ? kGuessedSteps : kTimedSteps, "--vocab", vocab, "--json"},
-        /*capture=*/true, options_.stop);
+        /*capture=*/true, [&] { return runs_.stopped() || late(); });
     if (runs_.stopped()) fail("study: stopped while timing; nothing was started");
+    if (timed.status != 0 && late())
+      fail("study: to time one step takes more than {:g} s", options_.guess_seconds);
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
