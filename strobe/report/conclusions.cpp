@@ -7,6 +7,7 @@
 #include "strobe/report/conclusion_words.h"
 #include "strobe/report/format.h"
 #include "strobe/report/study_analysis.h"
+#include "strobe/report/study_factors.h"
 
 namespace strobe {
 
