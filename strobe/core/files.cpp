@@ -121,6 +121,35 @@ void FileWriter::commit() {
   }
 }
 
+NewFolder::NewFolder(std::string operation, std::string name)
+    : operation_(std::move(operation)), name_(std::move(name)) {
+  while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
+  if (name_.empty()) fail("{}: --out DIR says where it goes", operation_);
+  if (fs::exists(name_)) fail("{}: {} exists; give another --out, or remove it", operation_, name_);
+  path_ = fmt::format("{}.partial-{}", name_, ::getpid());
+  std::error_code error;
+  fs::remove_all(path_, error);  // of a process that was killed
+}
+
+NewFolder::~NewFolder() {
+  std::error_code error;
+  fs::remove_all(path_, error);
+}
+
+void NewFolder::make() const {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) fail("{}: cannot make the folder of {}: {}", operation_, name_, error.message());
+}
+
+void NewFolder::finish() const {
+  sync_folder(path_);
+  std::error_code error;
+  fs::rename(path_, name_, error);
+  if (error) fail("{}: cannot name {}: {}", operation_, name_, error.message());
+  sync_folder(fs::absolute(name_).parent_path());
+}
+
 void sync_folder(const std::string& folder) {
   const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;

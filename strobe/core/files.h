@@ -67,6 +67,24 @@ class FileWriter {
   bool direct_ = false;
 };
 
+/// A folder in the making, beside the place that it will have: it gets its name once it is whole.
+/// Without finish() nothing stays.
+class NewFolder {
+ public:
+  /// Throws Error beginning with `operation` if there is something of that name.
+  NewFolder(std::string operation, std::string name);
+  ~NewFolder();
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  void make() const;
+  void finish() const;
+
+ private:
+  std::string operation_, name_, path_;
+};
+
 /// Makes the entries of a folder durable.
 void sync_folder(const std::string& folder);
 
