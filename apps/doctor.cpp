@@ -13,6 +13,7 @@
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/core/arena.h"
+#include "strobe/core/json_text.h"
 #include "strobe/core/threads.h"
 #include "strobe/ops/make_backend.h"
 
@@ -51,11 +52,11 @@ void Report::print(bool json) const {
     std::string key = fact.name;
     for (char& c : key)
       if (c == ' ') c = '_';
-    fmt::print("{}: {}, ", json_string(key), json_cell(fact.value));
+    fmt::print("{}: {}, ", json_quote(key), json_cell(fact.value));
   }
   fmt::print("\"advice\": [");
   for (size_t i = 0; i < advice.size(); ++i)
-    fmt::print("{}{}", i ? ", " : "", json_string(advice[i]));
+    fmt::print("{}{}", i ? ", " : "", json_quote(advice[i]));
   fmt::print("]}}\n");
 }
 

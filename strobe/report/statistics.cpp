@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <numeric>
 
+#include "strobe/core/correlation.h"
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
 
@@ -98,20 +98,6 @@ double test_of(const Bootstrap& b, std::span<const double> values) {
   const double scale = 1 + b.acceleration * z;
   const double p = scale > 0 ? normal_cdf(z / scale - b.bias) : 0;
   return std::max(2 * std::min(p, 1 - p), 2 * least);
-}
-
-std::vector<double> ranks(std::span<const double> values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
-  std::vector<double> out(values.size());
-  for (size_t i = 0; i < order.size();) {
-    size_t end = i;
-    while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
-    for (size_t k = i; k < end; ++k) out[order[k]] = static_cast<double>(i + end + 1) / 2;
-    i = end;
-  }
-  return out;
 }
 
 }  // namespace
@@ -263,15 +249,7 @@ std::vector<double> holm(std::span<const double> p) {
 }
 
 double rank_correlation(std::span<const double> a, std::span<const double> b) {
-  check(a.size() == b.size(), "rank_correlation: the two have the same length");
-  if (a.size() < 2) return kNan;
-  const std::vector<double> x = ranks(a), y = ranks(b);
-  const double mx = mean(x), my = mean(y);
-  double xy = 0, xx = 0, yy = 0;
-  for (size_t i = 0; i < x.size(); ++i)
-    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx),
-        yy += (y[i] - my) * (y[i] - my);
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNan;
+  return correlation(ranks(a), ranks(b));
 }
 
 Interval rank_correlation_interval(std::span<const double> a, std::span<const double> b,
