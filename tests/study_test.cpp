@@ -18,8 +18,7 @@
 #include "strobe/report/study_report.h"
 #include "strobe/study/plan.h"
 #include "strobe/study/study_folder.h"
-#include "tests/reference/text_files.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/study_program.h"
 
 namespace strobe {
 namespace {
@@ -58,29 +57,13 @@ esac
 finish finished 0
 )";
 
-class Study : public testing::Test {
+class Study : public reference::StudyTest {
  protected:
-  void SetUp() override {
-    reference::write_tiny_dataset(folder_.file("data"));
-    std::ofstream(folder_.file("base.toml"))
-        << "[data]\npath = \"" << folder_.file("data") << "\"\n[train]\nsteps = 5\n";
-    write_program(kProgram);
-  }
-  void write_program(std::string text) {
-    for (const std::string word : {"log", "mended", "waiting"})
-      for (size_t at; (at = text.find("@" + word)) != std::string::npos;)
-        text.replace(at, word.size() + 1, folder_.file(word));
-    std::ofstream(folder_.file("program")) << text;
-    ::chmod(folder_.file("program").c_str(), 0755);
-  }
-  StudyFile read(const std::string& body, const std::string& head = "") {
-    std::ofstream(folder_.file("study.toml"))
-        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n"
-        << head << body;
-    return read_study(folder_.file("study.toml"));
-  }
-  StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
-    return run_study(study, out_, {folder_.file("program"), std::move(stop), false});
+  Study() : StudyTest("steps = 5") { write_program(kProgram); }
+
+  void write_program(const std::string& text) {
+    StudyTest::write_program(
+        text, {{"mended", folder_.file("mended")}, {"waiting", folder_.file("waiting")}});
   }
   void expect_all_finish(const StudyFile& study) {
     const StudyOutcome outcome = run(study);
@@ -88,7 +71,6 @@ class Study : public testing::Test {
     EXPECT_EQ(outcome.failed, 0);
     EXPECT_EQ(outcome.finished, static_cast<int>(study.arms.size() * study.seeds.size()));
   }
-  std::string log() const { return slurp(folder_.file("log")); }
   // Which runs were started, in order: "<arm>-s<seed>".
   std::vector<std::string> started() const {
     std::vector<std::string> out;
@@ -99,9 +81,6 @@ class Study : public testing::Test {
     return out;
   }
   std::string state(const std::string& run) const { return run_state(out_ + "/runs/" + run); }
-  void expect_refused(const std::string& body, const std::string& part) {
-    expect_fails([&] { read(body); }, part);
-  }
 
   const std::string kOneArm = "[arms]\na = []\n";
   const std::string kFactorial =
@@ -109,8 +88,6 @@ class Study : public testing::Test {
       "flash2 = [\"attention.algorithm=flash2\"]\n[factors.recipe]\nbaseline = "
       "[\"optimizer.lr=1e-3\"]\n"
       "optimised = [\"optimizer.lr=2e-3\"]\n";
-  reference::TemporaryFolder folder_;
-  const std::string out_ = folder_.file("out");
 };
 
 TEST_F(Study, RunsTheProductOfFactorsInterleavedBySeed) {
@@ -213,7 +190,7 @@ TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {
 
 TEST_F(Study, ComparesAtEqualTokens) {
   expect_all_finish(read(
-      "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n", kFactorial));
+      kFactorial + "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n"));
   const std::string all = log();
   for (const char* level : {"naive", "flash2"}) {
     const size_t at = all.find(out_ + "/equal-tokens/" + level);
