@@ -256,6 +256,11 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       for (const Text& t : texts) known.push_back(t.path);
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
+      if (entry.line > 0 && suggest_key(path) == path)
+        fail(
+            "study: '{}' ({}) is a key of recipes. A study file names its recipe, base = \"FILE\", "
+            "and changes keys by overrides, arms or factors; 'strobe train' trains a recipe",
+            path, where);
       std::string meant = nearest(path, known.data(), known.size());
       if (meant.empty() && entry.line == 0) meant = suggest_key(path);
       fail("study: unknown key '{}' ({}){}", path, where,
