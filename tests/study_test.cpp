@@ -283,6 +283,7 @@ TEST_F(Study, KeysOfTheRecipeOnTheCommandLineHoldForEveryArm) {
   expect_fails([&] { read_study(file, {"model.dropout=much"}); }, "model.dropout");
   expect_fails([&] { read_study(file, {"model.dropout=[0, 1]"}); }, "not a list");
   expect_fails([&] { read_study(file, {"model.dropuot=0"}); }, "unknown key");
+  expect_fails([&] { read_study(file, {"seeds=1,2"}); }, "several are 'seeds=[1, 2]'");
 }
 
 TEST_F(Study, ATextIsCountedOnce) {
