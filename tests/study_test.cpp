@@ -51,8 +51,9 @@ finish() { echo "{\"state\": \"$1\", \"val/loss\": 1.5}" > $run/result.json; exi
 case "$seed" in
   14) finish diverged 1 ;;
   15)
-    exec 9> $run/lock; flock 9; touch $run/checkpoints/step_1 @waiting
+    exec 9> $run/lock; flock 9
     trap 'sleep 0.5; finish stopped 130' TERM
+    touch $run/checkpoints/step_1 @waiting
     while true; do sleep 0.02; done ;;
 esac
 finish finished 0
