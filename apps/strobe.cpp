@@ -1,4 +1,4 @@
-// The command line: one line a verb.
+// The program: runs the verb that its command line names.
 #include <unistd.h>
 
 #include <cerrno>

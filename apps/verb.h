@@ -1,4 +1,4 @@
-// What a subcommand is. Each lives in a file of its own and has one line in apps/strobe.cpp.
+// What a subcommand is. apps/verbs.h lists them.
 #pragma once
 
 #include <cstdint>

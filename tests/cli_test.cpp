@@ -98,6 +98,9 @@ TEST_F(CommandLine, RefusesMistypedVerbsAndOptions) {
       {"bench attention --causal false --seq 8", "'false' was not expected"},
       {"train", "no recipe given"},
       {"train tiny.toml --rnu x", "did you mean '--run'?"},
+      {"train tiny.toml --optimizer.lr=3e-4", "a recipe's key has no dashes: key=value"},
+      {"generate run --temp 1", "did you mean '--temperature'?"},
+      {"help trian", "did you mean 'train'?"},
       {"resume", "run is required"},
       {"doctor x", "'x' was not expected"},
       {"generate run --seed x", "--seed: 'x' is not an integer"},
@@ -117,6 +120,8 @@ TEST_F(CommandLine, RefusesWrongConfigurations) {
       {"empty.toml", "data.path is not set"},
       {"quoted.toml", "model.layers is a string, \"3\" (quoted.toml:1); it takes integer"},
       {"unquoted.toml", "name is not a string: 3"},
+      {"study/study.toml question=x", "'question' (command line) is a key of studies"},
+      {"tiny.toml data.path=run", "'strobe data prepare --text FILES --out run' makes one"},
       {"tiny.toml lr", "write key=value"},
       {"tiny.toml optimiser.lr=1", "did you mean 'optimizer.lr'?"},
       {"tiny.toml learning_rate=1", "did you mean 'optimizer.lr'?"},
@@ -180,6 +185,7 @@ TEST_F(CommandLine, ListsTheCatalogue) {
   EXPECT_EQ(page.find(" nan"), std::string::npos);
   fs::remove(at("schedules.html"));
   expect_refused("list optimisers", "did you mean 'optimizers'");
+  expect_refused("list opt", "did you mean 'optimizers'");
   expect_refused("list optimizers --plot", "draws schedules");
   expect_refused("list schedules --plot --out nowhere/page.html", "nowhere");
 }

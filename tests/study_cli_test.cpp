@@ -87,7 +87,7 @@ TEST_F(StudyCommands, AsksForPointsAndHearsWhatTheyGave) {
   for (const auto& row : std::initializer_list<Row>{
            {"study ask space.toml < word.txt", "'well' is not a value"},
            {"study ask space.toml --seed -3 < answers.txt", "--seed is -3; it takes 0 or more"},
-           {"study ask tiny.toml", "unknown key"},
+           {"study ask tiny.toml", "is a key of recipes"},
            {"study ask missing.toml", "missing.toml"},
            {"study ask grid.toml --sead 3", "--sead"}})
     expect_refused(row.arguments, row.message);

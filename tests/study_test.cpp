@@ -50,8 +50,9 @@ finish() { echo "{\"state\": \"$1\", \"val/loss\": 1.5}" > $run/result.json; exi
 case "$seed" in
   14) finish diverged 1 ;;
   15)
-    exec 9> $run/lock; flock 9; touch $run/checkpoints/step_1 @waiting
+    exec 9> $run/lock; flock 9
     trap 'sleep 0.5; finish stopped 130' TERM
+    touch $run/checkpoints/step_1 @waiting
     while true; do sleep 0.02; done ;;
 esac
 finish finished 0
@@ -260,6 +261,7 @@ TEST_F(Study, KeysOfTheRecipeOnTheCommandLineHoldForEveryArm) {
   expect_fails([&] { read_study(file, {"model.dropout=much"}); }, "model.dropout");
   expect_fails([&] { read_study(file, {"model.dropout=[0, 1]"}); }, "not a list");
   expect_fails([&] { read_study(file, {"model.dropuot=0"}); }, "unknown key");
+  expect_fails([&] { read_study(file, {"seeds=1,2"}); }, "several are 'seeds=[1, 2]'");
 }
 
 TEST_F(Study, ATextIsCountedOnce) {

@@ -58,9 +58,9 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool gues
   };
   const double rate = positive("tokens_per_second");
   if (busy)
-    say("the machine is busy with something else: the arm '{}' was timed under that load, at "
-        "{:.0f} tokens/s\n",
-        arm.name, rate);
+    say("the machine is busy with something else: {} was timed under that load, at {:.0f} "
+        "tokens/s\n",
+        arm.name.empty() ? "a step" : fmt::format("the arm '{}'", arm.name), rate);
   return {0, rate, rate * positive("step_ms") / 1e3};
 }
 
@@ -79,12 +79,12 @@ void SetUp::say_precision() const {
   const double factor = student_t_quantile(0.975, n - 1) / std::sqrt(n);
   if (study_.noise > 0)
     return say(
-        "with {:.0f} seeds you will resolve {:.3g} ({}; the standard deviation of a paired "
-        "difference is {:g})\n",
+        "with {:.0f} seeds differences of about {:.3g} and more can be resolved ({}; 'noise' says "
+        "that they have a standard deviation of {:g} over seeds)\n",
         n, factor * study_.noise, study_.outcome, study_.noise);
-  say("with {:.0f} seeds you will resolve {:.2f} times the standard deviation of a paired "
-      "difference "
-      "(0.01 nats: {:.3f}); say it as 'noise' once it is known\n",
+  say("with {:.0f} seeds differences can be resolved from about {:.2f} times their standard "
+      "deviation over seeds: {:.3f} where that is 0.01; 'noise = 0.01' in the study "
+      "file states it once it is known\n",
       n, factor, 0.01 * factor);
 }
 
@@ -129,7 +129,9 @@ void SetUp::plan_search() const {
                     ? fmt::format(" ({:.0f} points x {} seeds)", points * arms, study_.seeds.size())
                     : "",
                 shares != 1
-                    ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching)
+                    ? fmt::format(
+                          " (as long as {:.1f} whole runs, if the pruner stops its usual share)",
+                          searching)
                     : "")
           : "trials",
       study_.sampler.name, study_.stopping_rule());

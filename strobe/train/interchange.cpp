@@ -45,8 +45,10 @@ int64_t load_params(const HuggingFaceWeights& weights, const HuggingFaceFamily& 
 ImportResult import_huggingface(const ImportOptions& options,
                                 const std::function<void(const std::string&)>& note) {
   if (!fs::is_directory(options.from))
-    fail("import: {} is no folder; one with config.json and model.safetensors is accepted",
-         options.from);
+    fail(
+        "import: {} is no folder; one with config.json and model.safetensors is accepted, and "
+        "nothing is downloaded",
+        options.from);
   NewFolder folder("import", options.out);
   Config config = read_huggingface_config(options.from + "/config.json", note);
   config.name = fs::path(options.from).lexically_normal().filename().string();
