@@ -181,7 +181,7 @@ TEST_P(Recipe, BatchesGrow) {
   for (size_t i = 0; i < tokens.size(); ++i)
     micro_batches.push_back((tokens[i] - (i > 0 ? tokens[i - 1] : 0)) / 48);
   EXPECT_EQ(micro_batches, (std::vector<double>{1, 1, 2, 2, 3, 3, 4, 4}));
-  EXPECT_EQ(state("run", 8).at("micro_batches"), 20);
+  EXPECT_EQ(state("run", 8).at("tokens"), 20 * 48);
   // The same tokens in the same order, whatever the steps.
   c.train.steps.reset(), c.train.tokens = 20 * 48;
   ASSERT_EQ(train(c, "tokens"), RunState::finished);

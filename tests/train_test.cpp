@@ -82,6 +82,30 @@ TEST_P(Train, AFinishedRunGoesOnToALongerLength) {
   EXPECT_EQ(weights("longer", 10), weights("at-once", 10));
 }
 
+// What a step sees does not depend on how it is cut, before a resumption or after it.
+TEST_P(Train, ResumedWithOtherMicroBatchesReadsOnWhereItWas) {
+  Config c = config(6);
+  c.model.dropout = 0, c.train.micro_batch = 4;
+  c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
+  for (const char* name : {"whole", "halved", "doubled"}) train(c, name);
+  const auto losses = [&](int64_t micro_batch, int64_t grad_accum, const std::string& name) {
+    c.train.steps = 10, c.train.micro_batch = micro_batch, c.train.grad_accum = grad_accum;
+    train(c, name);
+    std::vector<double> out;
+    const std::string log = events(name);
+    for (size_t at = 0; (at = log.find("train/loss\": ", at)) != std::string::npos; ++at)
+      out.push_back(std::stod(log.substr(at + 13)));
+    return out;
+  };
+  const std::vector<double> whole = losses(4, 1, "whole");
+  ASSERT_EQ(whole.size(), 10u);
+  const std::vector<double> halved = losses(2, 2, "halved"), doubled = losses(8, 1, "doubled");
+  for (size_t step = 0; step < whole.size(); ++step)
+    EXPECT_NEAR(halved[step], whole[step], 2e-3) << "step " << step + 1;
+  // Twice as much a step: the seventh reads what the seventh and the eighth did, and learns later.
+  EXPECT_NEAR(doubled[6], (whole[6] + whole[7]) / 2, 2e-2);
+}
+
 TEST_P(Train, ResumingACompleteRunLeavesItAsItIs) {
   train(config(4), "run");
   const std::string whole = result("run"), log = slurp(folder_.file("run/events.jsonl"));

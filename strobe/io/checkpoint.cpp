@@ -254,15 +254,15 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   const std::string state = sealed(fmt::format(
       "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"tokens_seen\": {},\n  \"seconds\": {},\n  "
       "\"best_loss\": {},\n  "
-      "\"best_step\": {},\n{}  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": "
+      "\"best_step\": {},\n{}  \"since_best\": {},\n  \"ema_steps\": "
       "{},\n"
       "  \"snapshots\": {},\n  \"lr_most\": {},\n  \"lr_squares\": {},\n  \"plateau_best\": {},\n"
       "  \"plateau_factor\": {},\n  \"plateau_bad\": {},\n{}{}  \"checksums\": {{\n    \"{}\": "
       "\"{:016x}\",\n    \"{}\": "
       "\"{:016x}\"\n  }}",
       s.step, json_number(s.tokens), json_number(s.tokens_seen), json_number(s.seconds),
-      json_number(s.best_loss), s.best_step, scores, s.since_best, s.micro_batches, s.ema_steps,
-      s.snapshots, json_number(s.lr_most), json_number(s.lr_squares), json_number(s.plateau_best),
+      json_number(s.best_loss), s.best_step, scores, s.since_best, s.ema_steps, s.snapshots,
+      json_number(s.lr_most), json_number(s.lr_squares), json_number(s.plateau_best),
       json_number(s.plateau_factor), s.plateau_bad,
       s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
       s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
@@ -361,7 +361,7 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         if (json.contains(key) && json[key].is_number()) json[key].get_to(value);
       };
       read("best_tied_loss", state.best_tied_loss);
-      read("since_best", state.since_best), read("micro_batches", state.micro_batches);
+      read("since_best", state.since_best);
       read("ema_steps", state.ema_steps), read("snapshots", state.snapshots);
       read("lr_most", state.lr_most), read("lr_squares", state.lr_squares);
       read("plateau_best", state.plateau_best), read("plateau_factor", state.plateau_factor);

@@ -202,8 +202,7 @@ void Trainer::start_step() {
   const Progress before = issued();
   const RunSchedules::Values values = scheduled();
   std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
-  for (HostBatch& batch : batches)
-    data_->train().fill(batch, state_.micro_batches++, values.longest);
+  for (HostBatch& batch : batches) data_->train().fill(batch, micro_batches_++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
   input.step = state_.step + static_cast<int64_t>(under_way_.size());
@@ -212,8 +211,7 @@ void Trainer::start_step() {
   input.average = average_share(values.lr);
   const double begin = steady_seconds();
   engine_.start_step(input, batches, values.dropout_scale);
-  const double tokens = static_cast<double>(values.micro_batches) *
-                        static_cast<double>(config_.train.micro_batch * sequence_);
+  const double tokens = static_cast<double>(values.micro_batches) * micro_tokens();
   double seen = 0;
   for (const HostBatch& batch : batches)
     seen += static_cast<double>(batch.tokens.size()) - static_cast<double>(batch.filler);
