@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "strobe/core/error.h"
-#include "strobe/train/sampler.h"
 #include "tests/reference/training.h"
 
 namespace strobe {
@@ -436,27 +435,6 @@ TEST_P(Train, ForeignLinesInTheLogAreLeftOut) {
 INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));
 INSTANTIATE_TEST_SUITE_P(Cuda, Train, testing::Values("cuda"));
 INSTANTIATE_TEST_SUITE_P(Cuda, TwoBackends, testing::Values("cuda"));
-
-TEST(Sampler, HandsOutWellFormedTextOnly) {
-  const auto fed = [](const std::vector<std::string>& tokens) {
-    std::vector<std::string> out;
-    std::string pending;
-    for (const std::string& token : tokens)
-      pending += token, out.push_back(take_characters(pending, false));
-    out.push_back(take_characters(pending, true));
-    EXPECT_EQ(pending, "");
-    return out;
-  };
-  using Texts = std::vector<std::string>;
-  const std::string euro = "\xE2\x82\xAC", unknown = "\xEF\xBF\xBD";
-  EXPECT_EQ(fed({"a\xE2", "\x82", "\xAC", "b"}), (Texts{"a", "", euro, "b", ""}));
-  EXPECT_EQ(fed({"a\x82", "b"}), (Texts{"a" + unknown, "b", ""}));  // a lone continuation
-  EXPECT_EQ(fed({"\xE2", "b"}), (Texts{"", unknown + "b", ""}));    // never completed
-  EXPECT_EQ(fed({"\xF0\x9F\x98"}), (Texts{"", unknown}));           // half, at the end
-  EXPECT_EQ(fed({"\xC0", "\xFF"}), (Texts{unknown, unknown, ""}));  // begin no character
-  EXPECT_EQ(fed({"\xE0\x80"}), (Texts{unknown + unknown, ""}));     // overlong
-  EXPECT_EQ(fed({euro + "\xED\xA0"}), (Texts{euro + unknown + unknown, ""}));  // a surrogate
-}
 
 }  // namespace
 }  // namespace strobe

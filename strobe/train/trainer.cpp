@@ -384,9 +384,13 @@ void Trainer::write_sample(RunFolder& folder) {
   SamplerOptions options;
   options.seed = static_cast<uint64_t>(config_.seed);
   engine_.use_weights(Engine::Weights::best);
-  generate(
-      engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
-      [&](std::string_view part) { text += part; }, stop_);
+  try {
+    generate(
+        engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
+        [&](std::string_view part) { text += part; }, stop_);
+  } catch (const Error& error) {
+    line_->note(fmt::format("no sample: {}", error.what()));  // and no reason to lose the result
+  }
   engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");
 }
