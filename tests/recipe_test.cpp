@@ -186,6 +186,8 @@ TEST_P(Recipe, BatchesGrow) {
   c.train.steps.reset(), c.train.tokens = 20 * 48;
   ASSERT_EQ(train(c, "tokens"), RunState::finished);
   EXPECT_GE(column("tokens", "tokens").back(), 20 * 48);
+  const std::string said = Trainer(c, {}).describe();
+  EXPECT_NE(said.find("length          960 tokens, 0.48 epochs\n"), std::string::npos) << said;
 }
 
 TEST_P(Recipe, ACutSequenceSeesLess) {

@@ -81,13 +81,12 @@ std::string Trainer::describe() const {
   out += fmt::format("tokens a step   {:.0f}  ({} sequences of {}, {} micro-batches)\n",
                      length_.tokens_per_step, config_.train.micro_batch, sequence_,
                      config_.train.grad_accum);
-  if (length_.steps > 0)
-    out += fmt::format(
-        "length          {} steps, {:.3g} tokens, {:.2f} epochs\n", length_.steps,
-        static_cast<double>(length_.steps) * length_.tokens_per_step,
-        static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch);
+  out += "length          ";
+  if (length_.steps > 0) out += fmt::format("{} steps, ", length_.steps);
+  if (const double tokens = length_.tokens(); tokens > 0)
+    out += fmt::format("{:.3g} tokens, {:.2f} epochs\n", tokens, tokens / length_.tokens_per_epoch);
   else
-    out += fmt::format("length          {} of training\n", format_seconds(length_.total));
+    out += fmt::format("{} of training\n", format_seconds(length_.total));
   out += fmt::format("operations      {:.3g} FLOP a step\n", plan.step_flops);
   out += fmt::format("precision       {}\n", name_of(engine_.dtype()));
   out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
@@ -315,8 +314,7 @@ void Trainer::save() {
 RunState Trainer::run(RunFolder& folder, bool resume) {
   StepEvent event = start(folder, resume);
   if (complete_) return RunState::finished;
-  const double epochs =
-      static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch;
+  const double epochs = length_.tokens() / length_.tokens_per_epoch;
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
