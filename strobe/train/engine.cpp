@@ -254,6 +254,7 @@ Engine::StepResult Engine::finish_step() {
   std::vector<float> sums(static_cast<size_t>(step.micro_batches));
   StepResult result;
   result.state = ops_->finish_download(step.ticket, sums.data());
+  result.scored = step.scored;
   result.loss = std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(step.scored);
   return result;
 }

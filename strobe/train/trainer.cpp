@@ -226,7 +226,7 @@ StepEvent Trainer::finish_step() {
   const double end = steady_seconds(), seconds = end - std::max(step.begin, last_finish_);
   last_finish_ = end;
 
-  if (result.state.halt || !std::isfinite(result.loss))
+  if (result.state.halt || (result.scored > 0 && !std::isfinite(result.loss)))
     fail("train: the {} is not finite at step {}; the update was not applied",
          result.state.halt ? "gradient norm" : "loss", state_.step + 1);
   state_.step += 1;
