@@ -306,6 +306,10 @@ TEST_P(Recipe, RefusesWhatCannotBe) {
   refuses([](Config& c) { c.loss.z_loss = -1; }, "loss.z_loss");
   refuses([](Config& c) { c.model.dropout_attention = 1; }, "model.dropout_attention");
   refuses([](Config& c) { c.optimizer.clip_value = -1; }, "optimizer.clip_value");
+  // What computes takes them for 1.
+  refuses([](Config& c) { c.optimizer.beta1 = 0.99999999; }, "optimizer.beta1");
+  refuses([](Config& c) { c.average.ema = 0.99999999; }, "average.ema");
+  refuses([](Config& c) { c.model.dropout = 0.999; }, "model.dropout");
   refuses([](Config& c) { c.optimizer.groups = "*conv*: lr=1"; }, "no parameter is named like");
   refuses([](Config& c) { c.optimizer.name = "lamb"; }, "known are adamw");
 }
