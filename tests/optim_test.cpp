@@ -13,6 +13,7 @@
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
 #include "strobe/ops/make_backend.h"
+#include "strobe/optim/groups.h"
 #include "strobe/optim/optimizer.h"
 #include "strobe/optim/schedule.h"
 #include "strobe/optim/unread.h"
@@ -342,6 +343,17 @@ TEST(Optimizers, GroupsThatCannotBeReadAreRefused) {
         {"*mpl*: lr=1", "no parameter is named like '*mpl*'"},
         {"*mlp*: lr=1; ; *fc*: lr_scale=0.5, beta1=0.8", "accepted"}})
     EXPECT_NE(refusal(groups).find(part), std::string::npos) << groups << ": " << refusal(groups);
+}
+
+TEST(Optimizers, PatternsOfGroupsFitWholeNames) {
+  const auto fits = [](const std::string& pattern, const std::string& name) {
+    return ParamGroup{{pattern}, {}, {}}.has(name);
+  };
+  for (const char* pattern : {"*", "**", "h.0.c_fc", "h*", "*c", "*.c*", "h.*.c_fc", "*0*c*c*"})
+    EXPECT_TRUE(fits(pattern, "h.0.c_fc")) << pattern;
+  for (const char* pattern : {"h", "*.", "h.0.c_fc?", "0*", "*h.1*", "h.0.c_fc*x", "*c*c*c*"})
+    EXPECT_FALSE(fits(pattern, "h.0.c_fc")) << pattern;
+  EXPECT_FALSE(fits(std::string(60, '*') + "x", std::string(200, 'h')));  // and soon
 }
 
 TEST(Optimizers, AGroupsDecayIsForWhateverIsInIt) {
