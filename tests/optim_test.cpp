@@ -374,6 +374,30 @@ TEST(Optimizers, AGroupsDecayIsForWhateverIsInIt) {
   }
 }
 
+// Inputs that are 0 and outputs that nothing depends on: rows and columns without a gradient.
+TEST(Optimizers, WhatHasNoGradientStaysFinite) {
+  const auto ops = make_backend("cpu");
+  const std::vector<float> ones(kSize, 1.0f);
+  for (const OptimizerEntry& entry : optimizers()) {
+    OptimizerConfig config;
+    config.name = entry.name;
+    const auto optimizer = make_optimizer(config);
+    Weight weight(ParamKind::matrix, ones.data());
+    weight.add_states(*optimizer);
+    Param* params[] = {&weight.param};
+    optimizer->initialise(*ops, params);
+    std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(*ops, params)));
+    const Tensor workspace(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())});
+    for (int64_t i = 0; i < kSize; ++i)
+      weight.grad[static_cast<size_t>(i)] = i < kColumns || i % kColumns == 0 ? 0.0f : 1.0f;
+    StepState state;
+    state.lr = 0.1f;
+    ops->set_step_state(state);
+    optimizer->step(*ops, params, memory.empty() ? Tensor{} : workspace);
+    for (const float value : weight.value) ASSERT_TRUE(std::isfinite(value)) << entry.name;
+  }
+}
+
 TEST(Optimizers, WeightDecayAndMomentumFollowTheirSchedules) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);

@@ -10,8 +10,7 @@ namespace {
 
 // '*' stands for any text, the empty one too.
 bool fits(std::string_view pattern, std::string_view text) {
-  // Each star takes as little as lets what is between it and the next fit: the last star alone can
-  // be wrong to.
+  // A star takes as little as lets what follows it fit; only the newest has ever to take more.
   size_t p = 0, t = 0, star = std::string_view::npos, taken = 0;
   while (t < text.size()) {
     if (p < pattern.size() && pattern[p] == '*') {
