@@ -301,8 +301,12 @@ TEST_P(Train, StartsFromAnotherRunsWeights) {
   Config c = config(1);
   c.init_from = folder_.file("first");
   train(c, "second");
-  EXPECT_EQ(slurp(folder_.file("second/checkpoints/step_00000000/model.safetensors")).size(),
-            slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")).size());
+  EXPECT_EQ(slurp(folder_.file("second/checkpoints/step_00000000/model.safetensors")),
+            slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")));
+  c.model.context = c.train.sequence = 20;
+  const std::string said = refusal(c, "third");
+  EXPECT_NE(said.find("wpe.weight of f32 (24, 32); this model's is f32 (20, 32)"), said.npos)
+      << said;
 }
 
 TEST_P(Train, RefusesDataOfAnotherTokenizer) {
