@@ -21,7 +21,7 @@ void each_number(State& s, const Number& number) {
   number("step", s.step), number("tokens", s.tokens), number("tokens_seen", s.tokens_seen);
   number("seconds", s.seconds), number("best_loss", s.best_loss);
   number("best_step", s.best_step), number("best_tied_loss", s.best_tied_loss);
-  number("since_best", s.since_best), number("micro_batches", s.micro_batches);
+  number("since_best", s.since_best);
   number("ema_steps", s.ema_steps), number("snapshots", s.snapshots);
   number("lr_most", s.lr_most), number("lr_squares", s.lr_squares);
   number("plateau_best", s.plateau_best), number("plateau_factor", s.plateau_factor);

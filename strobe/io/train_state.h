@@ -22,7 +22,6 @@ struct TrainState {
   bool evaluation_due = false;                                      // stopped before it was made
   double best_tied_loss = std::numeric_limits<double>::infinity();  // the loss there
   int64_t since_best = 0;                // evaluations since best_loss fell
-  int64_t micro_batches = -1;            // of the data, that steps have taken; -1: not on record
   int64_t ema_steps = 0, snapshots = 0;  // that averages are made of
   double lr_most = 0, lr_squares = 0;    // the largest learning rate, and the sum of its squares
   double plateau_best = std::numeric_limits<double>::infinity(), plateau_factor = 1;

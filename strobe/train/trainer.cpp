@@ -108,8 +108,7 @@ void Trainer::start_step() {
   const Progress before = issued();
   const RunSchedules::Values values = scheduled();
   std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
-  for (HostBatch& batch : batches)
-    data_->train().fill(batch, state_.micro_batches++, values.longest);
+  for (HostBatch& batch : batches) data_->train().fill(batch, micro_batches_++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
   input.step = state_.step + static_cast<int64_t>(under_way_.size());
@@ -118,8 +117,7 @@ void Trainer::start_step() {
   input.average = average_share(values.lr);
   const double begin = steady_seconds();
   engine_.start_step(input, batches, values.dropout_scale);
-  const double tokens = static_cast<double>(values.micro_batches) *
-                        static_cast<double>(config_.train.micro_batch * sequence_);
+  const double tokens = static_cast<double>(values.micro_batches) * micro_tokens();
   double seen = 0;
   for (const HostBatch& batch : batches)
     seen += static_cast<double>(batch.tokens.size()) - static_cast<double>(batch.filler);
@@ -135,7 +133,7 @@ StepEvent Trainer::finish_step() {
   const double end = steady_seconds(), seconds = end - std::max(step.begin, last_finish_);
   last_finish_ = end;
 
-  if (result.state.halt || !std::isfinite(result.loss))
+  if (result.state.halt || (result.scored > 0 && !std::isfinite(result.loss)))
     fail("train: the {} is not finite at step {}; the update was not applied",
          result.state.halt ? "gradient norm" : "loss", state_.step + 1);
   state_.step += 1;
@@ -223,8 +221,7 @@ void Trainer::save() {
 RunState Trainer::run(RunFolder& folder, bool resume) {
   StepEvent event = start(folder, resume);
   if (complete_) return RunState::finished;
-  const double epochs =
-      static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch;
+  const double epochs = length_.tokens() / length_.tokens_per_epoch;
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
@@ -292,9 +289,13 @@ void Trainer::write_sample(RunFolder& folder) {
   SamplerOptions options;
   options.seed = static_cast<uint64_t>(config_.seed);
   engine_.use_weights(Engine::Weights::best);
-  generate(
-      engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
-      [&](std::string_view part) { text += part; }, stop_);
+  try {
+    generate(
+        engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
+        [&](std::string_view part) { text += part; }, stop_);
+  } catch (const Error& error) {
+    line_->note(fmt::format("no sample: {}", error.what()));  // and no reason to lose the result
+  }
   engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");
 }

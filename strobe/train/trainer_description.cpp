@@ -17,13 +17,12 @@ std::string Trainer::describe() const {
   out += fmt::format("tokens a step   {:.0f}  ({} sequences of {}, {} micro-batches)\n",
                      length_.tokens_per_step, config_.train.micro_batch, sequence_,
                      config_.train.grad_accum);
-  if (length_.steps > 0)
-    out += fmt::format(
-        "length          {} steps, {:.3g} tokens, {:.2f} epochs\n", length_.steps,
-        static_cast<double>(length_.steps) * length_.tokens_per_step,
-        static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch);
+  out += "length          ";
+  if (length_.steps > 0) out += fmt::format("{} steps, ", length_.steps);
+  if (const double tokens = length_.tokens(); tokens > 0)
+    out += fmt::format("{:.3g} tokens, {:.2f} epochs\n", tokens, tokens / length_.tokens_per_epoch);
   else
-    out += fmt::format("length          {} of training\n", format_seconds(length_.total));
+    out += fmt::format("{} of training\n", format_seconds(length_.total));
   out += fmt::format("operations      {:.3g} FLOP a step\n", plan.step_flops);
   out += fmt::format("precision       {}\n", name_of(engine_.dtype()));
   out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
