@@ -13,6 +13,8 @@
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/core/arena.h"
+#include "strobe/core/json_text.h"
+#include "strobe/core/memory.h"
 #include "strobe/core/threads.h"
 #include "strobe/ops/make_backend.h"
 
@@ -51,11 +53,11 @@ void Report::print(bool json) const {
     std::string key = fact.name;
     for (char& c : key)
       if (c == ' ') c = '_';
-    fmt::print("{}: {}, ", json_string(key), json_cell(fact.value));
+    fmt::print("{}: {}, ", json_quote(key), json_cell(fact.value));
   }
   fmt::print("\"advice\": [");
   for (size_t i = 0; i < advice.size(); ++i)
-    fmt::print("{}{}", i ? ", " : "", json_string(advice[i]));
+    fmt::print("{}{}", i ? ", " : "", json_quote(advice[i]));
   fmt::print("]}}\n");
 }
 
@@ -92,7 +94,7 @@ void describe_machine(Report& report, const DeviceInfo& info) {
                                 FMT_VERSION % 100));
   const int64_t cores = std::thread::hardware_concurrency();
   report.add("threads", fmt::format("{} on {} cores", threads(), cores), int64_t{threads()});
-  const int64_t total = memory_bytes("MemTotal"), available = memory_bytes("MemAvailable");
+  const int64_t total = memory_bytes("MemTotal"), available = available_bytes();
   report.add("memory", format_bytes(total), total);
   report.add("memory available", format_bytes(available), available);
   std::error_code error;
@@ -171,7 +173,7 @@ void advise(Report& report, const DeviceInfo& info) {
     report.advice.push_back(
         "transparent huge pages are off; 'madvise' in "
         "/sys/kernel/mm/transparent_hugepage/enabled makes large tensors cheaper to reach");
-  const int64_t available = memory_bytes("MemAvailable");
+  const int64_t available = available_bytes();
   if (available > 0 && available < int64_t{4} << 30)
     report.advice.push_back(fmt::format("{} of memory are available; GPT-2 124M wants about 4 GiB",
                                         format_bytes(available)));

@@ -56,7 +56,7 @@ Verb verb_eval() {
           "strobe eval runs/demo/runs/flash2-optimised-s1 --split test", [](Options& options) {
             auto o = std::make_shared<EvalOptions>();
             options.value(o->run, "run", "run folder", Options::required);
-            options.value(o->split, "--split", "valid or test");
+            options.value(o->split, "--split", "valid, test or train; of MNLI also dev-mismatched");
             options.value(o->data, "--data", "another dataset folder of the same tokenizer");
             options.value(o->weights, "--weights",
                           "best, or an average that the run kept: ema, lawa");

@@ -34,20 +34,22 @@ int run_finetune(const FinetuneOptions& options) {
   const std::string name = name_of(options.texts.train);
   const std::string folder = options.run.empty() ? "runs/" + name : options.run;
   const LoadedConfig said = load_config("", options.overrides);
-  const Config config =
-      finetune_config(options.from, name, options.texts, options.regression, options.overrides);
+  const auto with = [&](const std::vector<std::string>& overrides) {
+    return finetune_config(options.from, name, options.texts, options.regression, overrides);
+  };
+  const Config config = with(options.overrides);
   if (options.print_config) {
     fmt::print("{}", print_config({.config = config, .origins = said.origins}));
     return 0;
   }
   check_is_free(folder);
-  note_unread_keys(config, said);
+  note_unread_keys(config, said, /*base=*/with({}));
   const bool scored = !config.texts.valid.empty() || config.texts.hold_out > 0;
   const std::string no_score =
       fmt::format("no score: all of {} is trained on; --valid FILE or texts.hold_out=0.1 gives one",
                   config.texts.train);
   if (!scored) fmt::print(stderr, "finetune: {}\n", no_score);
-  catch_stop_signals();
+  catch_stop_signals(), stop_at_closed_output();
   const RunState state = finetune(config, folder, stop_requested, print_note);
   if (state == RunState::stopped) {
     fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder);

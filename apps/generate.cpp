@@ -49,20 +49,24 @@ int run_generate(const GenerateOptions& options) {
 }  // namespace
 
 Verb verb_generate() {
-  return {"generate", "Continue a text with a trained model",
-          "strobe generate runs/demo/runs/flash2-optimised-s1 --prompt \"The river\"",
-          [](Options& options) {
-            auto o = std::make_shared<GenerateOptions>();
-            options.value(o->run, "run", "run folder", Options::required);
-            options.value(o->prompt, "--prompt", "text to continue");
-            options.value(o->tokens, "--max-new-tokens", "the most tokens to write");
-            options.value(o->sampler.temperature, "--temperature",
-                          "0: always the most likely token; 1: the model's own distribution");
-            options.value(o->sampler.top_k, "--top-k", "choose among so many tokens; 0: all");
-            options.value(o->sampler.top_p, "--top-p", "choose among the likeliest with this much");
-            options.value(o->seed, "--seed", "seed of the choice");
-            return [o] { return run_generate(*o); };
-          }};
+  return {
+      "generate", "Continue a text with a trained model",
+      "strobe generate runs/demo/runs/flash2-optimised-s1 --prompt \"The river\"",
+      [](Options& options) {
+        auto o = std::make_shared<GenerateOptions>();
+        options.value(o->run, "run", "run folder", Options::required);
+        options.value(o->prompt, "--prompt", "text to continue");
+        options.value(o->tokens, "--max-new-tokens", "the most tokens to write");
+        options.value(o->sampler.temperature, "--temperature",
+                      "0: always the most likely token; 1: the model's own distribution");
+        options.value(o->sampler.top_k, "--top-k",
+                      "choose among the so many likeliest tokens; 0: all");
+        options.value(
+            o->sampler.top_p, "--top-p",
+            "choose among the likeliest tokens that make up this much of the probability; 1: all");
+        options.value(o->seed, "--seed", "seed of the choice");
+        return [o] { return run_generate(*o); };
+      }};
 }
 
 }  // namespace strobe

@@ -117,10 +117,10 @@ TaskWork open_task(const GlueOptions& options, const GlueTask& task) {
   return work;
 }
 
-Config config_of(const GlueOptions& options, const GlueTask& task, int64_t seed) {
+Config config_of(const GlueOptions& options, const GlueTask& task, int64_t seed,
+                 std::vector<std::string> overrides) {
   TextsConfig texts;
   texts.train = options.data, texts.task = task.name;
-  std::vector<std::string> overrides = options.overrides;
   overrides.push_back(fmt::format("seed={}", seed));
   const bool from_mnli = !options.mnli.empty() && task.starts_from_mnli;
   return finetune_config(from_mnli ? options.mnli : options.from,
@@ -234,23 +234,23 @@ int run_glue(const GlueOptions& options) {
   check_mnli(options.mnli, asked);
   bool held_out = false;
   for (const GlueTask* task : asked) {
-    const Config config = config_of(options, *task, 1);
+    const Config config = config_of(options, *task, 1, options.overrides);
     held_out = config.texts.hold_out > 0;
     const LoadedConfig said = load_config("", options.overrides);
     if (options.print_config)
       fmt::print("# {}\n{}", task->name, print_config({.config = config, .origins = said.origins}));
     else if (task == asked.front())
-      note_unread_keys(config, said);
+      note_unread_keys(config, said, /*base=*/config_of(options, *task, 1, {}));
   }
   if (options.print_config) return 0;
-  catch_stop_signals();
+  catch_stop_signals(), stop_at_closed_output();
   GlueRecord record(options.out + "/glue.json");
   std::vector<TaskWork> tasks;
   for (const GlueTask* task : asked) tasks.push_back(open_task(options, *task));
   std::vector<std::string> uploads;
   for (TaskWork& work : tasks) {
     for (int64_t seed = 1; seed <= options.seeds; ++seed) {
-      const Config config = config_of(options, *work.task, seed);
+      const Config config = config_of(options, *work.task, seed, options.overrides);
       const std::string folder = options.out + "/" + config.name;
       print_note(
           fmt::format("{}, seed {} of {}: {}", work.task->name, seed, options.seeds, folder));

@@ -6,6 +6,7 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/core/files.h"
 #include "strobe/core/json_file.h"
 #include "strobe/data/glue.h"
 
@@ -31,8 +32,11 @@ double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-GlueRecord::GlueRecord(std::string file) : file_(std::move(file)) {
+GlueRecord::GlueRecord(std::string file) : file_(std::move(file)) { read(); }
+
+void GlueRecord::read() {
   constexpr int64_t kLargest = 16 << 20;
+  entries_.clear();
   if (!std::filesystem::exists(file_)) return;
   const nlohmann::json all = read_json("glue", file_, kLargest);
   const auto is_entry = [](const nlohmann::json& entry) {
@@ -82,6 +86,8 @@ std::optional<double> GlueRecord::average() const {
 }
 
 void GlueRecord::put(std::string_view task, const std::vector<Json>& entries) {
+  const FileLock lock = FileLock::wait_for(file_ + ".lock");
+  read();
   std::erase_if(entries_, [&](const Json& entry) { return entry["task"] == task; });
   entries_.insert(entries_.end(), entries.begin(), entries.end());
   std::string out;

@@ -18,7 +18,8 @@ class GlueRecord {
   /// Reads the file, if it is there. Throws Error if it holds anything else.
   explicit GlueRecord(std::string file);
 
-  /// Puts these entries in the place of what is there of the task, and writes the file.
+  /// Puts these entries in the place of what the file has of the task by now, and writes it.
+  /// Several processes may do so at once.
   void put(std::string_view task, const std::vector<nlohmann::ordered_json>& entries);
 
   /// The mean of the tasks' medians on dev; nothing unless each task that counts is there, and is
@@ -26,6 +27,7 @@ class GlueRecord {
   std::optional<double> average() const;
 
  private:
+  void read();
   std::vector<nlohmann::ordered_json> of_task(std::string_view task) const;
   std::optional<double> score_of(std::string_view task, size_t metrics) const;
 

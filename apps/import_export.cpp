@@ -44,12 +44,12 @@ Verb verb_import() {
 
 Verb verb_export() {
   return {"export", "Write a run as a folder that transformers loads",
-          "strobe export runs/demo --format huggingface --out demo-hf", [](Options& options) {
+          "strobe export runs/mine --out mine-hf", [](Options& options) {
             auto o = std::make_shared<ExportOptions>();
             auto format = std::make_shared<std::string>("huggingface");
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->out, "--out", "the folder to make", Options::required);
-            options.value(*format, "--format", "huggingface");
+            options.value(*format, "--format", "what to write; huggingface is all there is");
             options.value(o->largest_shard, "--shard-bytes",
                           "split the weights into files of at most so many bytes; 0: one file");
             return [=] { return run_export(*format, *o); };

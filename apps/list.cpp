@@ -133,7 +133,7 @@ std::string markdown(const Chapter& chapter) {
 }
 
 struct ListOptions {
-  std::string what, out = "schedules.html";
+  std::string what = "all", out = "schedules.html";
   bool plot = false, markdown = false;
 };
 
@@ -167,10 +167,9 @@ Verb verb_list() {
   return {"list", "The catalogue: optimizers, schedules, regularisers",
           "strobe list schedules --plot", [](Options& options) {
             auto o = std::make_shared<ListOptions>();
-            options.value(o->what, "what", "optimizers, schedules, regularisers or all",
-                          Options::required);
+            options.value(o->what, "what", "optimizers, schedules, regularisers or all");
             options.flag(o->plot, "--plot", "draw the schedules into an HTML page");
-            options.value(o->out, "--out", "the HTML file to write (schedules.html)");
+            options.value(o->out, "--out", "the HTML file that --plot writes");
             options.flag(o->markdown, "--markdown", "print as Markdown");
             return [o] { return run_list(*o); };
           }};

@@ -9,8 +9,8 @@
 
 namespace strobe {
 
-void note_unread_keys(const Config& config, const LoadedConfig& said) {
-  for (const std::string& sentence : unread_keys(config, said))
+void note_unread_keys(const Config& config, const LoadedConfig& said, const Config& base) {
+  for (const std::string& sentence : unread_keys(config, said, base))
     fmt::print(stderr, "config: {}\n", sentence);
 }
 

@@ -9,9 +9,8 @@
 
 namespace strobe {
 
-/// A line on standard error for each key of `said` that the optimizer or schedule of `config` does
-/// not read.
-void note_unread_keys(const Config& config, const LoadedConfig& said);
+/// A line on standard error for each sentence of unread_keys().
+void note_unread_keys(const Config& config, const LoadedConfig& said, const Config& base);
 
 /// A line of its own.
 void print_note(const std::string& note);

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 
 #include "apps/options.h"
@@ -12,9 +13,17 @@ struct Options::Impl {
 
 namespace {
 
-void add(CLI::Option* option, const char* type, Options::Need need) {
+void add(CLI::Option* option, const char* type, Options::Need need,
+         const std::string& without = "") {
   option->type_name(type);
   if (need == Options::required) option->required();
+  if (!without.empty()) option->default_str(without);
+}
+
+// What --help names as the default; a number below 0 stands for "not given".
+template <class T>
+std::string shown(T value) {
+  return value < 0 ? "" : fmt::format("{}", value);
 }
 
 // CLI11's own message for "--steps abc" says neither what it found nor what it takes.
@@ -56,6 +65,11 @@ std::string describe(const CLI::ParseError& error, CLI::App& app, const std::str
   const std::vector<std::string> extras = app.remaining();
   if (extras.empty()) return error.what();
   for (const CLI::Option* option : app.get_options()) names.push_back(option->get_name());
+  // "--optimizer.lr=3e-4", as others write it, where keys of a recipe are taken.
+  const std::string key = extras[0].substr(std::min(extras[0].size(), size_t{2}));
+  const bool as_option = extras[0].starts_with("--") && key.find('.') < key.find('=');
+  if (as_option && std::ranges::count(names, "overrides") > 0)
+    return fmt::format("'{}' was not expected; a recipe's key has no dashes: key=value", extras[0]);
   const std::string meant = nearest(extras[0], names.data(), names.size());
   return fmt::format("'{}' was not expected{}", extras[0],
                      meant.starts_with("--") ? fmt::format("; did you mean '{}'?", meant) : "");
@@ -68,7 +82,7 @@ void Options::flag(bool& value, const std::string& name, const std::string& help
 }
 void Options::value(std::string& value, const std::string& name, const std::string& help,
                     Need need) {
-  add(impl_.app.add_option(name, value, help), "TEXT", need);
+  add(impl_.app.add_option(name, value, help), "TEXT", need, value);
 }
 void Options::value(std::optional<std::string>& value, const std::string& name,
                     const std::string& help) {
@@ -76,11 +90,11 @@ void Options::value(std::optional<std::string>& value, const std::string& name,
 }
 void Options::value(int64_t& value, const std::string& name, const std::string& help, Need need) {
   const std::function<void(const std::string&)> read = reader(value, name, "an integer");
-  add(impl_.app.add_option_function(name, read, help), "INTEGER", need);
+  add(impl_.app.add_option_function(name, read, help), "INTEGER", need, shown(value));
 }
 void Options::value(double& value, const std::string& name, const std::string& help, Need need) {
   const std::function<void(const std::string&)> read = reader(value, name, "a number");
-  add(impl_.app.add_option_function(name, read, help), "NUMBER", need);
+  add(impl_.app.add_option_function(name, read, help), "NUMBER", need, shown(value));
 }
 void Options::values(std::vector<std::string>& values, const std::string& name,
                      const std::string& help, Need need) {
@@ -93,6 +107,7 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
   app.set_version_flag("--version", version);
   app.require_subcommand(1);
   app.set_help_flag("-h,--help", "Print this help and exit");
+  app.footer("'strobe help VERB' says what a verb takes, with an example.");
 
   std::vector<std::unique_ptr<Options::Impl>> impls;
   std::function<int()> chosen;
@@ -115,6 +130,17 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
     impls.push_back(std::make_unique<Options::Impl>(Options::Impl{*sub}));
     Options options(*impls.back());
     sub->callback([&chosen, run = verb.declare(options)] { chosen = run; });
+  }
+
+  // "strobe help train", as git has it, is "strobe train --help".
+  std::vector<char*> words(argv, argv + argc);
+  char help[] = "--help";
+  if (argc > 1 && std::string_view(argv[1]) == "help") {
+    words.erase(words.begin() + 1);
+    CLI::App* at = &app;
+    for (size_t i = 1; at && i < words.size(); ++i) at = find(*at, words[i]);
+    if (at) words.push_back(help);
+    argv = words.data(), argc = static_cast<int>(words.size());
   }
 
   try {

@@ -20,7 +20,7 @@ Verb verb_report() {
             auto given = std::make_shared<Arguments>();
             options.values(given->folders, "runs", "run folders, or one study folder",
                            Options::required);
-            options.value(given->out, "--out", "the HTML file to write (report.html)");
+            options.value(given->out, "--out", "the HTML file to write");
             return [given] {
               bool study = false;
               for (const std::string& folder : given->folders)

@@ -1,4 +1,4 @@
-// The command line: one line a verb.
+// The program: runs the verb that its command line names.
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,6 +21,11 @@ volatile std::sig_atomic_t stop = 0;
 extern "C" void on_stop(int signal) {
   stop = 1;
   std::signal(signal, SIG_DFL);
+}
+
+extern "C" void on_closed_output(int signal) {
+  stop = 1;
+  std::signal(signal, SIG_IGN);  // what is said while stopping is lost too
 }
 
 // Threads that wait for each other spin for milliseconds by default, which on a machine that does
@@ -50,13 +55,17 @@ bool stop_requested() { return stop != 0; }
 void catch_stop_signals() {
   std::signal(SIGINT, on_stop);
   std::signal(SIGTERM, on_stop);
+  if (std::signal(SIGHUP, on_stop) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup's wish
 }
+
+void stop_at_closed_output() { std::signal(SIGPIPE, on_closed_output); }
 
 }  // namespace strobe
 
 int main(int argc, char** argv) {
   using namespace strobe;
   wait_briefly(argv);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of writing, as others are
   int status = 1;
   try {
     status =

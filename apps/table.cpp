@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "strobe/core/json_text.h"
+
 namespace strobe {
 
 namespace {
@@ -22,25 +24,12 @@ std::string for_people(const Cell& cell, int decimals, const std::string& nothin
 }  // namespace
 
 std::string json_cell(const Cell& cell) {
-  if (const auto* word = std::get_if<std::string>(&cell)) return json_string(*word);
+  if (const auto* word = std::get_if<std::string>(&cell)) return json_quote(*word);
   if (const auto* number = std::get_if<double>(&cell))
     return std::isfinite(*number) ? fmt::format("{:.6g}", *number) : "null";
   if (const auto* whole = std::get_if<int64_t>(&cell)) return fmt::format("{}", *whole);
   if (const auto* truth = std::get_if<bool>(&cell)) return *truth ? "true" : "false";
   return "null";
-}
-
-std::string json_string(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\')
-      out += '\\', out += c;
-    else if (static_cast<unsigned char>(c) < 0x20)
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    else
-      out += c;
-  }
-  return out + '"';
 }
 
 void Table::print(bool json) const {
@@ -49,8 +38,7 @@ void Table::print(bool json) const {
     for (size_t r = 0; r < rows_.size(); ++r) {
       std::printf("%s\n  {", r ? "," : "");
       for (size_t c = 0; c < columns_.size(); ++c)
-        fmt::print("{}{}: {}", c ? ", " : "", json_string(columns_[c].name),
-                   json_cell(rows_[r][c]));
+        fmt::print("{}{}: {}", c ? ", " : "", json_quote(columns_[c].name), json_cell(rows_[r][c]));
       std::printf("}");
     }
     std::printf("\n]\n");

@@ -33,7 +33,5 @@ class Table {
 
 /// A cell as a JSON value.
 std::string json_cell(const Cell& cell);
-/// A string as a JSON literal, quotes included.
-std::string json_string(const std::string& text);
 
 }  // namespace strobe

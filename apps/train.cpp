@@ -52,7 +52,8 @@ int run_train(const TrainOptions& options) {
   const std::string path = options.run.empty() ? "runs/" + loaded.config.name : options.run;
   if (!options.dry_run) check_is_free(path);
   Trainer trainer(loaded.config, stop_requested);
-  if (!options.quiet) note_unread_keys(trainer.config(), loaded);
+  if (!options.quiet)
+    note_unread_keys(trainer.config(), loaded, load_config(options.recipe, {}).config);
   if (options.dry_run && options.json) {
     std::string body;
     for (const auto& [key, value] : trainer.environment())
@@ -70,7 +71,7 @@ int run_train(const TrainOptions& options) {
   if (const std::string data = trainer.describe_data(); !data.empty()) print_note(data);
   trainer.initialise(path, print_note);
   RunFolder folder = RunFolder::create(path, trainer.config());
-  catch_stop_signals();
+  catch_stop_signals(), stop_at_closed_output();
   const RunState state = trainer.run(folder, /*resume=*/false);
   return report_end(state, folder, trainer.config(), options.quiet);
 }
@@ -79,8 +80,9 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   RunFolder folder = RunFolder::open(run);
   const LoadedConfig loaded = load_config(folder.file("config.toml"), overrides);
   Trainer trainer(loaded.config, stop_requested, run);
-  if (!quiet) note_unread_keys(trainer.config(), load_config("", overrides));
-  catch_stop_signals();
+  if (!quiet)
+    note_unread_keys(trainer.config(), load_config("", overrides), /*base=*/trainer.config());
+  catch_stop_signals(), stop_at_closed_output();
   const RunState state = trainer.run(folder, /*resume=*/true);
   return report_end(state, folder, trainer.config(), quiet);
 }

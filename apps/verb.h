@@ -1,4 +1,4 @@
-// What a subcommand is. Each lives in a file of its own and has one line in apps/strobe.cpp.
+// What a subcommand is. apps/verbs.h lists them.
 #pragma once
 
 #include <cstdint>
@@ -41,9 +41,13 @@ struct Verb {
   std::function<std::function<int()>(Options&)> declare;
 };
 
-/// True while a signal (Ctrl-C, SIGTERM) asks the running verb to finish what it must and stop.
+/// True while a signal (Ctrl-C, SIGTERM, a closed terminal's SIGHUP) asks the running verb to
+/// finish what it must and stop.
 bool stop_requested();
-/// Makes SIGINT and SIGTERM set stop_requested(); a second one ends the process at once.
+/// Makes these signals set stop_requested(); a second one ends the process at once.
 void catch_stop_signals();
+/// Makes a write to a pipe that nobody reads any more set it too, for work that is to be saved:
+/// other verbs end there and then.
+void stop_at_closed_output();
 
 }  // namespace strobe

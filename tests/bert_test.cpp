@@ -8,13 +8,16 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
-#include "strobe/io/safetensors.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/train/engine.h"
 #include "tests/reference/backends.h"
+#include "tests/reference/transformers.h"
 
 namespace strobe {
 namespace {
+
+using reference::all_values;
+using reference::relative_error;
 
 constexpr int64_t kVocab = 61, kLongest = 11, kSequences = 3;
 
@@ -27,7 +30,9 @@ struct Head {
 
 class Bert : public testing::TestWithParam<Head> {
  protected:
-  Bert() : file_(SafetensorsFile::open(STROBE_SOURCE_DIR "/tests/data/bert_tiny.safetensors")) {}
+  Bert()
+      : transformers_(STROBE_SOURCE_DIR "/tests/data/bert_tiny.safetensors",
+                      GetParam().name + ".") {}
   void SetUp() override { STROBE_NEEDS_BACKEND(GetParam().backend); }
 
   const std::string& head() const { return GetParam().name; }
@@ -50,23 +55,10 @@ class Bert : public testing::TestWithParam<Head> {
             .predicts = predicts};
   }
 
-  std::span<const float> floats(const std::string& name) const {
-    const Tensor t = file_.tensor(head() + "." + name);
-    return {t.as<float>(), static_cast<size_t>(t.numel())};
-  }
-  void load(Engine& engine) const {
-    for (Param* param : engine.params()) {
-      const auto source = floats("weight." + param->name);
-      std::vector<float> values(static_cast<size_t>(param->value.numel()), 0.0f);
-      ASSERT_EQ(source.size(), static_cast<size_t>(param->stored(param->value).numel()));
-      std::copy(source.begin(), source.end(), values.begin());
-      engine.ops().upload(param->value, values.data());
-    }
-    refresh_compute(engine.ops(), engine.model());
-  }
+  void load(Engine& engine) const { transformers_.load(engine); }
   /// `filled`: with rows and picks that nothing is made of. `backwards`: the last sequence first.
   HostBatch batch(bool filled = false, bool backwards = false) const {
-    const auto ids = [&](const char* name) { return file_.tensor(name).as<int32_t>(); };
+    const auto ids = [&](const char* name) { return transformers_.common<int32_t>(name); };
     HostBatch out;
     out.sequences = kSequences, out.length = kLongest, out.longest = kLongest;
     out.starts = {0};
@@ -83,7 +75,7 @@ class Bert : public testing::TestWithParam<Head> {
       out.starts.push_back(static_cast<int32_t>(out.tokens.size()));
       if (head() == "lm") continue;
       out.picks.push_back(first), out.targets.push_back(ids("classes")[s]);
-      out.scores.push_back(file_.tensor("scores").as<float>()[s]);
+      out.scores.push_back(transformers_.common<float>("scores")[s]);
     }
     out.scored = static_cast<int64_t>(out.picks.size());
     if (!filled) return out;
@@ -96,35 +88,10 @@ class Bert : public testing::TestWithParam<Head> {
     state.seed = 7, state.step = step, state.lr = lr;
     return state;
   }
-  static std::vector<float> download(Engine& engine, Tensor tensor) {
-    std::vector<float> out(static_cast<size_t>(tensor.numel()));
-    engine.ops().download(out.data(), tensor);
-    return out;
-  }
-  static std::vector<float> all_values(Engine& engine) {
-    std::vector<float> out;
-    for (Param* param : engine.params()) {
-      const std::vector<float> values = download(engine, param->value);
-      out.insert(out.end(), values.begin(), values.end());
-    }
-    return out;
-  }
   bool exact() const { return GetParam().precision == "f32"; }
 
-  SafetensorsFile file_;
+  const reference::TransformersModel transformers_;
 };
-
-// The largest difference as a share of the largest reference value; infinite where not finite.
-double relative_error(std::span<const float> got, std::span<const float> want) {
-  double worst = 0, scale = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(got[i]) - want[i]);
-    if (!(difference <= 1e30)) return INFINITY;
-    worst = std::max(worst, difference);
-    scale = std::max(scale, std::abs(static_cast<double>(want[i])));
-  }
-  return worst / std::max(scale, 1e-6);
-}
 
 const auto kHeads = testing::Values(
     Head{"cpu", "lm", "naive"}, Head{"cpu", "lm", "flash1"}, Head{"cpu", "lm", "flash2"},
@@ -146,7 +113,7 @@ TEST_P(Bert, LogitsEqualTransformers) {
   engine.allocate();
   load(engine);
   for (const bool filled : {false, true})
-    EXPECT_LT(relative_error(engine.predict(batch(filled)), floats("logits")),
+    EXPECT_LT(relative_error(engine.predict(batch(filled)), transformers_.floats("logits")),
               exact() ? 1e-5 : 4e-2);
 }
 
@@ -160,15 +127,9 @@ TEST_P(Bert, EveryGradientEqualsTransformers) {
       load(engine);
       const HostBatch batch = this->batch(filled);
       const double loss = engine.step(state_at(0, 0), {&batch, 1});
-      EXPECT_NEAR(loss, floats("losses")[0], exact() ? 1e-5 : 6e-2);
+      EXPECT_NEAR(loss, transformers_.floats("losses")[0], exact() ? 1e-5 : 6e-2);
       EXPECT_NEAR(engine.evaluate(batch) / static_cast<double>(batch.scored), loss, 1e-5);
-      for (Param* param : engine.params()) {
-        // A key's bias moves all logits of a query alike: its gradient is 0 but for rounding.
-        const std::vector<float> grad = download(engine, param->grad);
-        const auto want = floats("grad." + param->name);
-        EXPECT_LT(relative_error(grad, want), exact() ? 2e-5 : 8e-2) << param->name;
-        for (size_t i = want.size(); i < grad.size(); ++i) ASSERT_EQ(grad[i], 0) << "padding";
-      }
+      transformers_.expect_gradients(engine, exact() ? 2e-5 : 8e-2);
     }
 }
 
@@ -178,8 +139,8 @@ TEST_P(Bert, TenAdamWLossesEqualTransformers) {
   load(engine);
   const HostBatch batch = this->batch();
   for (int64_t i = 0; i < 10; ++i)
-    EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}), floats("losses")[static_cast<size_t>(i)],
-                exact() ? 2e-4 : 0.15)
+    EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}),
+                transformers_.floats("losses")[static_cast<size_t>(i)], exact() ? 2e-4 : 0.15)
         << "step " << i;
 }
 

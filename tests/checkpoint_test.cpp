@@ -4,13 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "strobe/core/error.h"
+#include "strobe/core/files.h"
 #include "strobe/io/safetensors.h"
 #include "strobe/ops/make_backend.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
@@ -18,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using reference::error_of;
 using reference::slurp;
 
 void spill(const std::string& file, const std::string& bytes) {
@@ -91,16 +95,6 @@ class Checkpoint : public testing::Test {
     std::ranges::sort(out);
     return out;
   }
-  // The message of the Error that `body` throws.
-  template <class Body>
-  std::string message(const Body& body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "accepted";
-  }
 
   reference::TemporaryFolder folder_;
   std::unique_ptr<Backend> ops_ = make_backend("cpu");
@@ -154,6 +148,30 @@ TEST_F(Checkpoint, IsOfTheMomentOfTheSave) {
   EXPECT_EQ(weights.stored(), before);
 }
 
+TEST_F(Checkpoint, AStateIsReadAsItWasWritten) {
+  StateFile file;
+  TrainState& s = file.state;
+  s.step = 7, s.tokens = 0.1, s.tokens_seen = 1e300, s.seconds = 1.0 / 3, s.best_step = 5;
+  s.best_scores = {{"val/f1", std::nan("")}, {"val/accuracy", 0.9}};
+  s.evaluation_due = true, s.gemm_plans = "a \"plan\"\n", s.plateau_bad = 3, s.lr_most = 1e-3;
+  file.checksums = {{"model.safetensors", "00ff"}};
+  spill(folder_.file("state.json"), to_text(file));
+  const StateFile read = read_state(folder_.path());
+  EXPECT_EQ(to_text(read), to_text(file));
+  EXPECT_EQ(read.state.seconds, s.seconds);
+  EXPECT_EQ(read.state.best_loss, s.best_loss) << "infinite: never evaluated";
+  EXPECT_EQ(read.state.best_scores[1], s.best_scores[1]) << "in their order";
+  EXPECT_EQ(read.state.gemm_plans, s.gemm_plans);
+  EXPECT_TRUE(read.state.evaluation_due);
+
+  // Of a version that knew less.
+  const std::string less = "{\"step\": 7, \"tokens\": 70, \"seconds\": 1, \"checksums\": {}";
+  spill(folder_.file("state.json"), fmt::format("{},\n  \"checksum\": \"{:016x}\"\n}}\n", less,
+                                                checksum(std::as_bytes(std::span(less)))));
+  EXPECT_EQ(read_state(folder_.path()).state.tokens_seen, 70);
+  EXPECT_EQ(read_state(folder_.path()).state.best_step, -1);
+}
+
 // Any one bit of any byte: the step before is loaded, never what the flip made.
 TEST_F(Checkpoint, NoBitFlipAndNoTruncationIsEverLoaded) {
   const Weights older(1), newer(2);
@@ -199,7 +217,7 @@ TEST_F(Checkpoint, TheWeightsAloneAreVerifiedToo) {
     flipped[flipped.size() - i] = static_cast<char>(flipped[flipped.size() - i] ^ 1);
     spill(file, flipped);
     Weights read(0, 0);
-    EXPECT_NE(message([&] { load_weights(path(3), *ops_, read.params()); }).find("damaged"),
+    EXPECT_NE(error_of([&] { load_weights(path(3), *ops_, read.params()); }).find("damaged"),
               std::string::npos);
     EXPECT_EQ(read.stored(), Weights(0, 0).stored()) << "nothing of it is loaded";
   }
@@ -323,7 +341,7 @@ TEST_F(Checkpoint, TheBestIsWrittenUnderItsOwnName) {
 }
 
 TEST_F(Checkpoint, WithoutABestTheNewestIsTaken) {
-  EXPECT_NE(message([&] { best_checkpoint(folder_.path()); }).find("no checkpoint"),
+  EXPECT_NE(error_of([&] { best_checkpoint(folder_.path()); }).find("no checkpoint"),
             std::string::npos);
   save(Weights(1), state(3));
   save(Weights(1), state(5));
@@ -337,7 +355,7 @@ TEST_F(Checkpoint, WithoutABestTheNewestIsTaken) {
 TEST_F(Checkpoint, NeedsRoomWhereItWillBe) {
   const std::string later = folder_.file("not/yet/there");
   EXPECT_NO_THROW(check_disk_room(later, 4096));
-  EXPECT_NE(message([&] { check_disk_room(later, int64_t{1} << 60); }).find("the disk has"),
+  EXPECT_NE(error_of([&] { check_disk_room(later, int64_t{1} << 60); }).find("the disk has"),
             std::string::npos);
   EXPECT_FALSE(fs::exists(folder_.file("not")));
   EXPECT_FALSE(has_checkpoint(later));

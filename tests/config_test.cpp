@@ -52,6 +52,20 @@ TEST(Config, EveryFieldRoundTripsThroughToml) {
   }
 }
 
+// A run is begun with what a command line says, and read again from its file.
+TEST(Config, WhatAFileSaysOfATextIsReadAgain) {
+  reference::TemporaryFolder folder;
+  std::string every;
+  for (int c = 1; c < 128; ++c) every += static_cast<char>(c);  // of ASCII
+  const LoadedConfig said = load_config("", {"name=" + every, "schedule.warmup=3.4 %"});
+  const std::string file = folder.file("config.toml");
+  std::ofstream(file) << to_toml(said.config);
+  const Config loaded = load_config(file, {}).config;
+  EXPECT_EQ(loaded.name, every);
+  EXPECT_EQ(loaded.schedule.warmup.value, said.config.schedule.warmup.value);
+  EXPECT_EQ(to_string(loaded.schedule.warmup), "3.4 %");
+}
+
 TEST(Config, EveryFieldIsDocumented) {
   Config config;
   const std::string description = describe_config();
@@ -179,6 +193,7 @@ TEST(Config, RefusesIllTypedValues) {
       {"eval.every", "1.5"},
       {"schedule.warmup", "2.5 steps"},
       {"eval.every", "5 parsecs"},
+      {"name", "\xff"},  // no TOML file, such as the run's own, could hold it
   };
   for (const auto& [key, value] : kRows) {
     const std::string message = message_of([&] { check_override(key, value); });

@@ -10,26 +10,21 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/files.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string test_folder() {
-  const std::string folder = testing::TempDir() + "file_test_" +
-                             testing::UnitTest::GetInstance()->current_test_info()->name() + "/";
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
-}
+using reference::test_folder;
 
 int64_t files_in(const std::string& folder) {
   return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
 }
 
 TEST(File, ReadsWhatItWrote) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   const std::string bytes("a\0b\nc", 5), larger(3000000, 'x');
   for (const std::string& text : {bytes, larger, std::string()}) {
     write_file("test", folder + "a", text);
@@ -39,7 +34,7 @@ TEST(File, ReadsWhatItWrote) {
 }
 
 TEST(File, WritesToWhatIsNoFileAndThroughLinks) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   ASSERT_EQ(::mkfifo((folder + "pipe").c_str(), 0600), 0);
   std::string read;
   std::thread reader([&] { read = read_file("test", folder + "pipe", 100); });
@@ -60,7 +55,7 @@ TEST(File, WritesToWhatIsNoFileAndThroughLinks) {
 }
 
 TEST(FileWriter, PastTheCacheOrNotWritesTheSame) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   constexpr size_t kUnits = 5, kSize = kUnits * FileWriter::kDirectUnit;
   const std::unique_ptr<char, void (*)(void*)> memory(
       static_cast<char*>(std::aligned_alloc(FileWriter::kDirectUnit, kSize)), std::free);
@@ -80,7 +75,7 @@ TEST(FileWriter, PastTheCacheOrNotWritesTheSame) {
 }
 
 TEST(FileWriter, WithoutCommitNothingStays) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   write_file("test", folder + "a", "before");
   {
     FileWriter writer("test", folder + "a");
@@ -91,7 +86,7 @@ TEST(FileWriter, WithoutCommitNothingStays) {
 }
 
 TEST(File, LeavesWhatWasThereWhenItCannotWrite) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   fs::create_directories(folder + "taken/inside");
   EXPECT_THROW(write_file("test", folder + "taken", "text"), Error);  // a folder has that name
   EXPECT_TRUE(fs::exists(folder + "taken/inside"));
@@ -100,7 +95,7 @@ TEST(File, LeavesWhatWasThereWhenItCannotWrite) {
 }
 
 TEST(File, RefusesMoreThanAsked) {
-  const std::string folder = test_folder();
+  const std::string folder = test_folder() + "/";
   write_file("test", folder + "a", std::string(11, 'x'));
   EXPECT_EQ(read_file("test", folder + "a", 11).size(), 11u);
   EXPECT_THROW(read_file("test", folder + "a", 10), Error);

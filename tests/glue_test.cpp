@@ -172,7 +172,7 @@ TEST(TextTable, RefusesWhatIsMalformed) {
     EXPECT_NE(message.find(row.message), std::string::npos) << row.text << ": " << message;
     EXPECT_TRUE(message.starts_with("data: ")) << message;
   }
-  EXPECT_NE(error_of([&] { TextTable::read(folder.file("none.tsv"), {"b"}); }), "no error");
+  EXPECT_NE(error_of([&] { TextTable::read(folder.file("none.tsv"), {"b"}); }), "accepted");
   write(folder.file("t.tsv"), "sentence\tlabel\n1\t2\n");
   EXPECT_NE(error_of([&] {
               TextTable::read(folder.file("t.tsv"), {"sentense"});

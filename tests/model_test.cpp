@@ -6,16 +6,19 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/threads.h"
-#include "strobe/io/safetensors.h"
 #include "strobe/ops/comparing_backend.h"
 #include "strobe/ops/make_backend.h"
 #include "strobe/train/engine.h"
 #include "tests/reference/backends.h"
+#include "tests/reference/transformers.h"
 
 namespace strobe {
 namespace {
 
-const std::string kFixture = STROBE_SOURCE_DIR "/tests/data/gpt2_tiny.safetensors";
+using reference::all_values;
+using reference::download;
+using reference::relative_error;
+
 constexpr int64_t kVocab = 61, kSequences = 3, kLength = 11;
 
 // What the test at hand runs on.
@@ -50,63 +53,22 @@ EngineShape tiny_shape(int64_t sequences = kSequences, int64_t micro_batches = 1
           .micro_batches = micro_batches};
 }
 
-std::vector<float> download(Engine& engine, Tensor tensor) {
-  std::vector<float> out(static_cast<size_t>(tensor.numel()));
-  engine.ops().download(out.data(), tensor);
-  return out;
-}
-
-std::vector<float> all_values(Engine& engine) {
-  std::vector<float> out;
-  for (Param* param : engine.params()) {
-    const std::vector<float> values = download(engine, param->value);
-    out.insert(out.end(), values.begin(), values.end());
-  }
-  return out;
-}
-
-// The largest difference as a share of the largest reference value; infinite where not finite.
-double relative_error(const float* got, const float* want, size_t n) {
-  double worst = 0, scale = 0;
-  for (size_t i = 0; i < n; ++i) {
-    const double difference = std::abs(static_cast<double>(got[i]) - want[i]);
-    if (!(difference <= 1e30)) return INFINITY;
-    worst = std::max(worst, difference);
-    scale = std::max(scale, std::abs(static_cast<double>(want[i])));
-  }
-  return worst / scale;
-}
-
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class Fixture {
+class Fixture : public reference::TransformersModel {
  public:
-  Fixture() : file_(SafetensorsFile::open(kFixture)) {}
+  Fixture() : TransformersModel(STROBE_SOURCE_DIR "/tests/data/gpt2_tiny.safetensors") {}
 
   HostBatch batch() const {
     HostBatch out;
     out.sequences = kSequences, out.length = kLength, out.scored = kSequences * kLength;
-    const int32_t* tokens = file_.tensor("tokens").as<int32_t>();
-    const int32_t* targets = file_.tensor("targets").as<int32_t>();
+    const auto *tokens = common<int32_t>("tokens"), *targets = common<int32_t>("targets");
     out.tokens.assign(tokens, tokens + out.scored);
     out.targets.assign(targets, targets + out.scored);
     return out;
   }
-  void load(Engine& engine) const {
-    for (Param* param : engine.params()) {
-      const Tensor source = file_.tensor("weight." + param->name);
-      std::vector<float> values(static_cast<size_t>(param->value.numel()), 0.0f);
-      std::memcpy(values.data(), source.data, static_cast<size_t>(source.bytes()));
-      engine.ops().upload(param->value, values.data());
-    }
-    refresh_compute(engine.ops(), engine.model());
-  }
-  const float* floats(const std::string& name) const { return file_.tensor(name).as<float>(); }
-
- private:
-  SafetensorsFile file_;
 };
 
 StepState state_at(int64_t step) {
@@ -121,6 +83,9 @@ TEST_P(Gpt2, LogitsEqualTransformers) {
   engine.allocate();
   fixture.load(engine);
   const HostBatch batch = fixture.batch();
+  const auto wanted = [&](int64_t row) {
+    return fixture.floats("logits").subspan(static_cast<size_t>(row * kVocab), kVocab);
+  };
   std::vector<float> logits;
   for (int64_t s = 0; s < kSequences; ++s) {
     // One token at a time for the first sequence, the whole prompt at once for the others.
@@ -128,16 +93,13 @@ TEST_P(Gpt2, LogitsEqualTransformers) {
     const int32_t* tokens = batch.tokens.data() + s * kLength;
     if (s > 0) {
       engine.decode({tokens, static_cast<size_t>(kLength)}, logits);
-      EXPECT_LT(relative_error(logits.data(),
-                               fixture.floats("logits") + ((s + 1) * kLength - 1) * kVocab, kVocab),
-                1e-5);
+      EXPECT_LT(relative_error(logits, wanted((s + 1) * kLength - 1)), 1e-5);
       continue;
     }
     for (int64_t t = 0; t < kLength; ++t) {
       engine.decode({tokens + t, 1}, logits);
       ASSERT_EQ(logits.size(), static_cast<size_t>(kVocab));
-      EXPECT_LT(relative_error(logits.data(), fixture.floats("logits") + t * kVocab, kVocab), 1e-5)
-          << "position " << t;
+      EXPECT_LT(relative_error(logits, wanted(t)), 1e-5) << "position " << t;
     }
   }
 }
@@ -173,14 +135,7 @@ TEST_P(Gpt2Attention, EveryGradientEqualsTransformers) {
   const bool exact = GetParam().precision == "f32";
   const double loss = engine.step(state, {&batch, 1});
   EXPECT_NEAR(loss, fixture.floats("losses")[0], exact ? 1e-5 : 2e-2);
-  for (Param* param : engine.params()) {
-    const std::vector<float> grad = download(engine, param->grad);
-    const size_t stored = static_cast<size_t>(param->stored(param->grad).numel());
-    EXPECT_LT(relative_error(grad.data(), fixture.floats("grad." + param->name), stored),
-              exact ? 2e-5 : 4e-2)
-        << param->name;
-    for (size_t i = stored; i < grad.size(); ++i) ASSERT_EQ(grad[i], 0) << "padding";
-  }
+  fixture.expect_gradients(engine, exact ? 2e-5 : 4e-2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Gpt2Attention,
@@ -206,7 +161,8 @@ TEST_P(Gpt2, TenAdamWLossesEqualTransformers) {
     const HostBatch batch = fixture.batch();
     const double tolerance = precision == std::string("f32") ? 2e-4 : 3e-2;
     for (int64_t i = 0; i < 10; ++i)
-      EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}), fixture.floats("losses")[i], tolerance)
+      EXPECT_NEAR(engine.step(state_at(i), {&batch, 1}),
+                  fixture.floats("losses")[static_cast<size_t>(i)], tolerance)
           << precision << " step " << i;
   }
 }
@@ -331,17 +287,12 @@ TEST_P(Gpt2, AccumulationEqualsOneLargeBatch) {
     engine.allocate();
     Fixture().load(engine);
     engine.step(state_at(0), batches);
-    std::vector<float> out;
-    for (Param* param : engine.params()) {
-      const std::vector<float> grad = download(engine, param->grad);
-      out.insert(out.end(), grad.begin(), grad.end());
-    }
-    return out;
+    return all_values(engine, &Param::grad);
   };
   const std::vector<float> large = gradients(tiny_shape(), {whole});
   const std::vector<float> small = gradients(tiny_shape(1, kSequences), parts);
   ASSERT_EQ(large.size(), small.size());
-  EXPECT_LT(relative_error(small.data(), large.data(), large.size()), 1e-5);
+  EXPECT_LT(relative_error(small, large), 1e-5);
 }
 
 TEST_P(Gpt2, DropoutKeepsTheMeanLossAndDependsOnTheStep) {

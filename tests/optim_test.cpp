@@ -13,6 +13,7 @@
 #include "strobe/core/error.h"
 #include "strobe/io/safetensors.h"
 #include "strobe/ops/make_backend.h"
+#include "strobe/optim/groups.h"
 #include "strobe/optim/optimizer.h"
 #include "strobe/optim/schedule.h"
 #include "strobe/optim/unread.h"
@@ -251,7 +252,7 @@ std::vector<std::string> unread(const std::string& file,
   const std::string path = folder.file("recipe.toml");
   std::ofstream(path) << file;
   const LoadedConfig loaded = load_config(path, overrides);
-  std::vector<std::string> out = unread_keys(loaded.config, loaded);
+  std::vector<std::string> out = unread_keys(loaded.config, loaded, load_config(path, {}).config);
   for (std::string& sentence : out)
     if (const size_t at = sentence.find(path); at != std::string::npos)
       sentence.replace(at, path.size(), "recipe");
@@ -300,6 +301,22 @@ TEST(UnreadKeys, AreNamedWithWhatIsRead) {
   EXPECT_THROW(unread("", {"schedule.name=liner"}), Error);
 }
 
+// AdamW's betas are not Lion's, unless somebody says so.
+TEST(UnreadKeys, BetasSetForAnotherOptimizerAreNamed) {
+  using Lines = std::vector<std::string>;
+  const std::string adamw = "[optimizer]\nbeta1 = 0.9\nbeta2 = 0.95\n";
+  const Lines said = {"optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99"};
+  EXPECT_EQ(unread(adamw, {"optimizer.name=lion"}), said);
+  EXPECT_EQ(unread(adamw, {"optimizer.groups=*wte*: optimizer=lion; *wpe*: optimizer=lion"}), said);
+  for (const char* own : {"optimizer.beta2=0.99", "optimizer.beta2=0.95", "optimizer.beta2=auto"})
+    EXPECT_EQ(unread(adamw, {"optimizer.name=lion", own}), Lines{}) << own;
+  EXPECT_EQ(unread(adamw, {"optimizer.groups=*wte*: optimizer=lion beta2=0.95"}), Lines{});
+  EXPECT_EQ(unread(adamw, {"optimizer.name=nadamw"}), Lines{});
+  // What a recipe says of its own optimizer, or one group of it, is meant.
+  EXPECT_EQ(unread(adamw + "name = \"lion\"\n", {}), Lines{});
+  EXPECT_EQ(unread(adamw + "groups = \"*wte*: optimizer=lion\"\n", {"optimizer.lr=1"}), Lines{});
+}
+
 // Each key that some entry reads is a key.
 TEST(UnreadKeys, OptionsOfTheCatalogueAreKeys) {
   Config config;
@@ -344,6 +361,17 @@ TEST(Optimizers, GroupsThatCannotBeReadAreRefused) {
     EXPECT_NE(refusal(groups).find(part), std::string::npos) << groups << ": " << refusal(groups);
 }
 
+TEST(Optimizers, PatternsOfGroupsFitWholeNames) {
+  const auto fits = [](const std::string& pattern, const std::string& name) {
+    return ParamGroup{{pattern}, {}, {}}.has(name);
+  };
+  for (const char* pattern : {"*", "**", "h.0.c_fc", "h*", "*c", "*.c*", "h.*.c_fc", "*0*c*c*"})
+    EXPECT_TRUE(fits(pattern, "h.0.c_fc")) << pattern;
+  for (const char* pattern : {"h", "*.", "h.0.c_fc?", "0*", "*h.1*", "h.0.c_fc*x", "*c*c*c*"})
+    EXPECT_FALSE(fits(pattern, "h.0.c_fc")) << pattern;
+  EXPECT_FALSE(fits(std::string(60, '*') + "x", std::string(200, 'h')));  // and soon
+}
+
 TEST(Optimizers, AGroupsDecayIsForWhateverIsInIt) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);
@@ -359,6 +387,30 @@ TEST(Optimizers, AGroupsDecayIsForWhateverIsInIt) {
     ops->set_step_state(state);
     optimizer->step(*ops, params, {});
     EXPECT_NEAR(weight.value[0], pattern == "w" ? 1 - 0.2 * 0.5 : 1, 1e-6);
+  }
+}
+
+// Inputs that are 0 and outputs that nothing depends on: rows and columns without a gradient.
+TEST(Optimizers, WhatHasNoGradientStaysFinite) {
+  const auto ops = make_backend("cpu");
+  const std::vector<float> ones(kSize, 1.0f);
+  for (const OptimizerEntry& entry : optimizers()) {
+    OptimizerConfig config;
+    config.name = entry.name;
+    const auto optimizer = make_optimizer(config);
+    Weight weight(ParamKind::matrix, ones.data());
+    weight.add_states(*optimizer);
+    Param* params[] = {&weight.param};
+    optimizer->initialise(*ops, params);
+    std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(*ops, params)));
+    const Tensor workspace(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())});
+    for (int64_t i = 0; i < kSize; ++i)
+      weight.grad[static_cast<size_t>(i)] = i < kColumns || i % kColumns == 0 ? 0.0f : 1.0f;
+    StepState state;
+    state.lr = 0.1f;
+    ops->set_step_state(state);
+    optimizer->step(*ops, params, memory.empty() ? Tensor{} : workspace);
+    for (const float value : weight.value) ASSERT_TRUE(std::isfinite(value)) << entry.name;
   }
 }
 

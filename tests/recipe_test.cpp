@@ -181,11 +181,13 @@ TEST_P(Recipe, BatchesGrow) {
   for (size_t i = 0; i < tokens.size(); ++i)
     micro_batches.push_back((tokens[i] - (i > 0 ? tokens[i - 1] : 0)) / 48);
   EXPECT_EQ(micro_batches, (std::vector<double>{1, 1, 2, 2, 3, 3, 4, 4}));
-  EXPECT_EQ(state("run", 8).at("micro_batches"), 20);
+  EXPECT_EQ(state("run", 8).at("tokens"), 20 * 48);
   // The same tokens in the same order, whatever the steps.
   c.train.steps.reset(), c.train.tokens = 20 * 48;
   ASSERT_EQ(train(c, "tokens"), RunState::finished);
   EXPECT_GE(column("tokens", "tokens").back(), 20 * 48);
+  const std::string said = Trainer(c, {}).describe();
+  EXPECT_NE(said.find("length          960 tokens, 0.48 epochs\n"), std::string::npos) << said;
 }
 
 TEST_P(Recipe, ACutSequenceSeesLess) {
@@ -304,6 +306,10 @@ TEST_P(Recipe, RefusesWhatCannotBe) {
   refuses([](Config& c) { c.loss.z_loss = -1; }, "loss.z_loss");
   refuses([](Config& c) { c.model.dropout_attention = 1; }, "model.dropout_attention");
   refuses([](Config& c) { c.optimizer.clip_value = -1; }, "optimizer.clip_value");
+  // What computes takes them for 1.
+  refuses([](Config& c) { c.optimizer.beta1 = 0.99999999; }, "optimizer.beta1");
+  refuses([](Config& c) { c.average.ema = 0.99999999; }, "average.ema");
+  refuses([](Config& c) { c.model.dropout = 0.999; }, "model.dropout");
   refuses([](Config& c) { c.optimizer.groups = "*conv*: lr=1"; }, "no parameter is named like");
   refuses([](Config& c) { c.optimizer.name = "lamb"; }, "known are adamw");
 }

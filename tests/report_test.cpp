@@ -16,29 +16,22 @@
 #include "strobe/report/study_report.h"
 #include "strobe/report/table.h"
 #include "tests/reference/synthetic_runs.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string test_folder() {
-  const std::string folder = testing::TempDir() + "report_test_" +
-                             testing::UnitTest::GetInstance()->current_test_info()->name();
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
-}
+using reference::contains;
+using reference::error_of;
+using reference::test_folder;
 
 void write(const std::string& file, const std::string& text) {
   std::ofstream(file, std::ios::binary) << text;
 }
 
 std::string read(const std::string& file) { return read_file("test", file, 1 << 26); }
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 size_t count(const std::string& text, const std::string& part) {
   size_t out = 0;
@@ -47,16 +40,6 @@ size_t count(const std::string& text, const std::string& part) {
 }
 
 // The message of the Error that `what` throws; "" if it throws none.
-template <class What>
-std::string error_of(What what) {
-  try {
-    what();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 // The page without the library inside it.
 std::string own_part(const std::string& page) {
   const std::string library(plotly_js());
@@ -136,12 +119,12 @@ TEST(RunReader, NamesFileAndLineOfWhatItCannotRead) {
     const std::string path = folder + "/" + file, whole = read(path);
     write(path, text);
     if (std::string(text) == "{}")
-      EXPECT_EQ(message(), "") << "an empty object holds no parts";
+      EXPECT_EQ(message(), "accepted") << "an empty object holds no parts";
     else
       EXPECT_TRUE(contains(message(), file)) << file << " " << text << ": " << message();
     write(path, whole);
   }
-  EXPECT_EQ(message(), "");
+  EXPECT_EQ(message(), "accepted");
 }
 
 TEST(RunReader, NeedsOnlyTheConfiguration) {

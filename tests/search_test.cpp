@@ -9,8 +9,10 @@
 
 #include "strobe/core/error.h"
 #include "strobe/study/next_job.h"
+#include "strobe/study/pruner.h"
 #include "strobe/study/sampler.h"
 #include "strobe/study/sobol.h"
+#include "strobe/study/trials.h"
 
 namespace strobe {
 namespace {
@@ -285,7 +287,7 @@ TEST_F(Search, ConfirmsTheBestAndTheBaseOnFreshSeeds) {
   for (const size_t workers : {1u, 3u}) {
     const std::vector<Trial> trials = play(workers);
     EXPECT_EQ(count(trials, TrialState::complete, "confirm"), 4);
-    const std::string best = candidates(study_, study_.arms[0], trials)[0].name;
+    const std::string best = candidates(trials, study_.arms[0])[0].name;
     EXPECT_TRUE(trial_of(trials, "confirm", best, 101));
     EXPECT_TRUE(trial_of(trials, "confirm", "base", 102));
     EXPECT_EQ(trial_of(trials, "confirm", best, 101)->params,
@@ -336,7 +338,7 @@ TEST_F(Search, HalvingKeepsTheBestThirdOfEachRung) {
     EXPECT_EQ(by_rungs[1], 6) << workers;
     EXPECT_EQ(by_rungs[2], 2) << workers;
     EXPECT_EQ(by_rungs[3], 1) << workers;
-    EXPECT_EQ(candidates(study_, study_.arms[0], trials)[0].value,
+    EXPECT_EQ(candidates(trials, study_.arms[0])[0].value,
               *std::min_element(values.begin(), values.end()));
   }
 }
@@ -403,7 +405,7 @@ TEST_F(Search, AFailedPointCountsAsTheWorst) {
   study_.confirm.seeds = {101};
   const std::vector<Trial> trials = play();
   EXPECT_EQ(count(trials, TrialState::failed), 3);
-  EXPECT_EQ(candidates(study_, study_.arms[0], trials).size(), 6u);
+  EXPECT_EQ(candidates(trials, study_.arms[0]).size(), 6u);
 }
 
 }  // namespace

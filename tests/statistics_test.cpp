@@ -111,7 +111,7 @@ TEST(Statistics, FactorialEffectsAreThoseOfTheLinearModel) {
     expect_interval(found.first, c, 0);
     expect_interval(found.second, c, 3);
     expect_interval(found.interaction, c, 6);
-    expect_interval(found.both, c, 9);
+    expect_interval(found.both.interval, c, 9);
     // The main effect is the mean of the simple ones, the interaction their difference.
     expect_close((found.first_at[0].estimate + found.first_at[1].estimate) / 2,
                  found.first.estimate, c);
@@ -201,6 +201,8 @@ TEST(Statistics, BootstrapIsScipysWithinItsNoise) {
     EXPECT_NEAR(found.low, c.results[1], 0.03 * width) << c.text;
     EXPECT_NEAR(found.high, c.results[2], 0.03 * width) << c.text;
     EXPECT_EQ(mean_interval(c.arguments).low, found.low) << "the same every time";
+    EXPECT_EQ(infer_mean(c.arguments).interval.high, found.high);
+    EXPECT_EQ(infer_mean(c.arguments).p, bootstrap_test(c.arguments));
   }
   const std::vector<double> few = {1, 2, 4};
   EXPECT_EQ(mean_interval(few).low, t_interval(few).low);
@@ -291,6 +293,12 @@ TEST(Statistics, UnresolvedWithoutAnIntervalOrWhenItCoversTheNull) {
   EXPECT_TRUE(t_interval(std::vector<double>{0.1, 0.11, 0.12}).resolved());
   EXPECT_TRUE(t_interval(std::vector<double>{-0.1, -0.11, -0.12}).resolved());
   EXPECT_FALSE(t_interval(std::vector<double>{0.1, 0.1, std::nan("")}).resolved());
+  for (const size_t n : {3u, 12u}) {
+    std::vector<double> values(n, 0.1);
+    values[1] = std::nan("");
+    EXPECT_FALSE(mean_interval(values).resolved());
+    EXPECT_TRUE(std::isnan(mean_test(values)));
+  }
   const std::vector<double> one = {1, 1, 1}, two = {2.0, 2.1, 1.9}, near = {1.02, 0.98, 1.01};
   EXPECT_TRUE(ratio_interval(one, two).resolved(1));
   EXPECT_FALSE(ratio_interval(one, near).resolved(1));

@@ -14,25 +14,18 @@
 #include "strobe/report/study_reader.h"
 #include "strobe/report/study_report.h"
 #include "tests/reference/synthetic_runs.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-std::string joined(const StudyResult& result) {
-  std::string out = result.headline;
-  for (const std::string& sentence : result.sentences) out += "\n" + sentence;
-  return out;
-}
+using reference::contains;
+using reference::test_folder;
 
 class StudyClaims : public testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(folder_); }
   // An arm's losses by seed, and what study.json has beside; arms "a-b" of factors have levels.
   StudyResult result_of(const std::map<std::string, std::vector<double>>& arms,
                         nlohmann::ordered_json study = nlohmann::ordered_json::object()) {
@@ -58,8 +51,7 @@ class StudyClaims : public testing::Test {
 
   const nlohmann::ordered_json factors_ = {
       {"factors", {{"attention", {"naive", "flash"}}, {"recipe", {"base", "tuned"}}}}};
-  const std::string folder_ = testing::TempDir() + "study_claims_test_" +
-                              testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string folder_ = test_folder();
 };
 
 // flash lowers the loss by 0.012, 0.015 and 0.020: p = 0.022 alone, 0.065 among three.

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "strobe/core/error.h"
 #include "strobe/study/study.h"
 #include "tests/reference/search_program.h"
 

@@ -11,33 +11,20 @@
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "tests/reference/synthetic_runs.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string test_folder() {
-  const std::string folder = testing::TempDir() + "study_report_test_" +
-                             testing::UnitTest::GetInstance()->current_test_info()->name();
-  fs::remove_all(folder);
-  return folder;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+using reference::contains;
+using reference::test_folder;
 
 StudyResult result_of(const SyntheticStudy& study) {
   const std::string folder = test_folder();
   write_study(folder, study);
   return analyse_study(folder);
-}
-
-std::string joined(const StudyResult& result) {
-  std::string out = result.headline;
-  for (const std::string& sentence : result.sentences) out += "\n" + sentence;
-  return out;
 }
 
 TEST(StudyReport, FindsTheEffectsThatArePutIn) {

@@ -269,7 +269,7 @@ TEST_F(StudySearch, RungsAreShortRunsWithSchedulesOfTheirOwn) {
            "\"sobol\"\n"));
   EXPECT_EQ(count(TrialState::complete, "search"), 1u);
   EXPECT_EQ(count(TrialState::pruned, "search"), 8u);
-  const std::string log = slurp(folder_.file("log"));
+  const std::string log = this->log();
   size_t short_runs = 0, longer = 0;
   std::istringstream lines(log);
   for (std::string line; std::getline(lines, line);) {
@@ -333,15 +333,14 @@ TEST_F(StudySearch, RungsOnTheWayAreAtEvaluations) {
   run(read(
       "seeds = [1]\n[budget]\ntokens = 900\ntrials = 1\n[space]\n\"optimizer.lr\" = { log = "
       "[1e-4, 1e-1] }\n[pruner]\nname = \"median\"\nrungs = [0.2, 0.5]\nrung = \"mid-run\"\n"));
-  EXPECT_NE(slurp(folder_.file("log")).find("eval.every=10 %"), std::string::npos)
-      << "at 20 % and at 50 %";
+  EXPECT_NE(log().find("eval.every=10 %"), std::string::npos) << "at 20 % and at 50 %";
 }
 
 TEST_F(StudySearch, ABudgetOfOperationsBecomesTokens) {
   run(
       read("seeds = [1]\n[budget]\nflops = 2e7\ntrials = 2\n[space]\n\"optimizer.lr\" = { log = "
            "[1e-4, 1e-1] }\n"));
-  EXPECT_NE(slurp(folder_.file("log")).find("train.tokens=2000"), std::string::npos);
+  EXPECT_NE(log().find("train.tokens=2000"), std::string::npos);
 }
 
 // What an arm or the space sets in vain is said once, and nothing of the base recipe's own keys.
@@ -366,7 +365,7 @@ TEST_F(StudySearch, KeysThatNothingReadsAreNamedOnce) {
       {"config: in the arm 'lion', schedule.cycles is set, but linear", 1},
       {"config: in the arm 'lion', optimizer.embedding_lr is set, but lion", 1}};
   EXPECT_EQ(lines, wanted) << said;
-  EXPECT_NE(slurp(folder_.file("log")).find("--no-notices"), std::string::npos);
+  EXPECT_NE(log().find("--no-notices"), std::string::npos);
 }
 
 TEST_F(StudySearch, SeveralArmsAreTunedAlikeAndCompared) {

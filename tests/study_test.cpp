@@ -18,8 +18,7 @@
 #include "strobe/report/study_report.h"
 #include "strobe/study/plan.h"
 #include "strobe/study/study_folder.h"
-#include "tests/reference/text_files.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/study_program.h"
 
 namespace strobe {
 namespace {
@@ -51,36 +50,21 @@ finish() { echo "{\"state\": \"$1\", \"val/loss\": 1.5}" > $run/result.json; exi
 case "$seed" in
   14) finish diverged 1 ;;
   15)
-    exec 9> $run/lock; flock 9; touch $run/checkpoints/step_1 @waiting
+    exec 9> $run/lock; flock 9
     trap 'sleep 0.5; finish stopped 130' TERM
+    touch $run/checkpoints/step_1 @waiting
     while true; do sleep 0.02; done ;;
 esac
 finish finished 0
 )";
 
-class Study : public testing::Test {
+class Study : public reference::StudyTest {
  protected:
-  void SetUp() override {
-    reference::write_tiny_dataset(folder_.file("data"));
-    std::ofstream(folder_.file("base.toml"))
-        << "[data]\npath = \"" << folder_.file("data") << "\"\n[train]\nsteps = 5\n";
-    write_program(kProgram);
-  }
-  void write_program(std::string text) {
-    for (const std::string word : {"log", "mended", "waiting"})
-      for (size_t at; (at = text.find("@" + word)) != std::string::npos;)
-        text.replace(at, word.size() + 1, folder_.file(word));
-    std::ofstream(folder_.file("program")) << text;
-    ::chmod(folder_.file("program").c_str(), 0755);
-  }
-  StudyFile read(const std::string& body, const std::string& head = "") {
-    std::ofstream(folder_.file("study.toml"))
-        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n"
-        << head << body;
-    return read_study(folder_.file("study.toml"));
-  }
-  StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
-    return run_study(study, out_, {folder_.file("program"), std::move(stop), false});
+  Study() : StudyTest("steps = 5") { write_program(kProgram); }
+
+  void write_program(const std::string& text) {
+    StudyTest::write_program(
+        text, {{"mended", folder_.file("mended")}, {"waiting", folder_.file("waiting")}});
   }
   void expect_all_finish(const StudyFile& study) {
     const StudyOutcome outcome = run(study);
@@ -88,7 +72,6 @@ class Study : public testing::Test {
     EXPECT_EQ(outcome.failed, 0);
     EXPECT_EQ(outcome.finished, static_cast<int>(study.arms.size() * study.seeds.size()));
   }
-  std::string log() const { return slurp(folder_.file("log")); }
   // Which runs were started, in order: "<arm>-s<seed>".
   std::vector<std::string> started() const {
     std::vector<std::string> out;
@@ -99,9 +82,6 @@ class Study : public testing::Test {
     return out;
   }
   std::string state(const std::string& run) const { return run_state(out_ + "/runs/" + run); }
-  void expect_refused(const std::string& body, const std::string& part) {
-    expect_fails([&] { read(body); }, part);
-  }
 
   const std::string kOneArm = "[arms]\na = []\n";
   const std::string kFactorial =
@@ -109,8 +89,6 @@ class Study : public testing::Test {
       "flash2 = [\"attention.algorithm=flash2\"]\n[factors.recipe]\nbaseline = "
       "[\"optimizer.lr=1e-3\"]\n"
       "optimised = [\"optimizer.lr=2e-3\"]\n";
-  reference::TemporaryFolder folder_;
-  const std::string out_ = folder_.file("out");
 };
 
 TEST_F(Study, RunsTheProductOfFactorsInterleavedBySeed) {
@@ -213,7 +191,7 @@ TEST_F(Study, LengthensUntilArmsSeeEnoughTokens) {
 
 TEST_F(Study, ComparesAtEqualTokens) {
   expect_all_finish(read(
-      "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n", kFactorial));
+      kFactorial + "[budget]\nseconds = 3\n[equal_tokens]\nfactor = \"attention\"\nseconds = 2\n"));
   const std::string all = log();
   for (const char* level : {"naive", "flash2"}) {
     const size_t at = all.find(out_ + "/equal-tokens/" + level);
@@ -283,6 +261,7 @@ TEST_F(Study, KeysOfTheRecipeOnTheCommandLineHoldForEveryArm) {
   expect_fails([&] { read_study(file, {"model.dropout=much"}); }, "model.dropout");
   expect_fails([&] { read_study(file, {"model.dropout=[0, 1]"}); }, "not a list");
   expect_fails([&] { read_study(file, {"model.dropuot=0"}); }, "unknown key");
+  expect_fails([&] { read_study(file, {"seeds=1,2"}); }, "several are 'seeds=[1, 2]'");
 }
 
 TEST_F(Study, ATextIsCountedOnce) {
@@ -401,6 +380,19 @@ TEST_F(Study, APlanSaysWhatItCosts) {
   base.replace(base.find("steps = 5"), 9, "epochs = 3");
   std::ofstream(folder_.file("base.toml")) << base;
   EXPECT_NE(plan("").find(cost), std::string::npos) << plan("");
+}
+
+TEST_F(Study, WhatTakesLongToTimeHasNoCost) {
+  write_program("#!/bin/bash\n[ $1 = bench ] && exec sleep 20\nexit 0\n");
+  const StudyFile study = read("seeds = [1, 2]\n[budget]\ntokens = 40000\n" + kOneArm);
+  testing::internal::CaptureStdout();
+  run_study(
+      study, out_,
+      {.program = folder_.file("program"), .stop = {}, .plan_only = true, .guess_seconds = 0.1});
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_NE(said.find("what it takes is not known: study: to time one step takes more than 0.1 s"),
+            std::string::npos)
+      << said;
 }
 
 TEST_F(Study, ABudgetOfLessThanAStepIsRefused) {

@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "strobe/core/error.h"
-#include "strobe/train/sampler.h"
 #include "tests/reference/training.h"
 
 namespace strobe {
@@ -80,6 +79,30 @@ TEST_P(Train, AFinishedRunGoesOnToALongerLength) {
   ASSERT_EQ(train(c, "longer"), RunState::finished);
   train(c, "at-once");
   EXPECT_EQ(weights("longer", 10), weights("at-once", 10));
+}
+
+// What a step sees does not depend on how it is cut, before a resumption or after it.
+TEST_P(Train, ResumedWithOtherMicroBatchesReadsOnWhereItWas) {
+  Config c = config(6);
+  c.model.dropout = 0, c.train.micro_batch = 4;
+  c.schedule.name = "constant", c.schedule.warmup = {0, Length::Unit::steps};
+  for (const char* name : {"whole", "halved", "doubled"}) train(c, name);
+  const auto losses = [&](int64_t micro_batch, int64_t grad_accum, const std::string& name) {
+    c.train.steps = 10, c.train.micro_batch = micro_batch, c.train.grad_accum = grad_accum;
+    train(c, name);
+    std::vector<double> out;
+    const std::string log = events(name);
+    for (size_t at = 0; (at = log.find("train/loss\": ", at)) != std::string::npos; ++at)
+      out.push_back(std::stod(log.substr(at + 13)));
+    return out;
+  };
+  const std::vector<double> whole = losses(4, 1, "whole");
+  ASSERT_EQ(whole.size(), 10u);
+  const std::vector<double> halved = losses(2, 2, "halved"), doubled = losses(8, 1, "doubled");
+  for (size_t step = 0; step < whole.size(); ++step)
+    EXPECT_NEAR(halved[step], whole[step], 2e-3) << "step " << step + 1;
+  // Twice as much a step: the seventh reads what the seventh and the eighth did, and learns later.
+  EXPECT_NEAR(doubled[6], (whole[6] + whole[7]) / 2, 2e-2);
 }
 
 TEST_P(Train, ResumingACompleteRunLeavesItAsItIs) {
@@ -278,8 +301,12 @@ TEST_P(Train, StartsFromAnotherRunsWeights) {
   Config c = config(1);
   c.init_from = folder_.file("first");
   train(c, "second");
-  EXPECT_EQ(slurp(folder_.file("second/checkpoints/step_00000000/model.safetensors")).size(),
-            slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")).size());
+  EXPECT_EQ(slurp(folder_.file("second/checkpoints/step_00000000/model.safetensors")),
+            slurp(folder_.file("first/checkpoints/step_00000006/model.safetensors")));
+  c.model.context = c.train.sequence = 20;
+  const std::string said = refusal(c, "third");
+  EXPECT_NE(said.find("wpe.weight of f32 (24, 32); this model's is f32 (20, 32)"), said.npos)
+      << said;
 }
 
 TEST_P(Train, RefusesDataOfAnotherTokenizer) {
@@ -412,27 +439,6 @@ TEST_P(Train, ForeignLinesInTheLogAreLeftOut) {
 INSTANTIATE_TEST_SUITE_P(Cpu, Train, testing::Values("cpu"));
 INSTANTIATE_TEST_SUITE_P(Cuda, Train, testing::Values("cuda"));
 INSTANTIATE_TEST_SUITE_P(Cuda, TwoBackends, testing::Values("cuda"));
-
-TEST(Sampler, HandsOutWellFormedTextOnly) {
-  const auto fed = [](const std::vector<std::string>& tokens) {
-    std::vector<std::string> out;
-    std::string pending;
-    for (const std::string& token : tokens)
-      pending += token, out.push_back(take_characters(pending, false));
-    out.push_back(take_characters(pending, true));
-    EXPECT_EQ(pending, "");
-    return out;
-  };
-  using Texts = std::vector<std::string>;
-  const std::string euro = "\xE2\x82\xAC", unknown = "\xEF\xBF\xBD";
-  EXPECT_EQ(fed({"a\xE2", "\x82", "\xAC", "b"}), (Texts{"a", "", euro, "b", ""}));
-  EXPECT_EQ(fed({"a\x82", "b"}), (Texts{"a" + unknown, "b", ""}));  // a lone continuation
-  EXPECT_EQ(fed({"\xE2", "b"}), (Texts{"", unknown + "b", ""}));    // never completed
-  EXPECT_EQ(fed({"\xF0\x9F\x98"}), (Texts{"", unknown}));           // half, at the end
-  EXPECT_EQ(fed({"\xC0", "\xFF"}), (Texts{unknown, unknown, ""}));  // begin no character
-  EXPECT_EQ(fed({"\xE0\x80"}), (Texts{unknown + unknown, ""}));     // overlong
-  EXPECT_EQ(fed({euro + "\xED\xA0"}), (Texts{euro + unknown + unknown, ""}));  // a surrogate
-}
 
 }  // namespace
 }  // namespace strobe

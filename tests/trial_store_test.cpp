@@ -14,12 +14,15 @@
 #include <thread>
 
 #include "strobe/core/error.h"
+#include "tests/reference/text_files.h"
 #include "tests/reference/tiny_dataset.h"
 
 namespace strobe {
 namespace {
 
 namespace fs = std::filesystem;
+
+using reference::error_of;
 
 class Store : public testing::Test {
  protected:
@@ -50,15 +53,6 @@ class Store : public testing::Test {
     std::istringstream lines(all);
     for (std::string line; std::getline(lines, line);)
       EXPECT_TRUE(nlohmann::json::accept(line)) << line;
-  }
-  template <class Act>
-  static std::string message(Act act) {
-    try {
-      act();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
   }
 
   NewTrial trial_;
@@ -134,7 +128,7 @@ TEST_F(Store, ALineThatIsNoneIsNamed) {
   TrialStore one = store();
   begin(one, trial_);
   std::ofstream(file_, std::ios::app) << "what is this\n{\"op_code\":4}\n";
-  const std::string said = message([&] { store().refresh(); });
+  const std::string said = error_of([&] { store().refresh(); });
   EXPECT_NE(said.find("journal.log:4 is no line of a journal"), std::string::npos) << said;
 }
 
@@ -227,7 +221,7 @@ TEST_F(Store, AFullDiskLeavesTheJournalAsItWas) {
     const rlimit room{before.size() + 100, before.size() + 100};
     ::setrlimit(RLIMIT_FSIZE, &room);
     TrialStore mine = store();
-    const std::string said = message([&] {
+    const std::string said = error_of([&] {
       mine.update([&](const Journal&, JournalLines& lines) { lines.create_trial(trial_); });
     });
     ::_exit(said.find("the journal is as it was") == std::string::npos ? 1 : 0);

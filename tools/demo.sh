@@ -35,3 +35,4 @@ $strobe generate $runs/runs/flash2-optimised-s1 --prompt "The" --max-new-tokens 
   --temperature 0.8 --top-k 40
 echo
 echo "report: $(pwd)/$runs/report.html"
+echo "next:   a text of your own, as README.md shows under 'Your own text'"

@@ -76,4 +76,4 @@ compare += [("up-averaging", top), (top, "baseline")]
 print(f"up-averaging = {quoted(last + [f'average.ema={options.ema}'])}")
 print("\n[compare]  # each rung with the one below it, each omission and averaging with the winner, the winner with the baseline")
 for arm in dict.fromkeys(arm for arm, _ in compare):
-    print(f"{arm} = {quoted(reference for a, reference in compare if a == arm)}")
+    print(f"{arm} = {quoted(dict.fromkeys(reference for a, reference in compare if a == arm))}")

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "strobe/config/toml.h"
 #include "strobe/core/error.h"
 #include "strobe/core/number.h"
 
@@ -10,7 +11,14 @@ namespace strobe {
 namespace {
 
 // How a member's type is named, parsed and printed.
-void parse(std::string& value, std::string_view text) { value = text; }
+void parse(std::string& value, std::string_view text) {
+  try {
+    parse_toml("text = " + toml_quote(text), "");  // as the run's own file will say it
+  } catch (const Error&) {
+    fail("it is not UTF-8");
+  }
+  value = text;
+}
 std::string print(const std::string& value) { return value; }
 
 void parse(double& value, std::string_view text) {

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <string>
 
 #include "strobe/core/error.h"
 
@@ -60,9 +61,14 @@ Length parse_length(std::string_view text) {
 }
 
 std::string to_string(Length length) {
-  for (const UnitName& name : kUnits)
-    if (name.unit == length.unit)
-      return fmt::format("{} {}", length.value / name.factor, name.text);
+  for (const UnitName& name : kUnits) {
+    if (name.unit != length.unit) continue;
+    // 3.4 % is 0.034, and 0.034 / 0.01 a hair more than 3.4: the digits that were written do.
+    const double number = length.value / name.factor;
+    const std::string written = fmt::format("{:.15g}", number);
+    const bool same = std::stod(written) * name.factor == length.value;
+    return fmt::format("{} {}", same ? written : fmt::format("{}", number), name.text);
+  }
   return {};
 }
 

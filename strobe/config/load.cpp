@@ -144,6 +144,9 @@ void keep_one_length(LoadedConfig& loaded, std::vector<Field>& fields,
 Field& find_field(std::vector<Field>& fields, std::string_view path, const std::string& origin) {
   for (Field& field : fields)
     if (field.path == path) return field;
+  if (path == "question" || path == "base" || path == "seeds")
+    fail("config: '{}' ({}) is a key of studies; 'strobe study run FILE' runs a study file", path,
+         origin);
   const std::string meant = suggest_key(path);
   fail("config: unknown key '{}' ({}){}", path, origin,
        meant.empty() ? "; 'strobe train --keys' lists the keys"

@@ -69,7 +69,7 @@ std::string toml_quote(std::string_view text) {
   for (const char c : text) {
     if (c == '"' || c == '\\')
       out += '\\', out += c;
-    else if (static_cast<unsigned char>(c) < 0x20)
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
       out += fmt::format("\\u{:04X}", static_cast<int>(c));
     else
       out += c;

@@ -23,7 +23,7 @@ template <class... Args>
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// The candidate nearest to `word` by edit distance, or "" if none is near.
+/// The shortest candidate that begins with `word`, else the nearest by edit distance if it is near.
 std::string nearest(std::string_view word, const std::string* candidates, size_t count);
 
 }  // namespace strobe

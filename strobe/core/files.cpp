@@ -20,9 +20,27 @@ namespace strobe {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+int open_lock(const std::string& file) {
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) fail("lock: cannot open {}: {}", file, std::strerror(errno));
+  return descriptor;
+}
+
+}  // namespace
+
+FileLock::FileLock(const std::string& file) : descriptor_(open_lock(file)) {
+  while (::flock(descriptor_, LOCK_EX) != 0) {
+    if (errno == EINTR) continue;
+    const int error = errno;
+    ::close(descriptor_);
+    fail("lock: cannot lock {}: {}", file, std::strerror(error));
+  }
+}
+
 FileLock::FileLock(const std::string& file, const std::string& what)
-    : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
-  if (descriptor_ < 0) fail("lock: cannot open {}: {}", file, std::strerror(errno));
+    : descriptor_(open_lock(file)) {
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
   ::close(descriptor_);
   fail("lock: another process is working on {}; wait for it or stop it", what);
@@ -101,6 +119,35 @@ void FileWriter::commit() {
     ::unlink(temporary_.c_str());
     fail("{}: cannot write {}: {}", operation_, file_, std::strerror(error));
   }
+}
+
+NewFolder::NewFolder(std::string operation, std::string name)
+    : operation_(std::move(operation)), name_(std::move(name)) {
+  while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
+  if (name_.empty()) fail("{}: --out DIR says where it goes", operation_);
+  if (fs::exists(name_)) fail("{}: {} exists; give another --out, or remove it", operation_, name_);
+  path_ = fmt::format("{}.partial-{}", name_, ::getpid());
+  std::error_code error;
+  fs::remove_all(path_, error);  // of a process that was killed
+}
+
+NewFolder::~NewFolder() {
+  std::error_code error;
+  fs::remove_all(path_, error);
+}
+
+void NewFolder::make() const {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) fail("{}: cannot make the folder of {}: {}", operation_, name_, error.message());
+}
+
+void NewFolder::finish() const {
+  sync_folder(path_);
+  std::error_code error;
+  fs::rename(path_, name_, error);
+  if (error) fail("{}: cannot name {}: {}", operation_, name_, error.message());
+  sync_folder(fs::absolute(name_).parent_path());
 }
 
 void sync_folder(const std::string& folder) {

@@ -7,16 +7,21 @@
 
 namespace strobe {
 
-/// Holds an exclusive lock on a file (made if absent) until destroyed. Throws Error naming `what`
-/// if another process holds it. The lock goes with the process, however it ends.
+/// Holds an exclusive lock on a file (made if absent) until destroyed. The lock goes with the
+/// process, however it ends.
 class FileLock {
  public:
+  /// Throws Error naming `what` if another holds it.
   FileLock(const std::string& file, const std::string& what);
+  /// Waits for another that holds it.
+  static FileLock wait_for(const std::string& file) { return FileLock(file); }
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
  private:
+  explicit FileLock(const std::string& file);
+
   int descriptor_;
 };
 
@@ -60,6 +65,24 @@ class FileWriter {
   int descriptor_ = -1;
   int64_t size_ = 0;
   bool direct_ = false;
+};
+
+/// A folder in the making, beside the place that it will have: it gets its name once it is whole.
+/// Without finish() nothing stays.
+class NewFolder {
+ public:
+  /// Throws Error beginning with `operation` if there is something of that name.
+  NewFolder(std::string operation, std::string name);
+  ~NewFolder();
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  void make() const;
+  void finish() const;
+
+ private:
+  std::string operation_, name_, path_;
 };
 
 /// Makes the entries of a folder durable.

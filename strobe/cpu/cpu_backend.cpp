@@ -9,6 +9,7 @@
 
 #include "strobe/core/arena.h"
 #include "strobe/core/error.h"
+#include "strobe/core/memory.h"
 #include "strobe/core/threads.h"
 #include "strobe/cpu/attention.h"
 #include "strobe/cpu/gemm.h"
@@ -31,11 +32,6 @@ std::string proc_value(const char* path, const std::string& key) {
 }
 
 constexpr int64_t kHugePage = 2 << 20;
-
-// Memory that the system could give now; 0 where it does not tell.
-int64_t available_bytes() {
-  return std::atoll(proc_value("/proc/meminfo", "MemAvailable").c_str()) * 1024;
-}
 
 }  // namespace
 

@@ -170,12 +170,14 @@ void CpuBackend::scale_by_moments(Tensor u, Tensor rows, Tensor columns, Tensor 
   for_pieces(m, grain, [&](int64_t begin, int64_t end) {
     double of_u = 0, of_x = 0;
     for (int64_t i = begin; i < end; ++i) {
-      const float share = rows ? static_cast<float>(rows.as<float>()[i] / row_mean) : 1.0f;
+      // Roots one by one: of a row and a column without gradients the product would be 0.
+      const float share =
+          rows ? std::sqrt(static_cast<float>(rows.as<float>()[i] / row_mean)) : 1.0f;
       const float* from = row_of(x, i);
       float* to = row_of(u, i);
       for (int64_t j = 0; j < n; ++j) {
         const float g = scale * from[j];
-        const float y = g / (std::sqrt(share * columns.as<float>()[j]) + op.eps);
+        const float y = g / (share * std::sqrt(columns.as<float>()[j]) + op.eps);
         of_x += double{g} * g, of_u += double{y} * y;
         to[j] = y;
       }

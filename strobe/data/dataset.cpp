@@ -104,8 +104,8 @@ Dataset Dataset::open(const std::string& folder) {
   const std::string file = folder + "/dataset.json";
   if (!std::filesystem::exists(file))
     fail(
-        "dataset: {} is not a dataset: it has no dataset.json; 'strobe data prepare --out {}' "
-        "makes one",
+        "dataset: {} is not a dataset: it has no dataset.json; 'strobe data prepare --text FILES "
+        "--out {}' makes one",
         folder, folder);
   constexpr int64_t kLargest = 64 << 20;
   const std::string text = read_file("dataset", file, kLargest);

@@ -85,6 +85,8 @@ void MaskedWords::fill(HostBatch& out, const HostBatch& text, int64_t rows, int6
     out.starts.push_back(static_cast<int32_t>(out.tokens.size()));
     room -= take + kFrame;
   }
+  // Ends of documents alone are one empty text: a batch has rows.
+  if (out.tokens.empty()) out.tokens = {cls_, sep_}, out.starts.push_back(kFrame);
   choose(out, number);
 }
 

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <vector>
 
 #include "strobe/core/check.h"
+#include "strobe/core/correlation.h"
 
 namespace strobe {
 
@@ -18,32 +18,8 @@ void check_sizes(std::span<const float> predicted, std::span<const float> labels
         "scores: as many predictions as labels, at least one");
 }
 
-double correlation(const std::vector<double>& x, const std::vector<double>& y) {
-  const auto n = static_cast<double>(x.size());
-  const double mean_x = std::accumulate(x.begin(), x.end(), 0.0) / n;
-  const double mean_y = std::accumulate(y.begin(), y.end(), 0.0) / n;
-  double xx = 0, yy = 0, xy = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double a = x[i] - mean_x, b = y[i] - mean_y;
-    xx += a * a, yy += b * b, xy += a * b;
-  }
-  if (x.size() < 2 || xx == 0 || yy == 0) return std::numeric_limits<double>::quiet_NaN();
-  return std::clamp(xy / std::sqrt(xx) / std::sqrt(yy), -1.0, 1.0);
-}
-
-std::vector<double> ranks_of(std::span<const float> values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
-  std::vector<double> ranks(values.size());
-  for (size_t begin = 0; begin < order.size();) {
-    size_t end = begin;
-    while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
-    const double mean = (static_cast<double>(begin) + static_cast<double>(end - 1)) / 2;
-    for (size_t i = begin; i < end; ++i) ranks[order[i]] = mean;
-    begin = end;
-  }
-  return ranks;
+std::vector<double> in_double(std::span<const float> values) {
+  return {values.begin(), values.end()};
 }
 
 bool any_nan(std::span<const float> values) {
@@ -90,13 +66,13 @@ double matthews(std::span<const float> predicted, std::span<const float> labels)
 
 double pearson(std::span<const float> predicted, std::span<const float> labels) {
   check_sizes(predicted, labels);
-  return correlation({predicted.begin(), predicted.end()}, {labels.begin(), labels.end()});
+  return correlation(in_double(predicted), in_double(labels));
 }
 
 double spearman(std::span<const float> predicted, std::span<const float> labels) {
   check_sizes(predicted, labels);
   if (any_nan(predicted) || any_nan(labels)) return std::numeric_limits<double>::quiet_NaN();
-  return correlation(ranks_of(predicted), ranks_of(labels));
+  return correlation(ranks(in_double(predicted)), ranks(in_double(labels)));
 }
 
 }  // namespace strobe

@@ -10,11 +10,9 @@
 #include <future>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "strobe/core/arena.h"
 #include "strobe/core/error.h"
-#include "strobe/core/file.h"
 #include "strobe/core/files.h"
 #include "strobe/core/json_file.h"
 #include "strobe/core/json_text.h"
@@ -121,38 +119,18 @@ uint64_t write_whole(const std::string& file, const Image& image) {
   return sum.get();
 }
 
-// The text of state.json: an object that lacks its end, and a last member that vouches for it.
-std::string sealed(std::string_view object) {
-  return fmt::format("{},\n  \"checksum\": \"{:016x}\"\n}}\n", object,
-                     checksum(std::as_bytes(std::span(object))));
-}
-
-nlohmann::json read_state(const std::string& checkpoint) {
-  const std::string file = checkpoint + "/state.json";
-  const std::string text = read_file("checkpoint", file, kLargestText);
-  const size_t seal = sealed("").size();
-  if (text.size() < seal || sealed(std::string_view(text).substr(0, text.size() - seal)) != text)
-    fail("checkpoint: {} is damaged: its checksum does not match", file);
-  nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  const auto holds = [&](const char* key) { return json.contains(key) && json[key].is_number(); };
-  if (!json.is_object() || !holds("step") || !holds("tokens") || !holds("seconds") ||
-      !json.contains("checksums") || !json["checksums"].is_object())
-    fail("checkpoint: {} is not the state of a run", file);
-  return json;
-}
-
 // Opens a file of a checkpoint and compares its checksum with the one on record.
 SafetensorsFile open_verified(const std::string& checkpoint, const char* name,
-                              const nlohmann::json& state) {
+                              const StateFile& state) {
   const std::string path = checkpoint + "/" + name;
-  const nlohmann::json& sums = state["checksums"];
-  if (!sums.contains(name) || !sums[name].is_string())
+  const auto written = state.checksums.find(name);
+  if (written == state.checksums.end())
     fail("checkpoint: {}/state.json has no checksum of {}", checkpoint, name);
   const MappedFile file("checkpoint", path);
   const std::string sum = fmt::format("{:016x}", checksum(file.bytes()));
-  if (sum != sums[name].get<std::string>())
+  if (sum != written->second)
     fail("checkpoint: {} is damaged: its checksum is {}, {} was written", path, sum,
-         sums[name].get<std::string>());
+         written->second);
   return SafetensorsFile::open(path);
 }
 
@@ -242,32 +220,12 @@ void CheckpointWriter::write(const Snapshot& snapshot) const {
   fs::remove_all(path, error);
   if (!fs::create_directory(path, error))
     fail("checkpoint: cannot make {}: {}", path, error.message());
-  const uint64_t model_sum = write_whole(path + "/" + kModel, snapshot.model);
-  const uint64_t optimizer_sum = write_whole(path + "/" + kOptimizer, snapshot.optimizer);
-  std::string scores;
-  for (const auto& [name, value] : s.best_scores)
-    scores +=
-        fmt::format("{}{}: {}", scores.empty() ? "" : ", ", json_quote(name), json_number(value));
-  if (!scores.empty())
-    scores = fmt::format("  \"best_scores\": {{{}}},\n  \"best_tied_loss\": {},\n", scores,
-                         json_number(s.best_tied_loss));
-  const std::string state = sealed(fmt::format(
-      "{{\n  \"step\": {},\n  \"tokens\": {},\n  \"tokens_seen\": {},\n  \"seconds\": {},\n  "
-      "\"best_loss\": {},\n  "
-      "\"best_step\": {},\n{}  \"since_best\": {},\n  \"micro_batches\": {},\n  \"ema_steps\": "
-      "{},\n"
-      "  \"snapshots\": {},\n  \"lr_most\": {},\n  \"lr_squares\": {},\n  \"plateau_best\": {},\n"
-      "  \"plateau_factor\": {},\n  \"plateau_bad\": {},\n{}{}  \"checksums\": {{\n    \"{}\": "
-      "\"{:016x}\",\n    \"{}\": "
-      "\"{:016x}\"\n  }}",
-      s.step, json_number(s.tokens), json_number(s.tokens_seen), json_number(s.seconds),
-      json_number(s.best_loss), s.best_step, scores, s.since_best, s.micro_batches, s.ema_steps,
-      s.snapshots, json_number(s.lr_most), json_number(s.lr_squares), json_number(s.plateau_best),
-      json_number(s.plateau_factor), s.plateau_bad,
-      s.evaluation_due ? "  \"evaluation_due\": true,\n" : "",
-      s.gemm_plans.empty() ? "" : fmt::format("  \"gemm_plans\": {},\n", json_quote(s.gemm_plans)),
-      kModel, model_sum, kOptimizer, optimizer_sum));
-  write_whole(path + "/state.json", state);
+  StateFile file{s, {}};
+  const auto write_image = [&](const char* name, const Image& image) {
+    file.checksums[name] = fmt::format("{:016x}", write_whole(path + "/" + name, image));
+  };
+  write_image(kModel, snapshot.model), write_image(kOptimizer, snapshot.optimizer);
+  write_whole(path + "/state.json", to_text(file));
   sync_folder(path);
   // One of this very step can exist after resuming from an older one: it makes way.
   const std::string old = fmt::format("{}{}", final_path, kOld);
@@ -334,42 +292,16 @@ TrainState load_newest_checkpoint(const std::string& folder, Backend& ops,
         folder);
   for (const auto& [step, path] : checkpoints_in(folder)) {
     try {
-      const nlohmann::json json = read_state(path);
-      if (json["step"] != step)
-        fail("checkpoint: {} is of step {}: it was renamed", path, json["step"].dump());
-      const SafetensorsFile model = open_verified(path, kModel, json);
-      const SafetensorsFile optimizer = open_verified(path, kOptimizer, json);
+      const StateFile file = read_state(path);
+      if (file.state.step != step)
+        fail("checkpoint: {} is of step {}: it was renamed", path, file.state.step);
+      const SafetensorsFile model = open_verified(path, kModel, file);
+      const SafetensorsFile optimizer = open_verified(path, kOptimizer, file);
       check_fits(model, model_tensors(params));
       check_fits(optimizer, optimizer_tensors(params));
       upload(model, ops, model_tensors(params));
       upload(optimizer, ops, optimizer_tensors(params));
-      TrainState state;
-      state.step = json["step"].get<int64_t>();
-      state.tokens = json["tokens"].get<double>();
-      state.tokens_seen = json.value("tokens_seen", state.tokens);
-      state.seconds = json["seconds"].get<double>();
-      if (json.contains("best_step") && json["best_step"].is_number_integer() &&
-          json.contains("best_loss") && json["best_loss"].is_number()) {
-        state.best_step = json["best_step"].get<int64_t>();
-        state.best_loss = json["best_loss"].get<double>();
-      }
-      if (json.contains("best_scores") && json["best_scores"].is_object())
-        for (const auto& [name, value] : json["best_scores"].items())
-          if (value.is_number() || value.is_null())
-            state.best_scores.emplace_back(name, value.is_null() ? NAN : value.get<double>());
-      const auto read = [&](const char* key, auto& value) {
-        if (json.contains(key) && json[key].is_number()) json[key].get_to(value);
-      };
-      read("best_tied_loss", state.best_tied_loss);
-      read("since_best", state.since_best), read("micro_batches", state.micro_batches);
-      read("ema_steps", state.ema_steps), read("snapshots", state.snapshots);
-      read("lr_most", state.lr_most), read("lr_squares", state.lr_squares);
-      read("plateau_best", state.plateau_best), read("plateau_factor", state.plateau_factor);
-      read("plateau_bad", state.plateau_bad);
-      state.evaluation_due = json.contains("evaluation_due") && json["evaluation_due"] == true;
-      if (json.contains("gemm_plans") && json["gemm_plans"].is_string())
-        state.gemm_plans = json["gemm_plans"].get<std::string>();
-      return state;
+      return file.state;
     } catch (const Error& error) {
       if (note) note(fmt::format("{}; trying the checkpoint before it", error.what()));
     }
@@ -416,15 +348,15 @@ void load_weights(const std::string& checkpoint, Backend& ops, std::span<Param* 
 
 void load_average(const std::string& checkpoint, const std::string& name, Backend& ops,
                   std::span<Param* const> params) {
-  const nlohmann::json state = read_state(checkpoint);
+  const StateFile state = read_state(checkpoint);
   const SafetensorsFile file = open_verified(checkpoint, kOptimizer, state);
   const auto& tensors = file.header().tensors;
   const auto has = [&](const std::string& tensor) { return tensors.contains(tensor); };
   int64_t count = 0;  // of the tensors whose mean it is
   if (name == "lawa") {
-    const int64_t taken = state.value("snapshots", int64_t{0});
+    const int64_t taken = state.state.snapshots;
     while (count < taken && has(fmt::format("{}.lawa{}", params[0]->name, count))) ++count;
-  } else if (name == "ema" && state.value("ema_steps", int64_t{0}) > 0) {
+  } else if (name == "ema" && state.state.ema_steps > 0) {
     count = has(params[0]->name + ".ema") ? 1 : 0;
   }
   if (count == 0) fail("checkpoint: {} has no average '{}' of the weights", checkpoint, name);

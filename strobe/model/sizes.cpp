@@ -59,8 +59,8 @@ const ModelConfig& checked_sizes(const ModelConfig& m) {
                                     {"dropout_embedding", m.dropout_embedding.value_or(0)},
                                     {"dropout_attention", m.dropout_attention.value_or(0)},
                                     {"dropout_residual", m.dropout_residual.value_or(0)}})
-    if (!(value >= 0 && value < 1))
-      fail("model.{}: {} is not a probability in [0, 1)", name, value);
+    if (!(value >= 0 && value < 1) || Dropout{static_cast<float>(value), 0}.keep_of_256() == 0)
+      fail("model.{}: {} is not a probability from 0 to 255/256", name, value);
   const auto levels = recompute_levels(m);
   if (std::find(levels.begin(), levels.end(), m.recompute) == levels.end())
     fail("model.recompute: '{}' is none of those that {} knows: {}", m.recompute, m.kind,

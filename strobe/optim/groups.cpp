@@ -10,14 +10,20 @@ namespace {
 
 // '*' stands for any text, the empty one too.
 bool fits(std::string_view pattern, std::string_view text) {
-  if (pattern.empty()) return text.empty();
-  if (pattern.front() == '*') {
-    for (size_t skip = 0; skip <= text.size(); ++skip)
-      if (fits(pattern.substr(1), text.substr(skip))) return true;
-    return false;
+  // A star takes as little as lets what follows it fit; only the newest has ever to take more.
+  size_t p = 0, t = 0, star = std::string_view::npos, taken = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++, taken = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p, ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1, t = ++taken;
+    } else {
+      return false;
+    }
   }
-  return !text.empty() && text.front() == pattern.front() &&
-         fits(pattern.substr(1), text.substr(1));
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
 double number(const std::string& text, const std::string& key) {

@@ -38,7 +38,8 @@ std::vector<OptimizerEntry> all_entries() {
 void check_options(const OptimizerConfig& config) {
   const auto in = [](const std::optional<double>& value, double low, double high,
                      const char* name) {
-    if (value && !(*value >= low && *value < high))
+    // Computed with in single precision, where 0.99999999 is 1.
+    if (value && !(*value >= low && static_cast<float>(*value) < static_cast<float>(high)))
       fail("optimizer.{}: {} is outside [{}, {})", name, *value, low, high);
   };
   in(config.lr, 0, 1e6, "lr");

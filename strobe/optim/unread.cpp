@@ -71,9 +71,34 @@ void add_unread_of_curve(std::vector<std::string>& out, const std::string& key,
       out.push_back(sentence(key + "'s " + fields[i].path, origin, curve.name, reads));
 }
 
+// "optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99"
+void add_inherited_betas(std::vector<std::string>& out, const OptimizerConfig& config,
+                         const LoadedConfig& said, const OptimizerConfig& base) {
+  for (const ParamGroup& group : parse_groups(config)) {
+    const bool of_base = !group.patterns.empty() && config.groups == base.groups;
+    if (of_base || group.config.name == base.name) continue;
+    const OptimizerEntry& entry = entry_of(optimizers(), group.config.name);
+    for (const auto& [key, value] :
+         {std::pair("beta1", group.config.beta1), {"beta2", group.config.beta2}}) {
+      const auto option = std::ranges::find(entry.options, key, &OwnOption::key);
+      const auto origin = said.origins.find(std::string("optimizer.") + key);
+      const bool asked =
+          has(group.said, key) || (origin != said.origins.end() && origin->second == kCommandLine);
+      if (!value || asked || option == entry.options.end() ||
+          option->usual == fmt::format("{}", *value))
+        continue;
+      std::string sentence =
+          fmt::format("optimizer.{} is {} from the recipe of {}; {}'s default is {}", key, *value,
+                      base.name, entry.name, option->usual);
+      if (!has(out, sentence)) out.push_back(std::move(sentence));
+    }
+  }
+}
+
 }  // namespace
 
-std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said) {
+std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& said,
+                                     const Config& base) {
   make_optimizer(config.optimizer), check_curve(config.schedule, "schedule");
   const auto optimizer_keys = all_keys(optimizers()), curve_keys = all_keys(schedules());
   Keys optimizer_reads, optimizer_names;
@@ -95,12 +120,12 @@ std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& s
   const Keys schedule_reads = keys_of(entry_of(schedules(), config.schedule.name));
 
   Config values = said.config, defaults;
-  const std::vector<Field> fields = fields_of(values), base = fields_of(defaults);
+  const std::vector<Field> fields = fields_of(values), usual = fields_of(defaults);
   for (size_t i = 0; i < fields.size(); ++i) {
     const std::string &path = fields[i].path, value = fields[i].get();
     const auto origin = said.origins.find(path);
     if (origin == said.origins.end() || value == "auto") continue;
-    if (origin->second != kCommandLine && value == base[i].get()) continue;
+    if (origin->second != kCommandLine && value == usual[i].get()) continue;
     const size_t dot = path.find('.');
     const std::string table = path.substr(0, dot), key = path.substr(dot + 1);
     const auto unread = [&](const std::string& name, const Keys& reads) {
@@ -121,24 +146,7 @@ std::vector<std::string> unread_keys(const Config& config, const LoadedConfig& s
       add_unread_of_curve(out, path, value, origin->second);
     }
   }
-  return out;
-}
-
-std::vector<std::string> inherited_betas(const LoadedConfig& loaded, const Config& base) {
-  const OptimizerConfig& config = loaded.config.optimizer;
-  std::vector<std::string> out;
-  if (config.name == base.optimizer.name) return out;
-  make_optimizer(config);
-  const OptimizerEntry& entry = entry_of(optimizers(), config.name);
-  for (const auto& [key, value] : {std::pair("beta1", config.beta1), {"beta2", config.beta2}}) {
-    const auto option = std::ranges::find(entry.options, key, &OwnOption::key);
-    const auto origin = loaded.origins.find(std::string("optimizer.") + key);
-    if (!value || option == entry.options.end() || origin == loaded.origins.end() ||
-        origin->second == kCommandLine || option->usual == fmt::format("{}", *value))
-      continue;
-    out.push_back(fmt::format("optimizer.{} is {} from the recipe of {}; {}'s default is {}", key,
-                              *value, base.optimizer.name, config.name, option->usual));
-  }
+  add_inherited_betas(out, config.optimizer, said, base.optimizer);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include "strobe/report/conclusion_words.h"
 #include "strobe/report/format.h"
 #include "strobe/report/study_analysis.h"
+#include "strobe/report/study_factors.h"
 
 namespace strobe {
 
@@ -283,22 +284,23 @@ void conclude_ranking(StudyResult& result) {
                                 basis(result), with_interval(best.loss), after_space(result.unit));
   if (order.size() < 2) return;
   // Which is the best was not known before: its lead counts as one of all those that it has.
-  std::vector<double> lead_over_next, p;
+  std::vector<double> p;
+  Interval lead_over_next;
   for (const ArmResult* other : order) {
     if (other == &best) continue;
     std::vector<double> lead;
     for (size_t s = 0; s < best.runs.size(); ++s)
       if (const double d = best.runs[s].loss - other->runs[s].loss; std::isfinite(d))
         lead.push_back(d);
-    p.push_back(mean_test(lead));
-    if (p.size() == 1) lead_over_next = std::move(lead);
+    const MeanInference inferred = infer_mean(lead);
+    p.push_back(inferred.p);
+    if (p.size() == 1) lead_over_next = inferred.interval;
   }
-  const Interval lead = mean_interval(lead_over_next);
   const double corrected = holm(p)[0];
-  std::string text = with_interval(lead);
-  if (lead.n < 2)
+  std::string text = with_interval(lead_over_next);
+  if (lead_over_next.n < 2)
     text = "without an interval (it takes two common seeds)";
-  else if (!lead.resolved())
+  else if (!lead_over_next.resolved())
     text = fmt::format("unresolved: {} covers zero", text);
   else if (corrected >= 0.05)
     text = fmt::format(

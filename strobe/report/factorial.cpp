@@ -65,8 +65,8 @@ FactorialContrast contrast(const FactorialData& data, std::string name, bool int
     for (size_t cell = 0; cell < seed.size(); ++cell) sum += weight(cell) * seed[cell];
     values.push_back(sum);
   }
-  out.effect = mean_interval(values);
-  out.p = mean_test(values);
+  const MeanInference inferred = infer_mean(values);
+  out.effect = inferred.interval, out.p = inferred.p;
   return out;
 }
 

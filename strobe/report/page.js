@@ -30,7 +30,7 @@
   const axisStyle = (title) => ({
     title: { text: title, font: { size: 12 }, standoff: 8 },
     gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"),
-    tickfont: { size: 11.5 }, automargin: true, tickcolor: colour("line"),
+    tickfont: { size: 11.5 }, automargin: true, autotickangles: [0, -30, -90], tickcolor: colour("line"),
   });
   const layout = (title, more) => ({
     title: { text: title, font: { size: 13.5, color: colour("ink") }, x: 0, xref: "container", xanchor: "left", y: 0.985, yanchor: "top" },

@@ -73,7 +73,7 @@ std::optional<Plot> interaction_plot(const StudyResult& study) {
   const std::string first = study.arms[0].levels[0].first, second = study.arms[0].levels[1].first;
   Plot plot{"interaction",
             "interactions",
-            titled(study) + " by level",
+            "Means of the arms, by " + first,
             {first, false, {}},
             {titled(study), false, {}},
             {}};

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <numeric>
 
+#include "strobe/core/correlation.h"
 #include "strobe/core/error.h"
 #include "strobe/core/rng.h"
 
@@ -31,12 +31,12 @@ double beta_fraction(double a, double b, double x) {
   return value;
 }
 
-// The interval over seeds of one contrast.
+// Of one contrast, over seeds.
 template <class Contrast>
-Interval over_seeds(std::span<const FactorialSeed> seeds, double level, Contrast contrast) {
+MeanInference over_seeds(std::span<const FactorialSeed> seeds, double level, Contrast contrast) {
   std::vector<double> values;
   for (const FactorialSeed& y : seeds) values.push_back(contrast(y));
-  return mean_interval(values, level);
+  return infer_mean(values, level);
 }
 
 // Means of resamples, the same ones for the same values, and what corrects their quantiles.
@@ -71,18 +71,33 @@ struct Bootstrap {
   }
 };
 
-std::vector<double> ranks(std::span<const double> values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
-  std::vector<double> out(values.size());
-  for (size_t i = 0; i < order.size();) {
-    size_t end = i;
-    while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
-    for (size_t k = i; k < end; ++k) out[order[k]] = static_cast<double>(i + end + 1) / 2;
-    i = end;
+Interval no_interval(std::span<const double> values) {
+  return {.estimate = mean(values), .n = static_cast<int>(values.size())};
+}
+
+Interval interval_of(const Bootstrap& b, std::span<const double> values, double level) {
+  Interval out = no_interval(values);
+  if (b.alike) {
+    out.low = out.high = out.estimate;
+    return out;
   }
+  const auto end = [&](double p) {
+    const double z = b.bias + normal_quantile(p);
+    return quantile(b.means, normal_cdf(b.bias + z / (1 - b.acceleration * z)));
+  };
+  out.low = end((1 - level) / 2), out.high = end((1 + level) / 2);
   return out;
+}
+
+double test_of(const Bootstrap& b, std::span<const double> values) {
+  if (std::isnan(standard_deviation(values))) return kNan;
+  if (b.alike) return mean(values) == 0 ? 1 : 0;
+  // The level whose end lies at 0: interval_of()'s end(p) = 0, solved for p.
+  const double least = 1 / (static_cast<double>(b.means.size()) + 1);
+  const double z = normal_quantile(std::clamp(b.share_below(0), least, 1 - least)) - b.bias;
+  const double scale = 1 + b.acceleration * z;
+  const double p = scale > 0 ? normal_cdf(z / scale - b.bias) : 0;
+  return std::max(2 * std::min(p, 1 - p), 2 * least);
 }
 
 }  // namespace
@@ -132,7 +147,7 @@ double student_t_quantile(double p, double degrees_of_freedom) {
 }
 
 Interval t_interval(std::span<const double> values, double level) {
-  Interval out{.estimate = mean(values), .n = static_cast<int>(values.size())};
+  Interval out = no_interval(values);
   if (values.size() < 2) return out;
   const double n = static_cast<double>(values.size());
   const double half =
@@ -142,40 +157,24 @@ Interval t_interval(std::span<const double> values, double level) {
 }
 
 Interval bootstrap_interval(std::span<const double> values, double level, int resamples) {
-  Interval out{.estimate = mean(values), .n = static_cast<int>(values.size())};
-  if (values.size() < 2) return out;
-  const Bootstrap b(values, resamples);
-  if (b.alike) {
-    out.low = out.high = out.estimate;
-    return out;
-  }
-  const auto end = [&](double p) {
-    const double z = b.bias + normal_quantile(p);
-    return quantile(b.means, normal_cdf(b.bias + z / (1 - b.acceleration * z)));
-  };
-  out.low = end((1 - level) / 2), out.high = end((1 + level) / 2);
-  return out;
+  return values.size() < 2 ? no_interval(values)
+                           : interval_of(Bootstrap(values, resamples), values, level);
 }
 
 double bootstrap_test(std::span<const double> values, int resamples) {
-  if (values.size() < 2) return kNan;
-  const Bootstrap b(values, resamples);
-  if (b.alike) return mean(values) == 0 ? 1 : 0;
-  // The level whose end lies at 0: bootstrap_interval()'s end(p) = 0, solved for p.
-  const double least = 1 / (static_cast<double>(resamples) + 1);
-  const double z = normal_quantile(std::clamp(b.share_below(0), least, 1 - least)) - b.bias;
-  const double scale = 1 + b.acceleration * z;
-  const double p = scale > 0 ? normal_cdf(z / scale - b.bias) : 0;
-  return std::max(2 * std::min(p, 1 - p), 2 * least);
+  return values.size() < 2 ? kNan : test_of(Bootstrap(values, resamples), values);
 }
 
-double mean_test(std::span<const double> values) {
-  return values.size() < kFewestForBootstrap ? t_test(values) : bootstrap_test(values);
+MeanInference infer_mean(std::span<const double> values, double level) {
+  if (values.size() < kFewestForBootstrap) return {t_interval(values, level), t_test(values)};
+  const Bootstrap resampled(values, kResamples);
+  return {interval_of(resampled, values, level), test_of(resampled, values)};
 }
+
+double mean_test(std::span<const double> values) { return infer_mean(values).p; }
 
 Interval mean_interval(std::span<const double> values, double level) {
-  return values.size() < kFewestForBootstrap ? t_interval(values, level)
-                                             : bootstrap_interval(values, level);
+  return infer_mean(values, level).interval;
 }
 
 double normal_cdf(double x) { return std::erfc(-x / std::numbers::sqrt2) / 2; }
@@ -229,6 +228,7 @@ Interval deviation_interval(std::span<const double> values, double level) {
 double t_test(std::span<const double> values) {
   if (values.size() < 2) return kNan;
   const double n = static_cast<double>(values.size()), sd = standard_deviation(values);
+  if (std::isnan(sd)) return kNan;
   if (sd == 0) return mean(values) == 0 ? 1 : 0;
   const double t = mean(values) / (sd / std::sqrt(n));
   return incomplete_beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t));
@@ -249,15 +249,7 @@ std::vector<double> holm(std::span<const double> p) {
 }
 
 double rank_correlation(std::span<const double> a, std::span<const double> b) {
-  check(a.size() == b.size(), "rank_correlation: the two have the same length");
-  if (a.size() < 2) return kNan;
-  const std::vector<double> x = ranks(a), y = ranks(b);
-  const double mx = mean(x), my = mean(y);
-  double xy = 0, xx = 0, yy = 0;
-  for (size_t i = 0; i < x.size(); ++i)
-    xy += (x[i] - mx) * (y[i] - my), xx += (x[i] - mx) * (x[i] - mx),
-        yy += (y[i] - my) * (y[i] - my);
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNan;
+  return correlation(ranks(a), ranks(b));
 }
 
 Interval rank_correlation_interval(std::span<const double> a, std::span<const double> b,
@@ -326,13 +318,13 @@ double probability_of_superiority(std::span<const double> a, std::span<const dou
 }
 
 FactorialEffects factorial_effects(std::span<const FactorialSeed> seeds, double level) {
-  const auto over = [&](auto contrast) { return over_seeds(seeds, level, contrast); };
+  const auto over = [&](auto contrast) { return over_seeds(seeds, level, contrast).interval; };
   using Y = FactorialSeed;
   FactorialEffects out;
   out.first = over([](const Y& y) { return (y[1][0] + y[1][1] - y[0][0] - y[0][1]) / 2; });
   out.second = over([](const Y& y) { return (y[0][1] + y[1][1] - y[0][0] - y[1][0]) / 2; });
   out.interaction = over([](const Y& y) { return (y[1][1] - y[0][1]) - (y[1][0] - y[0][0]); });
-  out.both = over([](const Y& y) { return y[1][1] - y[0][0]; });
+  out.both = over_seeds(seeds, level, [](const Y& y) { return y[1][1] - y[0][0]; });
   for (size_t k = 0; k < 2; ++k) {
     out.first_at[k] = over([k](const Y& y) { return y[1][k] - y[0][k]; });
     out.second_at[k] = over([k](const Y& y) { return y[k][1] - y[k][0]; });

@@ -41,20 +41,31 @@ struct Interval {
 /// mean +- t_{(1 + level)/2, n - 1} * sd / sqrt(n).
 Interval t_interval(std::span<const double> values, double level = 0.95);
 
+inline constexpr int kResamples = 9999;
+
 /// Bias-corrected and accelerated bootstrap interval of the mean (B. Efron, 1987) from so many
 /// resamples, the same ones for the same values.
 Interval bootstrap_interval(std::span<const double> values, double level = 0.95,
-                            int resamples = 9999);
+                            int resamples = kResamples);
 
 /// The two-sided p-value that the mean is 0, of that interval: the least 1 - level at which it does
 /// not hold 0, but never less than so many resamples can tell.
-double bootstrap_test(std::span<const double> values, int resamples = 9999);
+double bootstrap_test(std::span<const double> values, int resamples = kResamples);
 
 /// Below so many values the bootstrap's intervals cover too little.
 inline constexpr size_t kFewestForBootstrap = 10;
 
-/// What reports use: t_interval() of fewer than ten values, where resampling is too narrow, and
-/// bootstrap_interval() of more.
+/// What reports use, so that interval and verdict agree: t_interval() and t_test() of fewer than
+/// ten values, where resampling is too narrow, and bootstrap_interval() and bootstrap_test() of
+/// more, which are resampled once.
+struct MeanInference {
+  Interval interval;
+  double p = std::numeric_limits<double>::quiet_NaN();  // two-sided, that the mean is 0
+};
+MeanInference infer_mean(std::span<const double> values, double level = 0.95);
+
+/// One of the two.
+double mean_test(std::span<const double> values);
 Interval mean_interval(std::span<const double> values, double level = 0.95);
 
 /// Phi(x), and the x with Phi(x) = p, 0 < p < 1.
@@ -64,11 +75,9 @@ double normal_quantile(double p);
 /// P(F > f) for the F distribution.
 double f_tail(double f, double numerator_df, double denominator_df);
 
-/// The two-sided p-value of Student's t test that the mean is 0; NaN for fewer than two values.
+/// The two-sided p-value of Student's t test that the mean is 0; NaN for fewer than two values, or
+/// where one is not finite.
 double t_test(std::span<const double> values);
-
-/// What reports use, so that interval and verdict agree: the p-value of mean_interval()'s method.
-double mean_test(std::span<const double> values);
 
 /// Holm's step-down correction for as many tests as there are p-values. NaN stays NaN and counts
 /// for nothing.
@@ -114,13 +123,16 @@ double probability_of_superiority(std::span<const double> a, std::span<const dou
 /// j of the second.
 using FactorialSeed = std::array<std::array<double, 2>, 2>;
 
-/// Contrasts of a 2x2 factorial, one value a seed, then a t interval over seeds:
-///   first        ((y10 + y11) - (y00 + y01)) / 2       main effect, averaged over the second
-///   factor second       ((y01 + y11) - (y00 + y10)) / 2 interaction  (y11 - y01) - (y10 - y00)
-///   what the two together give beyond their sum both         y11 - y00 first_at[j]  y1j - y0j,
-///   second_at[i]  yi1 - yi0   simple effects
+/// Contrasts of a 2x2 factorial, one value a seed, and what infer_mean() says of them over seeds:
+///   first         ((y10 + y11) - (y00 + y01)) / 2, a main effect: averaged over the other factor
+///   second        ((y01 + y11) - (y00 + y10)) / 2
+///   interaction   (y11 - y01) - (y10 - y00), what the two together give beyond their sum
+///   both          y11 - y00
+///   first_at[j]   y1j - y0j, simple effects
+///   second_at[i]  yi1 - yi0
 struct FactorialEffects {
-  Interval first, second, interaction, both;
+  Interval first, second, interaction;
+  MeanInference both;
   std::array<Interval, 2> first_at, second_at;
 };
 FactorialEffects factorial_effects(std::span<const FactorialSeed> seeds, double level = 0.95);

@@ -7,6 +7,7 @@
 #include "strobe/report/conclusions.h"
 #include "strobe/report/outcomes.h"
 #include "strobe/report/search_analysis.h"
+#include "strobe/report/study_factors.h"
 
 namespace strobe {
 
@@ -18,14 +19,6 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 const OutcomeKind& outcome_of(const StudyRecord& study) {
   const OutcomeKind* kind = find_outcome(study.outcome);
   return kind ? *kind : outcome_kinds()[0];
-}
-
-// Factors that vary; one of a single level is only a name.
-std::vector<FactorRecord> varying(const StudyRecord& study) {
-  std::vector<FactorRecord> out;
-  for (const FactorRecord& factor : study.factors)
-    if (factor.levels.size() > 1) out.push_back(factor);
-  return out;
 }
 
 SeedResult seed_result(const ArmRecord& arm, const StudyRecord& study, size_t i) {
@@ -98,152 +91,14 @@ ArmResult arm_result(const ArmRecord& arm, const StudyRecord& study) {
   return out;
 }
 
-using Cells = std::array<std::array<const ArmResult*, 2>, 2>;
-
-// The ratio of a figure between the two levels of a factor, a geometric mean over the other one.
-Interval level_ratio(const Cells& cells, const std::vector<size_t>& seeds, bool second,
-                     double SeedResult::*figure) {
-  std::array<std::vector<double>, 2> sides;
-  for (const size_t s : seeds)
-    for (size_t level = 0; level < 2; ++level) {
-      const ArmResult& a = *(second ? cells[0][level] : cells[level][0]);
-      const ArmResult& b = *(second ? cells[1][level] : cells[level][1]);
-      sides[level].push_back(std::sqrt(a.runs[s].*figure * (b.runs[s].*figure)));
-    }
-  return ratio_interval(sides[0], sides[1]);
-}
-
-std::optional<FactorialResult> factorial_result(const StudyRecord& study,
-                                                const std::vector<ArmResult>& arms) {
-  const std::vector<FactorRecord> factors = varying(study);
-  if (factors.size() != 2 || factors[0].levels.size() != 2 || factors[1].levels.size() != 2)
-    return std::nullopt;
-  Cells cells;
-  for (size_t i = 0; i < 2; ++i)
-    for (size_t j = 0; j < 2; ++j) {
-      const ArmRecord* arm = arm_at(study, i, j);
-      if (!arm) return std::nullopt;
-      cells[i][j] = &arms[static_cast<size_t>(arm - study.arms.data())];
-    }
-
-  FactorialResult out;
-  std::vector<size_t> seeds;
-  std::vector<FactorialSeed> losses;
-  for (size_t s = 0; s < study.seeds.size(); ++s) {
-    FactorialSeed y;
-    bool whole = true;
-    for (size_t i = 0; i < 2; ++i)
-      for (size_t j = 0; j < 2; ++j) {
-        y[i][j] = cells[i][j]->runs[s].loss;
-        whole = whole && std::isfinite(y[i][j]);
-      }
-    if (!whole) continue;
-    seeds.push_back(s), losses.push_back(y), out.seeds.push_back(study.seeds[s]);
-  }
-  const FactorialEffects effects = factorial_effects(losses);
-  out.interaction = effects.interaction, out.both = effects.both;
-  std::vector<double> both;
-  for (const FactorialSeed& y : losses) both.push_back(y[1][1] - y[0][0]);
-  out.both_corrected = mean_test(both);
-  for (size_t f = 0; f < 2; ++f) {
-    FactorResult& factor = out.factors[f];
-    factor.name = factors[f].name;
-    factor.from = factors[f].levels[0], factor.to = factors[f].levels[1];
-    factor.loss = f == 0 ? effects.first : effects.second;
-    factor.loss_at = f == 0 ? effects.first_at : effects.second_at;
-    factor.tokens_per_second = level_ratio(cells, seeds, f == 1, &SeedResult::tokens_per_second);
-    factor.peak_bytes = level_ratio(cells, seeds, f == 1, &SeedResult::peak_bytes);
-    factor.tokens = level_ratio(cells, seeds, f == 1, &SeedResult::tokens);
-  }
-  return out;
-}
-
 ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
   std::vector<double> a, b;
   for (size_t s = 0; s < arm.runs.size(); ++s)
     if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
       a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
   const std::vector<double> differences = paired_differences(a, b);
-  const double p = mean_test(differences);
-  return {arm.name, reference.name, mean_interval(differences), probability_of_superiority(b, a), p,
-          p};
-}
-
-// The factorial that the factors make, still without values, and the arm of each of its cells.
-struct Factorial {
-  FactorialData data;
-  std::vector<size_t> arms;
-};
-std::optional<Factorial> factorial_of(const StudyRecord& study) {
-  Factorial out;
-  FactorialData& data = out.data;
-  for (const FactorRecord& factor : varying(study))
-    data.factors.push_back(factor.name), data.levels.push_back(factor.levels);
-  if (data.factors.empty() || data.factors.size() > 6 || study.search) return std::nullopt;
-  for (size_t cell = 0; cell < data.cells(); ++cell) {
-    std::vector<std::pair<std::string, std::string>> levels;
-    for (size_t f = data.factors.size(), rest = cell; f-- > 0;) {
-      levels.emplace_back(data.factors[f], data.levels[f][rest % data.levels[f].size()]);
-      rest /= data.levels[f].size();
-    }
-    const auto arm = std::find_if(study.arms.begin(), study.arms.end(), [&](const ArmRecord& a) {
-      return std::all_of(levels.begin(), levels.end(),
-                         [&](const auto& l) { return value_of(a.levels, l.first) == l.second; });
-    });
-    if (arm == study.arms.end()) return std::nullopt;
-    out.arms.push_back(static_cast<size_t>(arm - study.arms.begin()));
-  }
-  return out;
-}
-
-// value(arm, seed) of the seeds for which every cell has a finite one.
-template <class Value>
-FactorialData whole_seeds(const Factorial& cells, size_t seeds, Value value) {
-  FactorialData out = cells.data;
-  for (size_t s = 0; s < seeds; ++s) {
-    std::vector<double> values;
-    for (const size_t arm : cells.arms) values.push_back(value(arm, s));
-    if (std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
-      out.values.push_back(std::move(values));
-  }
-  return out;
-}
-
-std::optional<EffectsResult> effects_result(const StudyRecord& study,
-                                            const std::vector<ArmResult>& arms) {
-  const std::optional<Factorial> cells = factorial_of(study);
-  if (!cells) return std::nullopt;
-  const FactorialData data = whole_seeds(
-      *cells, study.seeds.size(), [&](size_t arm, size_t s) { return arms[arm].runs[s].loss; });
-  return EffectsResult{factorial_contrasts(data), analysis_of_variance(data), data.values.size()};
-}
-
-// Of two factors of two levels the contrasts are the two main effects and the interaction.
-void correct(const EffectsResult& effects, FactorialResult& out) {
-  if (effects.contrasts.size() != 3) return;  // of no seed
-  std::vector<double> p;
-  for (size_t i = 0; i < 2; ++i) out.factors[i].corrected = effects.contrasts[i].corrected;
-  out.interaction_corrected = effects.contrasts[2].corrected;
-  for (const FactorialContrast& c : effects.contrasts) p.push_back(c.p);
-  p.push_back(out.both_corrected);
-  out.both_corrected = holm(p).back();
-}
-
-std::optional<TimeSplit> time_split(const StudyRecord& study, double target) {
-  const std::optional<Factorial> cells = factorial_of(study);
-  if (!cells) return std::nullopt;
-  const auto logs = [&](auto part) {
-    return whole_seeds(*cells, study.seeds.size(), [&](size_t arm, size_t s) {
-      const auto& run = study.arms[arm].runs[s];
-      return run ? std::log(part(reach(*run, study.outcome, target))) : kNan;
-    });
-  };
-  const FactorialData seconds = logs([](const Reached& r) { return r.seconds; });
-  if (seconds.values.empty()) return std::nullopt;
-  return TimeSplit{factorial_contrasts(seconds),
-                   factorial_contrasts(logs([](const Reached& r) { return r.steps; })),
-                   factorial_contrasts(logs([](const Reached& r) { return r.seconds / r.steps; })),
-                   seconds.values.size()};
+  const auto [difference, p] = infer_mean(differences);
+  return {arm.name, reference.name, difference, probability_of_superiority(b, a), p, p};
 }
 
 TargetResult target_result(const StudyRecord& study, double target, bool stated) {
@@ -340,16 +195,6 @@ const RunRecord* first_run(const ArmRecord& arm) {
   return nullptr;
 }
 
-const ArmRecord* arm_at(const StudyRecord& study, size_t first, size_t second) {
-  const std::vector<FactorRecord> factors = varying(study);
-  if (factors.size() != 2) return nullptr;
-  for (const ArmRecord& arm : study.arms)
-    if (value_of(arm.levels, factors[0].name) == factors[0].levels[first] &&
-        value_of(arm.levels, factors[1].name) == factors[1].levels[second])
-      return &arm;
-  return nullptr;
-}
-
 std::vector<std::string> settings_that_differ(const RunRecord& a, const RunRecord& b) {
   static const std::string_view kNotSettings[] = {"name",          "seed",           "threads",
                                                   "train.steps",   "train.tokens",   "train.epochs",
@@ -370,7 +215,6 @@ StudyResult analyse(const StudyRecord& study) {
   out.outcome = study.outcome, out.stopping_rule = study.stopping_rule;
   out.noun = outcome_of(study).noun, out.unit = outcome_of(study).unit;
   for (const ArmRecord& arm : study.arms) out.arms.push_back(arm_result(arm, study));
-  out.factorial = factorial_result(study, out.arms);
   out.compare_stated = !study.compare.empty();
   if (!out.compare_stated)
     for (size_t a = 1; a < out.arms.size(); ++a)
@@ -387,8 +231,7 @@ StudyResult analyse(const StudyRecord& study) {
   for (const ComparisonResult& c : out.comparisons) p.push_back(c.p);
   const std::vector<double> corrected = holm(p);
   for (size_t c = 0; c < corrected.size(); ++c) out.comparisons[c].corrected = corrected[c];
-  out.effects = effects_result(study, out.arms);
-  if (out.factorial && out.effects) correct(*out.effects, *out.factorial);
+  add_effects(study, out);
   for (const ArmResult& arm : out.arms) {
     losses.push_back(arm.loss.estimate), seconds.push_back(arm.seconds);
     bytes.push_back(arm.peak_bytes);

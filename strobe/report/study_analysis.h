@@ -19,7 +19,4 @@ std::pair<std::string, std::string> outcome_words(const std::string& outcome);
 /// The first run of an arm that is there, or nullptr.
 const RunRecord* first_run(const ArmRecord& arm);
 
-/// The arm with these levels of a 2x2 factorial (0 or 1 each), or nullptr.
-const ArmRecord* arm_at(const StudyRecord& study, size_t first, size_t second);
-
 }  // namespace strobe

@@ -5,31 +5,18 @@
 #include <map>
 
 #include "strobe/core/error.h"
+#include "strobe/study/pruner.h"
+#include "strobe/study/trials.h"
 
 namespace strobe {
 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// The median is of at least so many others.
-constexpr size_t kFewestPeers = 4;
 
 std::string prefixed(const StudyArm& arm, const std::string& name) {
   return arm.name.empty() ? name : arm.name + "-" + name;
 }
-
-bool ours(const Trial& trial, const std::string& phase, const StudyArm& arm) {
-  return trial.attr("phase") == phase && trial.attr("arm") == arm.name;
-}
-
-const std::string& worker_of(const Trial& trial) {
-  static const std::string nobody;
-  const auto at = trial.system_attrs.find(kWorkerAttr);
-  return at == trial.system_attrs.end() ? nobody : at->second;
-}
-
-bool runs(const Trial& trial) { return !trial.ended() && !worker_of(trial).empty(); }
-bool waits(const Trial& trial) { return !trial.ended() && worker_of(trial).empty(); }
 
 // The arm as choices for the journal: its factors, or its name.
 void add_arm(const StudyFile& study, const StudyArm& arm, NewTrial& trial) {
@@ -92,10 +79,10 @@ Spent spent_on(const Trial& trial) {
 bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double share) {
   Spent all;
   std::vector<Spent> crashed;
-  double under_way = 0;
+  double running = 0;
   for (const Trial& trial : trials) {
     const Spent one = spent_on(trial);
-    if (runs(trial)) under_way += 1;
+    if (under_way(trial)) running += 1;
     if (trial.state == TrialState::failed && one.share == 0) {
       crashed.push_back(one);
       continue;
@@ -108,61 +95,11 @@ bool affordable(const StudyFile& study, const std::vector<Trial>& trials, double
     const double one = all.share > 0 ? all.*part / all.share : of_a_run;
     double used = all.*part;
     for (const Spent& trial : crashed) used += std::max(trial.*part, study.first_share() * one);
-    return used + (share + under_way + confirming) * one <= limit * (1 + 1e-9);
+    return used + (share + running + confirming) * one <= limit * (1 + 1e-9);
   };
   return fits(study.total_seconds, &Spent::wall, study.seconds) &&
          fits(study.total_tokens, &Spent::tokens, study.tokens) &&
          fits(study.total_flops, &Spent::flops, study.flops);
-}
-
-// ---- rungs
-
-using Peers = std::vector<const Trial*>;
-
-void sort_at(int64_t percent, Peers& peers) {
-  std::sort(peers.begin(), peers.end(), [&](const Trial* a, const Trial* b) {
-    const double x = a->rungs.at(percent), y = b->rungs.at(percent);
-    return x != y ? x < y : a->number < b->number;
-  });
-}
-
-size_t share_of(const StudyFile& study, size_t trials, bool one_at_least) {
-  const auto most = static_cast<size_t>(static_cast<double>(trials) / study.pruner.eta);
-  return one_at_least ? std::max<size_t>(most, 1) : most;
-}
-
-// Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): once all have reached a rung,
-// the best 1 / eta go on to the next.
-const Trial* promoted_by_halving(const StudyFile& study, Peers cohort) {
-  const std::vector<int64_t> percents = rung_percents(study);
-  for (size_t r = 0; r < percents.size(); ++r) {
-    std::erase_if(cohort,
-                  [&](const Trial* t) { return t->ended() && !t->rungs.count(percents[r]); });
-    for (const Trial* trial : cohort)
-      if (!trial->rungs.count(percents[r])) return nullptr;  // still on its way
-    sort_at(percents[r], cohort);
-    cohort.resize(std::min(cohort.size(), share_of(study, cohort.size(), true)));
-    for (const Trial* trial : cohort)
-      if (waits(*trial) && trial->rungs.size() == r + 1) return trial;
-  }
-  return nullptr;
-}
-
-// Asynchronous successive halving (L. Li et al., MLSys 2020, algorithm 2): from the highest rung
-// down, one that waits among the best 1 / eta of those that have been there. At the end of the
-// search the best of a rung goes on even if that is less than one.
-const Trial* promoted_by_asha(const StudyFile& study, const Peers& peers, bool last) {
-  const std::vector<int64_t> percents = rung_percents(study);
-  for (size_t r = percents.size(); r-- > 0;) {
-    Peers here;
-    for (const Trial* trial : peers)
-      if (trial->rungs.count(percents[r])) here.push_back(trial);
-    sort_at(percents[r], here);
-    here.resize(std::min(here.size(), share_of(study, here.size(), last)));
-    for (const Trial* trial : here)
-      if (waits(*trial) && trial->rungs.size() == r + 1) return trial;
-  }
-  return nullptr;
 }
 
 // ---- search
@@ -198,10 +135,7 @@ std::vector<Observation> history_of(const ArmSearch& search) {
 }
 
 ArmSearch search_of(const StudyFile& study, const StudyArm& arm, const std::vector<Trial>& trials) {
-  ArmSearch out{&arm, study.space_of(arm), {}, false};
-  for (const Trial& trial : trials)
-    if (ours(trial, "search", arm))
-      out.points[static_cast<int64_t>(trial.number_attr("point"))].push_back(&trial);
+  ArmSearch out{&arm, study.space_of(arm), points_of(trials, arm), false};
   out.exhausted = study.trials > 0 && static_cast<int64_t>(out.points.size()) >= study.trials;
   return out;
 }
@@ -233,32 +167,13 @@ std::optional<NewTrial> next_point(const StudyFile& study, ArmSearch& search) {
   return out;
 }
 
-// The trials of an arm that are compared at rungs: those of one seed.
-Peers peers_of(const StudyArm& arm, int64_t seed, const std::vector<Trial>& trials) {
-  Peers out;
-  for (const Trial& trial : trials)
-    if (ours(trial, "search", arm) && trial.attr("seed") == fmt::format("{}", seed))
-      out.push_back(&trial);
-  return out;
-}
-
 std::optional<Job> search_job(const StudyFile& study, const std::vector<Trial>& trials) {
   std::vector<ArmSearch> searches;
   for (const StudyArm& arm : study.arms) searches.push_back(search_of(study, arm, trials));
-  // `last`: no point will be added to the arm.
-  const auto promote = [&](const ArmSearch& search, bool last) -> const Trial* {
-    for (const int64_t seed : study.seeds) {
-      const Peers peers = peers_of(*search.arm, seed, trials);
-      const Trial* trial = nullptr;
-      if (study.pruner.name == "asha") trial = promoted_by_asha(study, peers, last);
-      if (study.pruner.name == "halving" && last) trial = promoted_by_halving(study, peers);
-      if (trial) return trial;
-    }
-    return nullptr;
-  };
   const bool more = affordable(study, trials, study.first_share());
   for (const ArmSearch& search : searches)
-    if (const Trial* trial = more ? promote(search, false) : nullptr) return run_trial(*trial);
+    if (const Trial* trial = more ? promoted(study, trials, *search.arm, false) : nullptr)
+      return run_trial(*trial);
   // Arms take turns, so that all have had as many trials whenever the budget ends.
   std::stable_sort(searches.begin(), searches.end(), [](const ArmSearch& a, const ArmSearch& b) {
     return a.points.size() < b.points.size();
@@ -268,16 +183,15 @@ std::optional<Job> search_job(const StudyFile& study, const std::vector<Trial>& 
       if (std::optional<NewTrial> trial = next_point(study, search))
         return begin(std::move(*trial));
   for (const ArmSearch& search : searches) {
-    const bool busy = std::any_of(trials.begin(), trials.end(), [&](const Trial& trial) {
-      return ours(trial, "search", *search.arm) && runs(trial);
-    });
+    const bool busy = std::ranges::any_of(searched(trials, *search.arm),
+                                          [](const Trial* trial) { return under_way(*trial); });
     if ((!busy || study.pruner.name == "halving") && affordable(study, trials, 1))
-      if (const Trial* trial = promote(search, true)) return run_trial(*trial);
+      if (const Trial* trial = promoted(study, trials, *search.arm, true)) return run_trial(*trial);
   }
   Job end{Job::Kind::wait, -1, {}, {}};
   bool busy = false;
   for (const Trial& trial : trials)
-    if (trial.attr("phase") == "search") busy = busy || runs(trial);
+    if (trial.attr("phase") == "search") busy = busy || under_way(trial);
   if (busy) return end;
   for (const Trial& trial : trials)
     if (trial.attr("phase") == "search" && waits(trial)) end.close.push_back(trial.number);
@@ -300,7 +214,7 @@ std::optional<Job> measure(const StudyFile& study, const std::vector<Trial>& tri
   for (const int64_t seed : seeds)
     for (const Measured& point : points) {
       const Trial* trial = trial_of(trials, phase, point.name, seed);
-      if (trial && runs(*trial)) busy = true;
+      if (trial && under_way(*trial)) busy = true;
       const bool again = trial && trial->state == TrialState::failed &&
                          trial->number < retry_below && trial->attr("reason") != "diverged" &&
                          !trial->attr("reason").starts_with("no ");
@@ -320,7 +234,7 @@ std::optional<Job> measure(const StudyFile& study, const std::vector<Trial>& tri
 std::vector<Measured> to_confirm(const StudyFile& study, const std::vector<Trial>& trials) {
   std::vector<Measured> out;
   for (const StudyArm& arm : study.arms) {
-    const std::vector<Candidate> best = candidates(study, arm, trials);
+    const std::vector<Candidate> best = candidates(trials, arm);
     for (size_t i = 0; i < best.size() && static_cast<int64_t>(i) < study.confirm.top; ++i)
       out.push_back({&arm, best[i].name, best[i].trial});
     if (study.confirm.base && !best.empty()) out.push_back({&arm, prefixed(arm, "base"), -1});
@@ -330,90 +244,10 @@ std::vector<Measured> to_confirm(const StudyFile& study, const std::vector<Trial
 
 }  // namespace
 
-const StudyArm& arm_of(const StudyFile& study, const Trial& trial) {
-  for (const StudyArm& arm : study.arms)
-    if (arm.name == trial.attr("arm")) return arm;
-  fail("study: trial {} of the journal is of the arm '{}', which this study does not have",
-       trial.number, trial.attr("arm"));
-}
-
-Point point_of(const Space& space, const Trial& trial) {
-  Point out;
-  for (const Parameter& p : space) {
-    const auto at = trial.params.find(p.name);
-    out.push_back(at == trial.params.end() ? std::numeric_limits<double>::quiet_NaN() : at->second);
-  }
-  return out;
-}
-
-std::vector<std::string> overrides_of(const StudyFile& study, const Trial& trial) {
-  const StudyArm& arm = arm_of(study, trial);
-  std::vector<std::string> out = arm.overrides;
-  const Space space = study.space_of(arm);
-  for (std::string& override : overrides_of(space, point_of(space, trial)))
-    out.push_back(std::move(override));
-  return out;
-}
-
-const Trial* trial_of(const std::vector<Trial>& trials, const std::string& phase,
-                      const std::string& name, int64_t seed) {
-  const std::string text = fmt::format("{}", seed);
-  for (auto trial = trials.rbegin(); trial != trials.rend(); ++trial)
-    if (trial->attr("phase") == phase && trial->attr("name") == name && trial->attr("seed") == text)
-      return &*trial;
-  return nullptr;
-}
-
-std::vector<Candidate> candidates(const StudyFile& study, const StudyArm& arm,
-                                  const std::vector<Trial>& trials) {
-  std::vector<Candidate> out;
-  for (const auto& [index, of_point] : search_of(study, arm, trials).points) {
-    Candidate one{of_point[0]->attr("name"), of_point[0]->number, 0, 0, 0};
-    for (const Trial* trial : of_point) {
-      if (trial->state == TrialState::complete) one.value += trial->value, ++one.complete;
-      one.failed += trial->state == TrialState::failed;
-    }
-    if (one.complete == 0) continue;
-    one.value /= static_cast<double>(one.complete);
-    out.push_back(std::move(one));
-  }
-  std::stable_sort(out.begin(), out.end(), [&](const Candidate& a, const Candidate& b) {
-    if (a.failed != b.failed) return a.failed < b.failed;
-    return a.complete != b.complete ? a.complete > b.complete : a.value < b.value;
-  });
-  return out;
-}
-
-Verdict after_rung(const StudyFile& study, const std::vector<Trial>& trials, const Trial& trial,
-                   int64_t percent, double value) {
-  const PrunerSpec& pruner = study.pruner;
-  if (pruner.name == "none") return Verdict::go_on;
-  if (pruner.name != "median" && pruner.complete) return Verdict::wait;
-  std::vector<double> others;
-  for (const Trial& other : trials)
-    if (other.number != trial.number && other.attr("phase") == "search" &&
-        other.attr("arm") == trial.attr("arm") && other.attr("seed") == trial.attr("seed") &&
-        other.rungs.count(percent))
-      others.push_back(other.rungs.at(percent));
-  std::sort(others.begin(), others.end());
-  const double own = value;
-  if (pruner.name == "median") {
-    if (others.size() < kFewestPeers) return Verdict::go_on;
-    const double median = (others[others.size() / 2] + others[(others.size() - 1) / 2]) / 2;
-    return own > median ? Verdict::prune : Verdict::go_on;
-  }
-  // ASHA as it stops runs: on among the best 1 / eta of those that were here, or as the best.
-  const auto before =
-      static_cast<double>(std::lower_bound(others.begin(), others.end(), own) - others.begin());
-  const double most =
-      std::max(1.0, std::floor(static_cast<double>(others.size() + 1) / pruner.eta));
-  return before < most ? Verdict::go_on : Verdict::prune;
-}
-
 Job next_job(const StudyFile& study, const std::vector<Trial>& trials, int64_t retry_below,
              const std::function<bool(const std::string& worker)>& alive) {
   for (const Trial& trial : trials)
-    if (runs(trial) && !trial.attr("phase").empty() && !alive(worker_of(trial)))
+    if (under_way(trial) && !trial.attr("phase").empty() && !alive(worker_of(trial)))
       return run_trial(trial);
   std::optional<Job> job;
   if (!study.searches()) {

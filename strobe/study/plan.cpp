@@ -33,6 +33,16 @@ struct Timing {
 
 }  // namespace
 
+std::pair<std::string, double> own_length(const Config& config) {
+  const TrainConfig& t = config.train;
+  if (t.steps) return {"train.steps", static_cast<double>(*t.steps)};
+  for (const auto& [key, value] : {std::pair("train.tokens", t.tokens),
+                                   {"train.epochs", t.epochs},
+                                   {"train.seconds", t.seconds}})
+    if (value) return {key, *value};
+  fail("study: the recipe has no length; give it one, or the study a budget");
+}
+
 StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm) {
   std::map<std::string, Timing> timings;
   bool settled = false;

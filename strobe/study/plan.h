@@ -5,10 +5,18 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 
+#include "strobe/config/config.h"
 #include "strobe/study/study_file.h"
 
 namespace strobe {
+
+// Time of a run over that of its training, until one has been seen: start, evaluation, saving.
+inline constexpr double kUsualOverhead = 1.15;
+
+/// A run's length as its configuration has it: "train.tokens", and how many.
+std::pair<std::string, double> own_length(const Config& config);
 
 struct ArmPlan {
   int64_t steps = 0;

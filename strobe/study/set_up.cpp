@@ -4,16 +4,12 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "strobe/config/load.h"
 #include "strobe/core/clock.h"
 #include "strobe/core/error.h"
-#include "strobe/optim/unread.h"
-#include "strobe/report/run_reader.h"
 #include "strobe/report/statistics.h"
 #include "strobe/study/child.h"
-#include "strobe/study/sobol.h"
 #include "strobe/study/words.h"
 #include "strobe/train/progress_line.h"
 #include "strobe/train/run_data.h"
@@ -30,216 +26,24 @@ namespace {
 constexpr const char* kTimedSteps = "4";
 constexpr int kBusyAttempts = 5;
 constexpr const char* kGuessedSteps = "1";
-constexpr double kGuessSeconds = 40;  // beyond which a guess is not worth its time
-// So many points of a space, the middle first, are tried for one that can run.
-constexpr uint64_t kPointsTried = 6;
-
-ChildResult dry_run(const StudyOptions& options, const std::string& recipe,
-                    const Words& overrides) {
-  return run_child(Words{options.program, "train", recipe} + overrides + options.overrides +
-                       Words{"--dry-run", "--json"},
-                   /*capture=*/true, options.stop, /*pass_errors_on=*/false);
-}
-
-// Sizes of a run, as a dry run prints them; nothing if the program does not.
-Json sizes_of(const StudyOptions& options, const std::string& recipe, const Words& overrides,
-              const std::string& what) {
-  const ChildResult checked = dry_run(options, recipe, overrides);
-  if (checked.status != 0 && !(options.stop && options.stop()))
-    fail("study: {} cannot run: {}; nothing was started", what, checked.reason());
-  return Json::parse(checked.output, nullptr, /*allow_exceptions=*/false);
-}
-
-// "optimizer.name=muon", unlike "model.layers=4" or "schedule.warmup=5 %".
-bool sets_a_name(const std::string& override) {
-  const size_t at = override.find('=');
-  return at + 1 < override.size() && std::isalpha(static_cast<unsigned char>(override[at + 1]));
-}
-
-double size_at(const Json& sizes, const char* key) {
-  if (!sizes.is_object() || !sizes.contains(key)) return NAN;
-  const Json& value = sizes[key];
-  return value.is_string() ? std::strtod(value.get<std::string>().c_str(), nullptr) : NAN;
-}
-
-// The shortest run of the study has a step at least.
-void check_length(const StudyFile& study, const Json& sizes, const std::string& what) {
-  const double share = study.first_share();
-  for (const auto& [budget, key, unit] : {std::tuple(study.tokens, "tokens_per_step", "tokens"),
-                                          {study.flops, "flops_per_step", "operations"}})
-    if (const double step = size_at(sizes, key); budget > 0 && budget * share < step)
-      fail("study: {}{:.6g} {} is less than one step of {}, which takes {:.6g} {}",
-           share < 1 ? fmt::format("the first rung, {:g} % of the budget of ", 100 * share)
-                     : "a budget of ",
-           budget, unit, what, step, unit);
-}
 
 }  // namespace
-
-// A run's length as the recipe has it: the key, and how much.
-std::pair<std::string, double> own_length(const Config& config) {
-  const TrainConfig& t = config.train;
-  if (t.steps) return {"train.steps", static_cast<double>(*t.steps)};
-  for (const auto& [key, value] : {std::pair("train.tokens", t.tokens),
-                                   {"train.epochs", t.epochs},
-                                   {"train.seconds", t.seconds}})
-    if (value) return {key, *value};
-  fail("study: the recipe has no length; give it one, or the study a budget");
-}
-
-// Overrides for the middle of the arm's space, or if that cannot run, for another point of it: one
-// that cannot is a trial that fails.
-Words SetUp::one_that_runs(const StudyArm& arm, const std::string& what) const {
-  const Space space = study_.space_of(arm);
-  std::vector<double> unit(space.size(), 0.5);
-  std::string said;
-  for (uint64_t attempt = 0; attempt < kPointsTried; ++attempt) {
-    if (attempt > 0) sobol_point(attempt - 1, 0, unit);
-    const Point point = point_at(space, unit);
-    Words overrides = arm.overrides + overrides_of(space, point);
-    const ChildResult tried = dry_run(options_, recipe_, overrides);
-    if (tried.status == 0 || stopped()) return overrides;
-    if (space.empty()) fail("study: {} cannot run: {}; nothing was started", what, tried.reason());
-    if (said.empty()) said = fmt::format("at {}: {}", to_string(space, point), tried.reason());
-  }
-  fail("study: {} cannot run at any of {} points of the space, first {}; nothing was started", what,
-       kPointsTried, said);
-}
-
-// Names that a choice is between are known: what is said of the choice's own key is no matter of
-// sizes.
-void SetUp::check_labels(const StudyArm& arm, std::set<std::string>& noted) const {
-  const Space space = study_.space_of(arm);
-  for (size_t i = 0; i < space.size(); ++i)
-    for (size_t label = 0; label < space[i].choices.size(); ++label) {
-      const Words& keys = space[i].choices[label].overrides;
-      if (std::none_of(keys.begin(), keys.end(), sets_a_name)) continue;
-      std::vector<double> unit(space.size(), 0.5);
-      const auto choose = [&](size_t parameter, size_t at) {
-        unit[parameter] = (static_cast<double>(at) + 0.5) / space[parameter].size();
-      };
-      choose(i, label);
-      // And what it depends on.
-      for (size_t of = i, j = i; j-- > 0;) {
-        if (space[j].name != space[of].when) continue;
-        for (size_t at = 0; at < space[j].choices.size(); ++at)
-          if (space[j].choices[at].label == space[of].when_labels[0]) choose(j, at);
-        of = j;
-      }
-      const Words overrides = arm.overrides + overrides_of(space, point_at(space, unit));
-      const ChildResult tried = dry_run(options_, recipe_, overrides);
-      if (stopped()) return;
-      if (tried.status == 0) note_unread(arm, overrides, noted);
-      const std::string reason = tried.reason();
-      for (const std::string& key : keys)
-        if (tried.status != 0 && reason.starts_with(key.substr(0, key.find('=')) + ":"))
-          fail("study: '{}' of the space's '{}' cannot run: {}; nothing was started",
-               space[i].choices[label].label, space[i].name, reason);
-    }
-}
-
-// What an arm or its space sets in vain, once; the base recipe is for all arms, and each reads of
-// it what it needs.
-void SetUp::note_unread(const StudyArm& arm, const Words& overrides,
-                        std::set<std::string>& noted) const {
-  const LoadedConfig loaded = load_config(recipe_, overrides);
-  std::vector<std::string> sentences = unread_keys(loaded.config, load_config("", overrides));
-  for (std::string& more : inherited_betas(loaded, load_config(recipe_, {}).config))
-    sentences.push_back(std::move(more));
-  for (const std::string& sentence : sentences)
-    if (noted.insert(sentence).second)
-      fmt::print(stderr, "config: {}{}\n",
-                 arm.name.empty() ? "" : fmt::format("in the arm '{}', ", arm.name), sentence);
-}
-
-// Keys set for every arm that none of them keeps.
-void SetUp::note_overridden() const {
-  for (const std::string& override : study_.overrides) {
-    const std::string key = override.substr(0, override.find('='));
-    if (std::ranges::all_of(study_.arms, [&](const StudyArm& arm) {
-          return std::ranges::any_of(arm.overrides, [&](const std::string& own) {
-            return own.substr(0, own.find('=')) == key;
-          });
-        }))
-      fmt::print(stderr, "config: {} has no effect: every arm sets a {} of its own\n", override,
-                 key);
-  }
-}
-
-// Runs that can never give the outcome are not begun.
-void SetUp::check_outcome(const StudyArm& arm, const Words& overrides,
-                          const std::string& what) const {
-  const Config config = load_config(recipe_, overrides).config;
-  const bool labelled = !config.texts.train.empty();
-  const std::string& data = labelled ? config.texts.train : config.data.path;
-  if (study_.outcome.starts_with("val/") && !data_facts(config).has_valid)
-    fail("study: the outcome is '{}', and {} has {}; nothing was started", study_.outcome, data,
-         labelled ? "neither texts.valid nor texts.hold_out" : "no split 'valid'");
-  const bool of_text = study_.outcome.ends_with("_perplexity") || study_.outcome.ends_with("_byte");
-  if (labelled ? of_text : study_.outcome == "val/error")
-    fail("study: the outcome is '{}', which runs on {} do not have; nothing was started",
-         study_.outcome, labelled ? "labelled texts" : "a dataset");
-  for (const auto& [outcome, key, off] :
-       {std::tuple("val/loss_ema", "average.ema", config.average.ema == 0),
-        {"val/loss_lawa", "average.lawa", config.average.lawa == 0}}) {
-    bool varies = false;
-    for (const Parameter& p : study_.space_of(arm)) {
-      varies = varies || p.key == key;
-      for (const Choice& choice : p.choices)
-        for (const std::string& one : choice.overrides)
-          varies = varies || one.starts_with(key + std::string("="));
-    }
-    if (study_.outcome != outcome) continue;
-    if (off && !varies)
-      fail("study: the outcome is '{}', and {} has none: its {} is 0; nothing was started", outcome,
-           what, key);
-    const auto keys = flatten(load_config(recipe_, arm.overrides).config);
-    if (study_.confirm.base && !study_.confirm.seeds.empty() && value_of(keys, key) == "0")
-      fail(
-          "study: the outcome is '{}', and the base recipe, which [confirm] runs too, has none: "
-          "its "
-          "{} is 0; nothing was started",
-          outcome, key);
-  }
-}
-
-// What a configuration cannot know: whether the data is there, whether sizes fit.
-void SetUp::check() const {
-  note_overridden();
-  for (const StudyArm& arm : study_.arms) {
-    const std::string what =
-        arm.name.empty() ? std::string("the base recipe") : fmt::format("the arm '{}'", arm.name);
-    const Space space = study_.space_of(arm);
-    const Words overrides = one_that_runs(arm, what);
-    if (stopped()) return;
-    std::set<std::string> noted;
-    note_unread(arm, overrides, noted);
-    check_length(study_, sizes_of(options_, recipe_, overrides, what), what);
-    check_outcome(arm, overrides, what);
-    check_labels(arm, noted);
-    if (stopped()) return;
-  }
-  if (!study_.pruner.complete &&
-      own_length(load_config(recipe_, {}).config).first == "train.epochs" &&
-      study_.seconds + study_.tokens + study_.flops == 0)
-    fail(
-        "study: rungs mid-run need a length in steps, tokens or seconds, and the recipe's is in "
-        "epochs; give the study a budget");
-}
 
 ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool guess) const {
   if (guess) say("timing a step ...\n");
   const double begin = steady_seconds();
-  const auto late = [&] { return guess && steady_seconds() - begin > kGuessSeconds; };
+  const auto late = [&] { return guess && steady_seconds() - begin > options_.guess_seconds; };
   ChildResult timed;
   Json json;
   bool busy = true;
   for (int attempt = 0; attempt < (guess ? 1 : kBusyAttempts) && busy; ++attempt) {
     timed = run_child(
-        Words{options_.program, "bench", "step", recipe_} + arm.overrides +
+        Words{options_.program, "bench", "step", runs_.recipe()} + arm.overrides +
             Words{"--steps", guess ? kGuessedSteps : kTimedSteps, "--vocab", vocab, "--json"},
-        /*capture=*/true, options_.stop);
-    if (stopped()) fail("study: stopped while timing; nothing was started");
+        /*capture=*/true, [&] { return runs_.stopped() || late(); });
+    if (runs_.stopped()) fail("study: stopped while timing; nothing was started");
+    if (timed.status != 0 && late())
+      fail("study: to time one step takes more than {:g} s", options_.guess_seconds);
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
@@ -254,15 +58,15 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool gues
   };
   const double rate = positive("tokens_per_second");
   if (busy)
-    say("the machine is busy with something else: the arm '{}' was timed under that load, at "
-        "{:.0f} "
+    say("the machine is busy with something else: {} was timed under that load, at {:.0f} "
         "tokens/s\n",
-        arm.name, rate);
+        arm.name.empty() ? "a step" : fmt::format("the arm '{}'", arm.name), rate);
   return {0, rate, rate * positive("step_ms") / 1e3};
 }
 
 std::string SetUp::vocab() const {
-  return fmt::format("{}", data_facts(load_config(recipe_, study_.arms[0].overrides).config).vocab);
+  return fmt::format(
+      "{}", data_facts(load_config(runs_.recipe(), study_.arms[0].overrides).config).vocab);
 }
 
 // What the seeds can resolve, from the spread that the study file states.
@@ -275,12 +79,12 @@ void SetUp::say_precision() const {
   const double factor = student_t_quantile(0.975, n - 1) / std::sqrt(n);
   if (study_.noise > 0)
     return say(
-        "with {:.0f} seeds you will resolve {:.3g} ({}; the standard deviation of a paired "
-        "difference is {:g})\n",
+        "with {:.0f} seeds differences of about {:.3g} and more can be resolved ({}; 'noise' says "
+        "that they have a standard deviation of {:g} over seeds)\n",
         n, factor * study_.noise, study_.outcome, study_.noise);
-  say("with {:.0f} seeds you will resolve {:.2f} times the standard deviation of a paired "
-      "difference "
-      "(0.01 nats: {:.3f}); say it as 'noise' once it is known\n",
+  say("with {:.0f} seeds differences can be resolved from about {:.2f} times their standard "
+      "deviation over seeds: {:.3f} where that is 0.01; 'noise = 0.01' in the study "
+      "file states it once it is known\n",
       n, factor, 0.01 * factor);
 }
 
@@ -325,7 +129,9 @@ void SetUp::plan_search() const {
                     ? fmt::format(" ({:.0f} points x {} seeds)", points * arms, study_.seeds.size())
                     : "",
                 shares != 1
-                    ? fmt::format(" ({:.1f} whole runs at the pruner's usual rate)", searching)
+                    ? fmt::format(
+                          " (as long as {:.1f} whole runs, if the pruner stops its usual share)",
+                          searching)
                     : "")
           : "trials",
       study_.sampler.name, study_.stopping_rule());
@@ -345,7 +151,7 @@ void SetUp::plan_search() const {
 // The first arm in the middle of its space, or where else it can run.
 StudyArm SetUp::usual_arm() const {
   StudyArm arm = study_.arms[0];
-  arm.overrides = one_that_runs(arm, "the first arm");
+  arm.overrides = runs_.one_that_runs(study_, arm, "the first arm");
   return arm;
 }
 
@@ -355,7 +161,7 @@ void SetUp::check_seconds() const {
   try {
     timed = time_arm(usual_arm(), vocab(), /*guess=*/true);
   } catch (const Error&) {
-    if (stopped()) throw;
+    if (runs_.stopped()) throw;
     return;
   }
   const double step = timed.tokens_per_step / timed.tokens_per_second;
@@ -370,7 +176,7 @@ double SetUp::usual_seconds() const {
   const StudyArm arm = usual_arm();
   std::pair<std::string, double> own = {"", 0};
   if (study_.tokens == 0 && study_.flops == 0)
-    own = own_length(load_config(recipe_, arm.overrides).config);
+    own = own_length(load_config(runs_.recipe(), arm.overrides).config);
   if (own.first == "train.seconds") return own.second;
   ArmPlan timed;
   try {
@@ -379,15 +185,15 @@ double SetUp::usual_seconds() const {
     say("what it takes is not known: {}\n", error.what());
     return 0;
   }
-  const Json sizes = sizes_of(options_, recipe_, arm.overrides, "the first arm");
+  const RunSizes sizes = runs_.sizes(arm.overrides, "the first arm");
   double tokens = study_.tokens;
   if (study_.flops > 0)
-    tokens = study_.flops * timed.tokens_per_step / size_at(sizes, "flops_per_step");
+    tokens = study_.flops * timed.tokens_per_step / sizes.flops_per_step;
   else if (own.first == "train.tokens")
     tokens = own.second;
   else if (!own.first.empty())
-    tokens = timed.tokens_per_step *
-             (own.first == "train.steps" ? own.second : size_at(sizes, "planned_steps"));
+    tokens =
+        timed.tokens_per_step * (own.first == "train.steps" ? own.second : sizes.planned_steps);
   return tokens > 0 ? tokens / timed.tokens_per_second : 0;
 }
 
@@ -436,8 +242,8 @@ StudyPlan SetUp::plan() const {
 }
 
 double SetUp::flops_per_token(const Words& overrides, const std::string& what) const {
-  const Json sizes = sizes_of(options_, recipe_, overrides, what);
-  return size_at(sizes, "flops_per_step") / size_at(sizes, "tokens_per_step");
+  const RunSizes sizes = runs_.sizes(overrides, what);
+  return sizes.flops_per_step / sizes.tokens_per_step;
 }
 
 }  // namespace strobe

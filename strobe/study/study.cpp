@@ -23,6 +23,7 @@
 #include "strobe/study/set_up.h"
 #include "strobe/study/study_folder.h"
 #include "strobe/study/trial_runner.h"
+#include "strobe/study/trials.h"
 #include "strobe/study/words.h"
 #include "strobe/study/worker.h"
 #include "strobe/train/progress_line.h"

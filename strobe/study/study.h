@@ -20,6 +20,7 @@ struct StudyOptions {
   bool plan_only = false;                   // everything up to the first run
   std::vector<std::string> overrides = {};  // for every run: threads, say
   std::function<void()> ready = {};         // called when all is set up, before the first run
+  double guess_seconds = 40;                // beyond which to guess a plan's cost is given up
 };
 
 struct StudyOutcome {

@@ -32,7 +32,8 @@ int64_t whole_number(const std::string& text, const std::string& what, const std
                      int64_t least) {
   const std::optional<int64_t> value = to_integer(text);
   if (!value || *value < least)
-    fail("study: {} ({}) takes integers from {}, not '{}'", what, where, least, text);
+    fail("study: {} ({}) takes integers from {}, not '{}'{}", what, where, least, text,
+         text.find(',') == text.npos ? "" : fmt::format("; several are '{}=[1, 2]'", what));
   return *value;
 }
 
@@ -257,6 +258,12 @@ StudyFile parse_study(const std::string& file, const std::vector<std::string>& o
       for (const Number& n : numbers) known.push_back(n.path);
       for (const Whole& w : wholes) known.push_back(w.path);
       std::string meant = nearest(path, known.data(), known.size());
+      if (entry.line > 0 && suggest_key(path) == path)
+        fail(
+            "study: '{}' ({}) is a key of recipes{} A study file names its recipe, base = "
+            "\"FILE\", and changes keys by overrides, arms or factors; 'strobe train' trains a "
+            "recipe",
+            path, where, meant.empty() ? "." : fmt::format("; did you mean '{}'?", meant));
       if (meant.empty() && entry.line == 0) meant = suggest_key(path);
       fail("study: unknown key '{}' ({}){}", path, where,
            meant.empty() ? "; known are name, question, base, overrides, seeds, outcome, target, "

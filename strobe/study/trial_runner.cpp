@@ -17,7 +17,9 @@
 #include "strobe/core/files.h"
 #include "strobe/report/outcomes.h"
 #include "strobe/study/child.h"
+#include "strobe/study/pruner.h"
 #include "strobe/study/study_folder.h"
+#include "strobe/study/trials.h"
 #include "strobe/study/words.h"
 
 namespace strobe {
@@ -232,8 +234,7 @@ void TrialRunner::finish_rung(const Attempt& attempt) const {
 void TrialRunner::run(int64_t number) const {
   const auto on = [&] {
     const Trial& t = trial(number);
-    const auto at = t.system_attrs.find(kWorkerAttr);
-    return !t.ended() && at != t.system_attrs.end() && at->second == worker;
+    return !t.ended() && worker_of(t) == worker;
   };
   while (on() && !(stop && stop())) {
     const Trial& t = trial(number);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "strobe/study/next_job.h"
+#include "strobe/study/study_file.h"
 #include "strobe/study/trial_store.h"
 
 namespace strobe {

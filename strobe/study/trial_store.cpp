@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 
 #include "strobe/core/clock.h"
 #include "strobe/core/error.h"
+#include "strobe/core/files.h"
 
 namespace strobe {
 
@@ -65,19 +65,12 @@ std::string distribution_of(const Parameter& p) {
 class JournalLock {
  public:
   explicit JournalLock(const std::string& journal)
-      : link_(journal + ".lock"), target_("./" + fs::path(journal).filename().string()) {
-    const std::string file = journal + ".writers";
-    descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) fail("study: cannot open {}: {}", file, std::strerror(errno));
-    while (::flock(descriptor_, LOCK_EX) != 0)
-      if (errno != EINTR) fail("study: cannot lock {}: {}", file, std::strerror(errno));
+      : writers_(FileLock::wait_for(journal + ".writers")),
+        link_(journal + ".lock"),
+        target_("./" + fs::path(journal).filename().string()) {
     const double begin = steady_seconds();
     while (::symlink(target_.c_str(), link_.c_str()) != 0) {
-      if (errno != EEXIST) {
-        const int error = errno;
-        ::close(descriptor_);
-        fail("study: cannot lock {}: {}", journal, std::strerror(error));
-      }
+      if (errno != EEXIST) fail("study: cannot lock {}: {}", journal, std::strerror(errno));
       // No other strobe process is here, so a link that strobe made belongs to one that was killed.
       std::error_code error;
       const bool ours = fs::read_symlink(link_, error) == target_ && !error;
@@ -85,16 +78,13 @@ class JournalLock {
       ::poll(nullptr, 0, kPollMilliseconds);
     }
   }
-  ~JournalLock() {
-    ::unlink(link_.c_str());
-    ::close(descriptor_);
-  }
+  ~JournalLock() { ::unlink(link_.c_str()); }
   JournalLock(const JournalLock&) = delete;
   JournalLock& operator=(const JournalLock&) = delete;
 
  private:
+  FileLock writers_;
   std::string link_, target_;
-  int descriptor_;
 };
 
 }  // namespace

@@ -79,7 +79,7 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
          config.train.memory_limit);
   memory_limit_ = static_cast<int64_t>(config.train.memory_limit * 0x1p30);
   average_ = config.average;
-  if (!(average_.ema >= 0 && average_.ema < 1))
+  if (!(average_.ema >= 0 && static_cast<float>(average_.ema) < 1))
     fail("average.ema: {} is not a decay in [0, 1)", average_.ema);
   constexpr int64_t kMostSnapshots = 1000;
   if (average_.lawa < 0 || average_.lawa > kMostSnapshots)
@@ -254,6 +254,7 @@ Engine::StepResult Engine::finish_step() {
   std::vector<float> sums(static_cast<size_t>(step.micro_batches));
   StepResult result;
   result.state = ops_->finish_download(step.ticket, sums.data());
+  result.scored = step.scored;
   result.loss = std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(step.scored);
   return result;
 }

@@ -68,8 +68,9 @@ class Engine {
   std::span<Param* const> params() { return params_; }
 
   struct StepResult {
-    double loss = 0;  // mean, in nats
-    StepState state;  // after the step: grad_norm, halt
+    double loss = 0;     // mean, in nats; NaN where nothing was scored
+    int64_t scored = 0;  // that it is the mean of
+    StepState state;     // after the step: grad_norm, halt
   };
   /// Issues one optimizer step on `batches`; `input` carries seed, step and what schedules say. On
   /// a device that runs ops after they return, several may be under way.

@@ -131,8 +131,9 @@ void Reader::check_says_something() const {
   const std::string& head = config().model.head;
   if (config().model.kind != "bert" || head == "lm")
     fail(
-        "predict: {} of head '{}' continues or fills texts; classification, regression and none "
-        "have something to say of them",
+        "predict: the run is a {} with the head '{}'; a bert with the head classification, "
+        "regression or none is accepted ('strobe finetune' makes one, 'strobe generate' continues "
+        "texts, 'strobe fill' fills in words)",
         config().model.kind, head);
 }
 

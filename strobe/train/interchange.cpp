@@ -1,7 +1,5 @@
 #include "strobe/train/interchange.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <set>
@@ -22,42 +20,6 @@ namespace strobe {
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder in the making: it has its name when it is whole, and is removed otherwise.
-class NewFolder {
- public:
-  NewFolder(std::string operation, std::string name)
-      : operation_(std::move(operation)), name_(std::move(name)) {
-    while (name_.size() > 1 && name_.ends_with('/')) name_.pop_back();
-    if (name_.empty()) fail("{}: --out DIR says where it goes", operation_);
-    if (fs::exists(name_))
-      fail("{}: {} exists; give another --out, or remove it", operation_, name_);
-    path_ = fmt::format("{}.partial-{}", name_, ::getpid());
-    std::error_code error;
-    fs::remove_all(path_, error);
-    fs::create_directories(fs::absolute(path_).parent_path(), error);
-    if (error) fail("{}: cannot make the folder of {}: {}", operation_, name_, error.message());
-  }
-  ~NewFolder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  NewFolder(const NewFolder&) = delete;
-  NewFolder& operator=(const NewFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-
-  void finish() {
-    sync_folder(path_);
-    std::error_code error;
-    fs::rename(path_, name_, error);
-    if (error) fail("{}: cannot name {}: {}", operation_, name_, error.message());
-    sync_folder(fs::absolute(name_).parent_path());
-  }
-
- private:
-  std::string operation_, name_, path_;
-};
 
 // Uploads every parameter; returns how many tensors of the files that took.
 int64_t load_params(const HuggingFaceWeights& weights, const HuggingFaceFamily& family,
@@ -83,8 +45,10 @@ int64_t load_params(const HuggingFaceWeights& weights, const HuggingFaceFamily& 
 ImportResult import_huggingface(const ImportOptions& options,
                                 const std::function<void(const std::string&)>& note) {
   if (!fs::is_directory(options.from))
-    fail("import: {} is no folder; one with config.json and model.safetensors is accepted",
-         options.from);
+    fail(
+        "import: {} is no folder; one with config.json and model.safetensors is accepted, and "
+        "nothing is downloaded",
+        options.from);
   NewFolder folder("import", options.out);
   Config config = read_huggingface_config(options.from + "/config.json", note);
   config.name = fs::path(options.from).lexically_normal().filename().string();
@@ -134,9 +98,7 @@ std::string export_huggingface(const ExportOptions& options) {
   std::map<std::string, Tensor> params;
   for (const auto& [name, entry] : file.header().tensors) params.emplace(name, file.tensor(name));
 
-  std::error_code error;
-  fs::create_directory(folder.path(), error);
-  if (error) fail("export: cannot make {}: {}", folder.path(), error.message());
+  folder.make();
   write_file("export", folder.path() + "/config.json", description);
   write_huggingface_weights(folder.path(), family, params, options.largest_shard);
   tokenizer.save_folder(folder.path(), config.model.context);

@@ -60,8 +60,10 @@ Source source_run(const std::string& from) {
   };
   out.read = [file, from, fits = out.fits](const Param& param, const Tensor& target,
                                            std::vector<std::string>& used) {
+    if (!file->has(param.name)) fail("init_from: {} has no {}", from, param.name);
     if (!fits(param, target))
-      fail("init_from: {} has no '{}' of {}", from, param.name, to_string(target));
+      fail("init_from: {} has a {} of {}; this model's is {}", from, param.name,
+           to_string(file->tensor(param.name)), to_string(target));
     used.push_back(param.name);
     const auto* values = static_cast<const float*>(file->tensor(param.name).data);
     return std::vector<float>(values, values + target.numel());

@@ -39,8 +39,9 @@ void ProgressLine::show(const StepEvent& e, const Evaluation* validation, double
   if (!terminal_ && !plain_due) return;
   if (terminal_ && done < 1 && steady_seconds() - last_shown_ < kRefreshSeconds) return;
   last_shown_ = steady_seconds();
-  std::string line = fmt::format("{}step {:>6} {:>3.0f} %  loss {:.3f}", prefix_, e.step,
-                                 std::min(done, 1.0) * 100, e.loss);
+  std::string line =
+      fmt::format("{}step {:>6} {:>3.0f} %  loss {}", prefix_, e.step, std::min(done, 1.0) * 100,
+                  std::isnan(e.loss) ? "-" : fmt::format("{:.3f}", e.loss));
   if (validation) line += fmt::format("  val {:.3f}", validation->loss);
   if (validation)
     for (const auto& [name, score] : validation->scores)

@@ -31,6 +31,14 @@ double RunLength::whole() const {
   return unit == Length::Unit::epochs ? total * tokens_per_epoch : total;
 }
 
+double RunLength::tokens() const {
+  switch (measure()) {
+    case Length::Unit::steps: return static_cast<double>(steps) * tokens_per_step;
+    case Length::Unit::tokens: return whole();
+    default: return 0;
+  }
+}
+
 double RunLength::position(const Progress& done, double tokens) const {
   switch (measure()) {
     case Length::Unit::steps: return done.steps + 1;

@@ -24,6 +24,8 @@ struct RunLength {
   Length::Unit measure() const;
   /// The whole run in that unit.
   double whole() const;
+  /// The whole run in tokens; 0 for a run by the clock, of which that is not known.
+  double tokens() const;
   /// Where in it the step lies that follows `done` and takes `tokens`: an update by steps or tokens
   /// stands at its end, one by the clock at its beginning.
   double position(const Progress& done, double tokens) const;

@@ -19,6 +19,9 @@ void check_sampler(const SamplerOptions& options) {
 
 int32_t sample(const std::vector<float>& logits, const SamplerOptions& options,
                RandomSequence& random) {
+  // An order that NaN is part of is none: sorting by it may go anywhere.
+  if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }))
+    fail("generate: the model's logits are not finite: its weights are of a run that diverged");
   const auto best = std::max_element(logits.begin(), logits.end());
   if (options.temperature == 0) return static_cast<int32_t>(best - logits.begin());
 
@@ -63,10 +66,8 @@ void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& pro
               const std::function<bool()>& stop) {
   check_sampler(options);
   std::vector<int32_t> next;
-  if (prompt.empty())
-    next.push_back(std::max(0, tokenizer.end_of_text()));
-  else
-    tokenizer.encode(prompt, next);
+  tokenizer.encode(prompt, next);
+  if (next.empty()) next.push_back(std::max(0, tokenizer.end_of_text()));
 
   RandomSequence random(options.seed, RandomUse::sample, 0);
   std::vector<float> logits;

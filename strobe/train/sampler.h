@@ -23,6 +23,7 @@ struct SamplerOptions {
 void check_sampler(const SamplerOptions& options);
 
 /// Holtzman et al. 2020, arXiv:1904.09751, for top_p. Reorders nothing; logits are untouched.
+/// Throws Error for logits that are not finite.
 int32_t sample(const std::vector<float>& logits, const SamplerOptions& options,
                RandomSequence& random);
 
@@ -31,9 +32,10 @@ int32_t sample(const std::vector<float>& logits, const SamplerOptions& options,
 /// have come out as U+FFFD.
 std::string take_characters(std::string& pending, bool end);
 
-/// Continues `prompt` by up to `tokens` tokens and hands out text as it is written, always
-/// well-formed UTF-8. Stops at the end-of-text token, when the context is full or when `stop` says
-/// so. The engine must have a decode capacity of prompt and continuation.
+/// Continues `prompt`, or begins a text where no token makes the prompt, by up to `tokens` tokens
+/// and hands out text as it is written, always well-formed UTF-8. Stops at the end-of-text token,
+/// when the context is full or when `stop` says so. The engine must have a decode capacity of
+/// prompt and continuation.
 void generate(Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, int64_t tokens,
               const SamplerOptions& options, const std::function<void(std::string_view)>& write,
               const std::function<bool()>& stop);

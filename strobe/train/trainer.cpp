@@ -1,15 +1,11 @@
 #include "strobe/train/trainer.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 
 #include "strobe/core/clock.h"
 #include "strobe/core/error.h"
-#include "strobe/core/threads.h"
 #include "strobe/data/tokenizer.h"
-#include "strobe/model/sizes.h"
-#include "strobe/ops/planning_backend.h"
 #include "strobe/train/run_config.h"
 #include "strobe/train/sampler.h"
 
@@ -74,96 +70,6 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
     fail("average.every: lawa takes an interval above 0");
 }
 
-std::string Trainer::describe() const {
-  const EnginePlan& plan = engine_.plan();
-  std::string out =
-      fmt::format("parameters      {:.1f} M\n", static_cast<double>(plan.parameters) / 1e6);
-  out += fmt::format("tokens a step   {:.0f}  ({} sequences of {}, {} micro-batches)\n",
-                     length_.tokens_per_step, config_.train.micro_batch, sequence_,
-                     config_.train.grad_accum);
-  if (length_.steps > 0)
-    out += fmt::format(
-        "length          {} steps, {:.3g} tokens, {:.2f} epochs\n", length_.steps,
-        static_cast<double>(length_.steps) * length_.tokens_per_step,
-        static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch);
-  else
-    out += fmt::format("length          {} of training\n", format_seconds(length_.total));
-  out += fmt::format("operations      {:.3g} FLOP a step\n", plan.step_flops);
-  out += fmt::format("precision       {}\n", name_of(engine_.dtype()));
-  out += fmt::format("memory          {}, all of it planned:\n", format_bytes(plan.bytes));
-  for (const EnginePlan::Part& part : plan.parts)
-    out += fmt::format("  {:>10}  {}\n", format_bytes(part.bytes), part.name);
-  out += describe_fit();
-  const int64_t checkpoint = checkpoint_bytes(const_cast<Engine&>(engine_).params());
-  out += fmt::format("checkpoint      {} each\n", format_bytes(checkpoint));
-  return out;
-}
-
-std::string Trainer::describe_fit() const {
-  const int64_t room = engine_.room();
-  if (room == 0) return "";
-  const char* verdict = engine_.plan().bytes <= room ? "fits" : "DOES NOT FIT";
-  if (device_.memory_bytes == 0)
-    return fmt::format("available       {}: the run {}\n", format_bytes(room), verdict);
-  Backend& ops = const_cast<Engine&>(engine_).ops();
-  // Bytes of a plan like this one but for the micro-batch and what is recomputed.
-  const auto bytes = [&](int64_t micro_batch, const std::string& recompute) {
-    Config config = config_;
-    config.train.micro_batch = micro_batch, config.model.recompute = recompute;
-    const int64_t sequences =
-        (most_sequences_ + config_.train.micro_batch - 1) / config_.train.micro_batch * micro_batch;
-    return Engine(config, config.model.vocab, training_shape(config, *data_, sequences),
-                  std::make_unique<PlanningBackend>(ops))
-        .plan()
-        .bytes;
-  };
-  const auto largest = [&](const std::string& recompute) {
-    constexpr int64_t kMost = 1 << 16;
-    int64_t fits = 0, above = 1;
-    while (above <= kMost && bytes(above, recompute) <= room) fits = above, above *= 2;
-    while (above - fits > 1) {
-      const int64_t middle = fits + (above - fits) / 2;
-      (bytes(middle, recompute) <= room ? fits : above) = middle;
-    }
-    return fits;
-  };
-  std::string out = fmt::format("GPU memory      {}, {} to be had: the run {}\n",
-                                format_bytes(device_.memory_bytes), format_bytes(room), verdict);
-  for (const std::string& recompute : recompute_levels(config_.model))
-    if (const int64_t most = largest(recompute); most > 0)
-      out +=
-          fmt::format("                train.micro_batch up to {} fits with model.recompute={}\n",
-                      most, recompute);
-    else
-      out +=
-          fmt::format("                not one sequence fits with model.recompute={}\n", recompute);
-  return out;
-}
-
-std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
-  const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
-  const AttentionAlgorithm attention =
-      chosen_attention(config_, const_cast<Engine&>(engine_).ops(), engine_.dtype());
-  std::vector<std::pair<std::string, std::string>> out = {
-      {"strobe", STROBE_VERSION},
-      {"device", device_.name},
-      {"visible_gpus", gpus ? gpus : ""},
-      {"backend", device_.kind},
-      {"threads", fmt::format("{}", threads())},
-      {"precision", std::string(name_of(engine_.dtype()))},
-      {"attention", std::string(name_of(attention))},
-      {"compiler", __VERSION__},
-      {"parameters", fmt::format("{}", engine_.plan().parameters)},
-      {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
-      {"planned_steps", fmt::format("{}", length_.steps)},
-      {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
-      {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
-      {"data", data_->place()},
-      {"data_hash", fmt::format("{:016x}", data_->hash())}};
-  for (auto& fact : data_->facts()) out.push_back(std::move(fact));
-  return out;
-}
-
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
 
 Progress Trainer::issued() const {
@@ -202,8 +108,7 @@ void Trainer::start_step() {
   const Progress before = issued();
   const RunSchedules::Values values = scheduled();
   std::vector<HostBatch> batches(static_cast<size_t>(values.micro_batches));
-  for (HostBatch& batch : batches)
-    data_->train().fill(batch, state_.micro_batches++, values.longest);
+  for (HostBatch& batch : batches) data_->train().fill(batch, micro_batches_++, values.longest);
   StepInput input;
   input.seed = static_cast<uint64_t>(config_.seed);
   input.step = state_.step + static_cast<int64_t>(under_way_.size());
@@ -212,8 +117,7 @@ void Trainer::start_step() {
   input.average = average_share(values.lr);
   const double begin = steady_seconds();
   engine_.start_step(input, batches, values.dropout_scale);
-  const double tokens = static_cast<double>(values.micro_batches) *
-                        static_cast<double>(config_.train.micro_batch * sequence_);
+  const double tokens = static_cast<double>(values.micro_batches) * micro_tokens();
   double seen = 0;
   for (const HostBatch& batch : batches)
     seen += static_cast<double>(batch.tokens.size()) - static_cast<double>(batch.filler);
@@ -229,7 +133,7 @@ StepEvent Trainer::finish_step() {
   const double end = steady_seconds(), seconds = end - std::max(step.begin, last_finish_);
   last_finish_ = end;
 
-  if (result.state.halt || !std::isfinite(result.loss))
+  if (result.state.halt || (result.scored > 0 && !std::isfinite(result.loss)))
     fail("train: the {} is not finite at step {}; the update was not applied",
          result.state.halt ? "gradient norm" : "loss", state_.step + 1);
   state_.step += 1;
@@ -317,8 +221,7 @@ void Trainer::save() {
 RunState Trainer::run(RunFolder& folder, bool resume) {
   StepEvent event = start(folder, resume);
   if (complete_) return RunState::finished;
-  const double epochs =
-      static_cast<double>(length_.steps) * length_.tokens_per_step / length_.tokens_per_epoch;
+  const double epochs = length_.tokens() / length_.tokens_per_epoch;
   if (epochs > kManyEpochs)
     line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
                             epochs, length_.tokens_per_epoch));
@@ -386,9 +289,13 @@ void Trainer::write_sample(RunFolder& folder) {
   SamplerOptions options;
   options.seed = static_cast<uint64_t>(config_.seed);
   engine_.use_weights(Engine::Weights::best);
-  generate(
-      engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
-      [&](std::string_view part) { text += part; }, stop_);
+  try {
+    generate(
+        engine_, data_->tokenizer(), config_.sample.prompt, config_.sample.tokens, options,
+        [&](std::string_view part) { text += part; }, stop_);
+  } catch (const Error& error) {
+    line_->note(fmt::format("no sample: {}", error.what()));  // and no reason to lose the result
+  }
   engine_.use_weights(Engine::Weights::training);
   folder.write_sample(text + "\n");
 }

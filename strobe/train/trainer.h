@@ -81,6 +81,8 @@ class Trainer {
   bool over(const Progress& progress) const {
     return length_.finished(progress) || stopped_early();
   }
+  /// Of one micro-batch, by which the run is measured.
+  double micro_tokens() const { return static_cast<double>(config_.train.micro_batch * sequence_); }
   /// Memory of the device that the run takes, all of it from the start.
   int64_t device_bytes() const { return engine_.plan().bytes + device_.fixed_bytes; }
   double seconds_left(const Progress& now) const;
@@ -103,6 +105,7 @@ class Trainer {
 
   TrainState state_;  // after the steps whose results are in
   std::deque<UnderWay> under_way_;
+  int64_t micro_batches_ = 0;  // of the data, that have been issued
   double last_finish_ = 0;
   DeviceInfo device_;
   bool initialised_ = false, complete_ = false;

@@ -1,4 +1,5 @@
 // How a run begins: from nothing, from the weights of another, from its own checkpoint.
+#include <cmath>
 #include <filesystem>
 
 #include "strobe/core/error.h"
@@ -18,7 +19,6 @@ void Trainer::initialise(const std::string& folder,
   initialise_params(engine_.ops(), engine_.model(), static_cast<uint64_t>(config_.seed));
   if (!config_.init_from.empty()) init_from(config_, engine_, note);
   engine_.start_optimizer();
-  state_.micro_batches = 0;
   initialised_ = true;
 }
 
@@ -37,7 +37,8 @@ bool Trainer::load(RunFolder& folder, StepEvent& event) {
   state_ = load_newest_checkpoint(folder.checkpoints(), engine_.ops(), engine_.params(), note);
   refresh_compute(engine_.ops(), engine_.model());
   engine_.ops().set_gemm_plans(state_.gemm_plans);
-  if (state_.micro_batches < 0) state_.micro_batches = state_.step * config_.train.grad_accum;
+  // What was read is on record in tokens: other micro-batches go on where those before ended.
+  micro_batches_ = static_cast<int64_t>(std::ceil(state_.tokens / micro_tokens()));
 
   const bool finished = over(reached());
   complete_ = finished && folder.is_complete(state_.step, data_->valid() != nullptr);

@@ -12,6 +12,7 @@
 #include "strobe/report/run_report.h"
 #include "strobe/report/study_report.h"
 #include "tests/reference/synthetic_runs.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe {
 namespace {
@@ -80,10 +81,7 @@ class Browser : public testing::Test {
   void SetUp() override {
     if (browser().empty())
       GTEST_SKIP() << "NO CHROMIUM HERE: the report was not opened in a browser";
-    folder_ = testing::TempDir() + "browser_test_" +
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
+    folder_ = reference::test_folder();
   }
 
   std::string folder_;

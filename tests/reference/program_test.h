@@ -27,28 +27,44 @@ struct ProgramResult {
 
 class ProgramTest : public testing::Test {
  protected:
-  // Standard output of `strobe <words>`, which must end with `expected`.
-  std::string strobe(const std::string& words, int expected = 0) {
-    return shell(std::string(STROBE_BINARY) + " " + words, expected);
-  }
-  std::string shell(const std::string& line, int expected) {
-    const ProgramResult result = result_of(line);
-    EXPECT_EQ(result.status, expected) << line << "\n" << result.out << result.error;
-    return result.out;
-  }
-  // `line` is read by the shell, in the test's folder.
+  std::string at(const std::string& name) const { return folder_.file(name); }
+
+  /// `line` is read by the shell, in the test's folder.
   ProgramResult result_of(const std::string& line) {
     const std::string command =
-        "cd " + folder_.path() + " && " + line + " 2> " + folder_.file("errors");
+        fmt::format("cd '{}' && {{ {}\n}} 2> errors < /dev/null", folder_.path(), line);
     FILE* pipe = ::popen(command.c_str(), "r");
     std::string out;
     char buffer[4096];
     for (size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;)
       out.append(buffer, got);
     const int status = ::pclose(pipe);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out, slurp(folder_.file("errors"))};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out, slurp(at("errors"))};
+  }
+  /// Of `strobe <words>`.
+  ProgramResult run(const std::string& words) { return result_of(kStrobe + words); }
+
+  /// Standard output, of what must end with `expected`.
+  std::string shell(const std::string& line, int expected) {
+    const ProgramResult result = result_of(line);
+    EXPECT_EQ(result.status, expected) << line << "\n" << result.out << result.error;
+    return result.out;
+  }
+  std::string strobe(const std::string& words, int expected = 0) {
+    return shell(kStrobe + words, expected);
+  }
+  /// That `strobe <words>` ends with a message that says `part`.
+  ProgramResult expect_refused(const std::string& words, const std::string& part) {
+    SCOPED_TRACE("strobe " + words);
+    ProgramResult result = run(words);
+    EXPECT_EQ(result.status, 1) << result.out;
+    EXPECT_NE(result.error.find(part), std::string::npos)
+        << "should say: " << part << "\nsaid: " << result.error;
+    EXPECT_EQ(result.error.find("internal error"), std::string::npos) << result.error;
+    return result;
   }
 
+  inline static const std::string kStrobe = std::string(STROBE_BINARY) + " ";
   TemporaryFolder folder_;
 };
 

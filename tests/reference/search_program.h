@@ -1,25 +1,15 @@
 // Searches with a script in the place of the program that trains.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "strobe/core/error.h"
-#include "strobe/report/study_report.h"
-#include "strobe/study/study.h"
-#include "strobe/study/study_folder.h"
 #include "strobe/study/trial_store.h"
-#include "tests/reference/text_files.h"
-#include "tests/reference/tiny_dataset.h"
+#include "tests/reference/study_program.h"
 
 namespace strobe::reference {
-
-namespace fs = std::filesystem;
 
 // Trains by writing what it came to: the validation loss is 5 + |log10(lr / 3e-3)|, a little better
 // with seed 101. Crashes above @crash, diverges below @diverge. With @slow it evaluates every tenth
@@ -65,34 +55,18 @@ mkdir -p $run/checkpoints; touch $run/checkpoints/step_1
 finish finished $loss 0
 )";
 
-class SearchTest : public testing::Test {
+class SearchTest : public StudyTest {
  protected:
-  void SetUp() override {
-    reference::write_tiny_dataset(folder_.file("data"));
-    std::ofstream(folder_.file("base.toml"))
-        << "[data]\npath = \"" << folder_.file("data") << "\"\n[train]\ntokens = 5000\n";
-    write_program();
-  }
+  SearchTest() : StudyTest("tokens = 5000") { write_program(); }
+
   void write_program(const std::map<std::string, std::string>& words = {}) {
-    std::map<std::string, std::string> all = {
-        {"log", folder_.file("log")},     {"crash", "1"},        {"diverge", "0"}, {"slow", ""},
-        {"said", "train: out of memory"}, {"metric", "val/loss"}};
+    std::map<std::string, std::string> all = {{"crash", "1"},
+                                              {"diverge", "0"},
+                                              {"slow", ""},
+                                              {"said", "train: out of memory"},
+                                              {"metric", "val/loss"}};
     for (const auto& [word, value] : words) all[word] = value;
-    std::string text = kProgram;
-    for (const auto& [word, value] : all)
-      for (size_t at; (at = text.find("@" + word)) != std::string::npos;)
-        text.replace(at, word.size() + 1, value);
-    std::ofstream(folder_.file("program")) << text;
-    ::chmod(folder_.file("program").c_str(), 0755);
-  }
-  StudyFile read(const std::string& body) {
-    std::ofstream(folder_.file("study.toml"))
-        << "name = \"test\"\nbase = \"" << folder_.file("base.toml") << "\"\n"
-        << body;
-    return read_study(folder_.file("study.toml"));
-  }
-  StudyOutcome run(const StudyFile& study, std::function<bool()> stop = {}) {
-    return run_study(study, out_, {folder_.file("program"), std::move(stop), false});
+    StudyTest::write_program(kProgram, all);
   }
   std::vector<Trial> trials() {
     TrialStore store(out_ + "/journal.log", "test", "reader");
@@ -104,15 +78,13 @@ class SearchTest : public testing::Test {
     return out;
   }
   void expect_refused(const std::string& body, const std::string& part) {
-    expect_fails([&] { read("seeds = [1]\n" + body); }, part);
+    StudyTest::expect_refused("seeds = [1]\n" + body, part);
   }
 
   const std::string kSearch =
       "seeds = [1]\n[budget]\ntokens = 900\ntrials = 8\n[space]\n"
       "\"optimizer.lr\" = { log = [1e-4, 1e-1] }\n[confirm]\nseeds = [101, 102]\n[sampler]\n"
       "startup = 4\n";
-  reference::TemporaryFolder folder_;
-  const std::string out_ = folder_.file("out");
 };
 
 }  // namespace strobe::reference

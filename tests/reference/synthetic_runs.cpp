@@ -115,4 +115,10 @@ void write_study(const std::string& folder, const SyntheticStudy& study) {
                     json_quote(study.question), seeds, arms));
 }
 
+std::string joined(const StudyResult& result) {
+  std::string out = result.headline;
+  for (const std::string& sentence : result.sentences) out += "\n" + sentence;
+  return out;
+}
+
 }  // namespace strobe

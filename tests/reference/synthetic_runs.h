@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "strobe/report/study_report.h"
+
 namespace strobe {
 
 struct SyntheticRun {
@@ -30,5 +32,8 @@ struct SyntheticStudy {
   std::string question = "Does it pay?";
 };
 void write_study(const std::string& folder, const SyntheticStudy& study);
+
+/// All that the report says of a result.
+std::string joined(const StudyResult& result);
 
 }  // namespace strobe

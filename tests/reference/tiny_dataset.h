@@ -27,6 +27,18 @@ std::string slurp(const std::string& file);
 inline constexpr const char* kTinyText =
     "the river ran by the mill and the mill ran by the river where the rain went on";
 
+/// A recipe of a few steps on write_tiny_dataset("data"); more may follow in [train].
+inline constexpr const char* kTinyRecipe = R"(data.path = "data"
+[model]
+layers = 1
+channels = 32
+heads = 2
+context = 24
+[train]
+steps = 4
+micro_batch = 2
+)";
+
 /// Writes a dataset with a tokenizer of 270 entries and splits of so many tokens of a text with
 /// some order in it. The tokenizer has learnt `learnt`: of another text it is another one.
 /// Documents have about `document` tokens, some half and some twice as many; 0: a split is one.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "strobe/core/error.h"
+#include "tests/reference/text_files.h"
 
 namespace strobe::reference {
 
@@ -28,12 +29,7 @@ std::string hash_ids(const std::vector<int32_t>& ids) {
 }
 
 std::string message_of(const std::string& spec) {
-  try {
-    Tokenizer::load(spec);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(accepted)";
+  return error_of([&] { Tokenizer::load(spec); });
 }
 
 }  // namespace strobe::reference

@@ -29,7 +29,7 @@ class IdHash {
 };
 std::string hash_ids(const std::vector<int32_t>& ids);
 
-/// Why a tokenizer is refused; "(accepted)" if it is not.
+/// Why a tokenizer is refused; "accepted" if it is not.
 std::string message_of(const std::string& spec);
 
 }  // namespace strobe::reference
