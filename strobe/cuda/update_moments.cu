@@ -141,7 +141,8 @@ __global__ void __launch_bounds__(kSumThreads)
     if (!halt) {
       const float g = a.value(i, j);
       const float share = a.rows ? static_cast<float>(a.rows[i] / row_mean) : 1.0f;
-      y = g / (sqrtf(share * a.columns[j]) + a.op.eps);
+      // The roots, since the product of two small moments would be 0.
+      y = g / (sqrtf(share) * sqrtf(a.columns[j]) + a.op.eps);
       of_x += double{g} * g, of_u += double{y} * y;
     }
     a.u[i * a.u_row + j] = y;
