@@ -149,6 +149,9 @@ void Engine::allocate() {
   decode_mark_ = arena_.mark();
   ops_->set_step_state({});
   for (const Param* param : params_) {
+    // Files have no padding: what lay here before would stay, and 0 times it may be NaN.
+    if (param->padding > 0)
+      ops_->fill(param->value.rows(param->value.dim(0) - param->padding, param->value.dim(0)), 0);
     for (const Tensor& state : param->state) ops_->fill(state, 0);
     for (const auto& [name, tensor] : param->kept) ops_->fill(tensor, 0);
   }

@@ -1,0 +1,31 @@
+// Rows that only round the vocabulary's size up, which no file holds.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include "strobe/train/engine.h"
+
+namespace strobe {
+namespace {
+
+// A run that goes on loads what files hold. The gradient of the stream is a product with all rows,
+// and 0 times what lay in memory before may be NaN.
+TEST(Padding, IsZeroBeforeAnythingIsLoaded) {
+  Config config;
+  config.backend = "cpu";
+  config.model.layers = 1, config.model.channels = 32, config.model.heads = 2;
+  config.model.context = 8;
+  Engine engine(config, 270, {.training = true, .sequences = 1, .length = 8});
+  ::mallopt(M_PERTURB, 0x80);  // memory is new, and not 0
+  engine.allocate();
+  ::mallopt(M_PERTURB, 0);
+  int64_t padded = 0;
+  for (const Param* param : engine.params()) {
+    const int64_t stored = param->stored(param->value).numel();
+    for (int64_t i = stored; i < param->value.numel(); ++i, ++padded)
+      ASSERT_EQ(param->value.as<float>()[i], 0.0f) << param->name;
+  }
+  EXPECT_EQ(padded, (320 - 270) * 32);
+}
+
+}  // namespace
+}  // namespace strobe
