@@ -96,6 +96,13 @@ TEST_F(CudaAttention, FeaturesPairwise) {
     }
 }
 
+// Where a float of 16 bits does not tell which numbers drop (DroppedNumbers::as_float).
+TEST_F(CudaAttention, RareAndFrequentDropout) {
+  for (float dropout : {0.01f, 0.45f, 0.9f})
+    for (int dim : {64, 128})
+      check({.queries = {150, 40}, .dim = dim, .causal = dim == 64, .dropout = dropout});
+}
+
 TEST_F(CudaAttention, RandomCrossings) {
   RandomSequence random(23, RandomUse::init, 0);
   for (int i = 0; i < 24; ++i) {
@@ -239,6 +246,7 @@ TEST_F(CudaAttention, LongSequencesAndManyItems) {
   }
   check({.queries = {600}, .heads = 2, .kv_heads = 1, .dropout = 0.1f});
   check({.queries = {130, 20, 200}, .heads = 24, .kv_heads = 8, .causal = false});
+  check({.queries = {900, 20, 700}, .heads = 16, .kv_heads = 8, .dropout = 0.1f});
 }
 
 // A thousand times; of what shares its kernels but not its sizes, fewer.
