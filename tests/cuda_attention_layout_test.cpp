@@ -41,7 +41,7 @@ TEST(CudaAttentionLayout, SwizzleIsAPermutationWithoutBankConflicts) {
   }
 }
 
-TEST(CudaAttentionLayout, AThreadHoldsWholePatches) {
+TEST(CudaAttentionLayout, AThreadHoldsFourNeighbours) {
   for (int i = 0; i < 96; ++i) {
     EXPECT_EQ(row_of_column_slot(column_slot(i)), i);
     for (int pieces : {1, 2}) EXPECT_EQ(row_of_row_slot(row_slot(i, pieces), pieces), i);

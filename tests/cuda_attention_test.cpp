@@ -246,7 +246,24 @@ TEST_F(CudaAttention, LongSequencesAndManyItems) {
   }
   check({.queries = {600}, .heads = 2, .kv_heads = 1, .dropout = 0.1f});
   check({.queries = {130, 20, 200}, .heads = 24, .kv_heads = 8, .causal = false});
-  check({.queries = {900, 20, 700}, .heads = 16, .kv_heads = 8, .dropout = 0.1f});
+  // More key blocks than flash3 runs at once, which then come by tickets ...
+  for (bool causal : {true, false})
+    for (int dim : {64, 128})
+      for (float dropout : {0.0f, 0.1f})
+        check({.queries = {900, 20, 700},
+               .heads = 16,
+               .kv_heads = 8,
+               .dim = dim,
+               .causal = causal,
+               .dropout = dropout});
+  // ... and more of one head than flash2 does.
+  check({.queries = {70},
+         .keys = {4400},
+         .heads = 1,
+         .kv_heads = 1,
+         .dim = 256,
+         .causal = false,
+         .dropout = 0.1f});
 }
 
 // A thousand times; of what shares its kernels but not its sizes, fewer.
@@ -266,6 +283,22 @@ TEST_F(CudaAttention, SameBitsAThousandTimes) {
           EXPECT_EQ(trial.differing(*backend_, algorithm, times), 0)
               << name_of(algorithm) << " " << name_of(trial.c);
         }
+}
+TEST_F(CudaAttention, SameBitsByTickets) {
+  for (AttentionAlgorithm algorithm :
+       that_run({AttentionAlgorithm::flash2, AttentionAlgorithm::flash3}, 128))
+    for (bool causal : {true, false})
+      for (int64_t dim : {64, 128}) {
+        AttentionTrial trial({.queries = {900, 700},
+                              .heads = 40,
+                              .kv_heads = 20,
+                              .dim = dim,
+                              .causal = causal,
+                              .dropout = 0.1f,
+                              .dtype = DType::bf16});
+        EXPECT_EQ(trial.differing(*backend_, algorithm, 100), 0)
+            << name_of(algorithm) << " " << name_of(trial.c);
+      }
 }
 
 double rms(const std::vector<double>& x) {

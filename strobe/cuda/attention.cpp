@@ -59,6 +59,7 @@ const uint32_t* dropout_words(const Device& device, const AttentionOp& op,
                               const Tensor& workspace) {
   if (op.dropout.keep_of_256() == 256) return nullptr;
   uint32_t* const words = workspace.as<uint32_t>();
+  check(words || op.max_k == 0, "attention: dropout needs its workspace");
   make_dropout_words(device, words, op.max_k, op.dropout.site);
   return words;
 }

@@ -8,7 +8,6 @@ namespace strobe::cuda {
 
 namespace {
 
-constexpr int kTileKeys = 256;  // the largest tile's
 constexpr int kThreads = 128;
 
 __global__ void __launch_bounds__(kThreads)
@@ -23,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 int64_t dropout_words_bytes(int64_t max_k) {
-  return round_up(max_k, int64_t{kTileKeys}) / 2 * int64_t{sizeof(uint32_t)};
+  return round_up(max_k, int64_t{kDropoutTileKeys}) / 2 * int64_t{sizeof(uint32_t)};
 }
 
 void make_dropout_words(const Device& device, uint32_t* words, int64_t max_k, uint32_t site) {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "strobe/cuda/attention_call.h"
+#include "strobe/cuda/attention_dropout.h"
 #include "strobe/cuda/ptx.cuh"
 #include "strobe/cuda/tile.cuh"
 #include "strobe/ops/dropout_mask.h"
@@ -75,6 +76,7 @@ template <int Pieces>
 class RowDropout {
  public:
   static constexpr int kEights = 8;  // of keys
+  static_assert(kDropoutTileKeys % (8 * kEights) == 0);
 
   __device__ RowDropout(int keep, const uint32_t* words, const Lane& lane)
       : kept_(keep), words_(words + pair_slot(0, lane.t)) {}

@@ -318,6 +318,7 @@ template <int D, bool AsFloat>
 __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3BackwardShared<D>& shared,
                                   uint32_t tiles, const KeptNumbers& kept) {
   using Sizes = Flash3BackwardSizes<D>;
+  static_assert(kDropoutTileKeys % Sizes::kKeys == 0);
   const KeyBlock& w = shared.work;
   uint32_t tile = 0;  // steps; in the highest bit key blocks
   for (;; tile ^= 1u << 31) {

@@ -11,6 +11,8 @@ namespace strobe::cuda {
 /// Of a warp's 16 queries, tile after tile of `Keys` keys.
 template <int Keys>
 class Flash3Dropout {
+  static_assert(kDropoutTileKeys % Keys == 0 && Keys % 32 == 0);
+
  public:
   /// `words`: those of the call. `row` is the warp's first query, counted from the start of its
   /// sequence.

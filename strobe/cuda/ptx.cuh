@@ -38,19 +38,11 @@ __device__ inline void cp_async_wait_group() {
 __device__ inline void st_shared_u32(uint32_t to, uint32_t x) {
   asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
 }
-__device__ inline void st_shared_u16(uint32_t to, uint16_t x) {
-  asm volatile("st.shared.u16 [%0], %1;" ::"r"(to), "h"(x) : "memory");
-}
 
 __device__ inline void st_shared_u32x4(uint32_t to, uint4 x) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z),
                "r"(x.w)
                : "memory");
-}
-__device__ inline uint32_t ld_shared_u32(uint32_t from) {
-  uint32_t x;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
-  return x;
 }
 __device__ inline uint4 ld_shared_u32x4(uint32_t from) {
   uint4 x;
