@@ -23,9 +23,11 @@ extern "C" void on_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-extern "C" void on_closed_output(int signal) {
+// Of what comes again by itself while the work is saved: a closed terminal's SIGHUP from the shell
+// and from the kernel, SIGPIPE with each line that is said.
+extern "C" void on_stop_for_good(int signal) {
   stop = 1;
-  std::signal(signal, SIG_IGN);  // what is said while stopping is lost too
+  std::signal(signal, SIG_IGN);
 }
 
 // Threads that wait for each other spin for milliseconds by default, which on a machine that does
@@ -55,10 +57,14 @@ bool stop_requested() { return stop != 0; }
 void catch_stop_signals() {
   std::signal(SIGINT, on_stop);
   std::signal(SIGTERM, on_stop);
-  if (std::signal(SIGHUP, on_stop) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup's wish
+  if (std::signal(SIGHUP, on_stop_for_good) == SIG_IGN)
+    std::signal(SIGHUP, SIG_IGN);  // nohup's wish
 }
 
-void stop_at_closed_output() { std::signal(SIGPIPE, on_closed_output); }
+void save_when_stopped() {
+  catch_stop_signals();
+  std::signal(SIGPIPE, on_stop_for_good);
+}
 
 }  // namespace strobe
 
