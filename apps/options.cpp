@@ -154,10 +154,9 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
       if (!next) break;
       at = next, path += word + " ", word.clear();
     }
-    fmt::print(stderr, "strobe: {}{}; 'strobe {}--help' shows what is accepted\n",
-               path.empty() ? "" : path.substr(0, path.size() - 1) + ": ",
-               describe(error, *at, word), path);
-    return 1;
+    fail("{}{}; 'strobe {}--help' shows what is accepted",
+         path.empty() ? "" : path.substr(0, path.size() - 1) + ": ", describe(error, *at, word),
+         path);
   }
   return chosen();
 }

@@ -11,6 +11,7 @@
 #include "apps/options.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
+#include "strobe/study/child.h"
 
 namespace strobe {
 
@@ -41,12 +42,13 @@ void wait_briefly(char** argv) {
 }
 
 // What was printed may still wait in a buffer: the status must not say that all went well before
-// it has arrived. Returns the status to exit with.
+// it has arrived. Returns the status to exit with. Here and below nothing is printed by what throws
+// where the standard error is lost too: the status is all that is left to tell.
 int finish_output(int status) {
   errno = 0;
   if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
-  fmt::print(stderr, "strobe: the standard output could not be written{}{}\n", errno ? ": " : "",
-             errno ? std::strerror(errno) : "");
+  std::fprintf(stderr, "strobe: the standard output could not be written%s%s\n", errno ? ": " : "",
+               errno ? std::strerror(errno) : "");
   return status != 0 ? status : 1;
 }
 
@@ -80,11 +82,13 @@ int main(int argc, char** argv) {
                   "training recipe is worth using.",
                   "strobe " STROBE_VERSION);
   } catch (const Error& error) {
-    fmt::print(stderr, "strobe: {}\n", error.what());
+    std::fprintf(stderr, "strobe: %s\n", error.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "strobe: out of memory\n");
+    std::fputs("strobe: out of memory\n", stderr);
   } catch (const std::exception& error) {
-    if (!std::ferror(stdout)) fmt::print(stderr, "strobe: internal error: {}\n", error.what());
+    const bool no_output = std::ferror(stdout) || std::ferror(stderr);
+    if (no_output && stop_requested()) status = kInterrupted;
+    if (!no_output) std::fprintf(stderr, "strobe: internal error: %s\n", error.what());
   }
   return finish_output(status);
 }

@@ -66,6 +66,18 @@ TEST_F(Interrupted, ARunWhoseReaderHasSeenEnoughSaves) {
   expect_saved("run");
 }
 
+// What is said of the end has nowhere to go.
+TEST_F(Interrupted, ARunWithNobodyToReadItsErrorsSavesToo) {
+  shell("{ mkfifo pipe; " + endless("run") + " >pipe 2>&1 & p=$!; head -1 pipe; wait $p; }", 130);
+  expect_saved("run");
+}
+
+TEST_F(Interrupted, WithoutAnyOutputTheStatusStillTells) {
+  shell(kStrobe + "list >/dev/full 2>/dev/full", 1);
+  shell(kStrobe + "lisst >/dev/full 2>/dev/full", 1);
+  shell(kStrobe + "train none.toml >/dev/full 2>/dev/full", 1);
+}
+
 TEST_F(Interrupted, AFileThatMayNotGrowIsAnError) {
   const reference::ProgramResult limited = result_of("(ulimit -f 64; " + train("--run run") + ")");
   EXPECT_EQ(limited.status, 1);
