@@ -193,6 +193,18 @@ TEST(Statistics, SpikesAndBandsAreWhatPandasAndScipyFind) {
   EXPECT_EQ(count_spikes(losses), 1u);
 }
 
+// A step in which nothing was scored has no loss, and is no spike; a norm that is no number is one.
+TEST(Statistics, AStepWithoutALossIsNoSpike) {
+  RunRecord run;
+  run.training.resize(60);
+  for (TrainPoint& point : run.training) point.loss = 3, point.grad_norm = 1;
+  run.training[20].loss = run.training[55].loss = NAN;
+  run.training[56].grad_norm = NAN;
+  const RunStability found = run_stability(run);
+  EXPECT_EQ(found.loss_spikes, 0);
+  EXPECT_EQ(found.norm_spikes, 1);
+}
+
 TEST(Statistics, BootstrapIsScipysWithinItsNoise) {
   for (const Case& c : cases("bootstrap")) {
     const Interval found = bootstrap_interval(c.arguments);
