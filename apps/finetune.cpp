@@ -49,7 +49,7 @@ int run_finetune(const FinetuneOptions& options) {
       fmt::format("no score: all of {} is trained on; --valid FILE or texts.hold_out=0.1 gives one",
                   config.texts.train);
   if (!scored) fmt::print(stderr, "finetune: {}\n", no_score);
-  catch_stop_signals(), stop_at_closed_output();
+  save_when_stopped();
   const RunState state = finetune(config, folder, stop_requested, print_note);
   if (state == RunState::stopped) {
     fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder);

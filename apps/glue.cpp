@@ -243,7 +243,7 @@ int run_glue(const GlueOptions& options) {
       note_unread_keys(config, said, /*base=*/config_of(options, *task, 1, {}));
   }
   if (options.print_config) return 0;
-  catch_stop_signals(), stop_at_closed_output();
+  save_when_stopped();
   GlueRecord record(options.out + "/glue.json");
   std::vector<TaskWork> tasks;
   for (const GlueTask* task : asked) tasks.push_back(open_task(options, *task));

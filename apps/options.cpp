@@ -132,14 +132,17 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
     sub->callback([&chosen, run = verb.declare(options)] { chosen = run; });
   }
 
-  // "strobe help train", as git has it, is "strobe train --help".
+  // "strobe help train", as git has it, is "strobe train --help"; what follows the verb would run
+  // it.
   std::vector<char*> words(argv, argv + argc);
   char help[] = "--help";
   if (argc > 1 && std::string_view(argv[1]) == "help") {
     words.erase(words.begin() + 1);
-    CLI::App* at = &app;
-    for (size_t i = 1; at && i < words.size(); ++i) at = find(*at, words[i]);
-    if (at) words.push_back(help);
+    size_t verbs_end = 1;
+    for (CLI::App* at = &app; verbs_end < words.size(); ++verbs_end)
+      if (at = find(*at, words[verbs_end]); !at) break;
+    if (verbs_end > 1) words.resize(verbs_end);
+    if (verbs_end == words.size()) words.push_back(help);
     argv = words.data(), argc = static_cast<int>(words.size());
   }
 
@@ -154,10 +157,9 @@ int run_verbs(int argc, char** argv, const std::vector<Verb>& verbs, const std::
       if (!next) break;
       at = next, path += word + " ", word.clear();
     }
-    fmt::print(stderr, "strobe: {}{}; 'strobe {}--help' shows what is accepted\n",
-               path.empty() ? "" : path.substr(0, path.size() - 1) + ": ",
-               describe(error, *at, word), path);
-    return 1;
+    fail("{}{}; 'strobe {}--help' shows what is accepted",
+         path.empty() ? "" : path.substr(0, path.size() - 1) + ": ", describe(error, *at, word),
+         path);
   }
   return chosen();
 }

@@ -11,6 +11,7 @@
 #include "apps/options.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
+#include "strobe/study/child.h"
 
 namespace strobe {
 
@@ -23,9 +24,11 @@ extern "C" void on_stop(int signal) {
   std::signal(signal, SIG_DFL);
 }
 
-extern "C" void on_closed_output(int signal) {
+// Of what comes again by itself while the work is saved: a closed terminal's SIGHUP from the shell
+// and from the kernel, SIGPIPE with each line that is said.
+extern "C" void on_stop_for_good(int signal) {
   stop = 1;
-  std::signal(signal, SIG_IGN);  // what is said while stopping is lost too
+  std::signal(signal, SIG_IGN);
 }
 
 // Threads that wait for each other spin for milliseconds by default, which on a machine that does
@@ -39,12 +42,13 @@ void wait_briefly(char** argv) {
 }
 
 // What was printed may still wait in a buffer: the status must not say that all went well before
-// it has arrived. Returns the status to exit with.
+// it has arrived. Returns the status to exit with. Here and below nothing is printed by what throws
+// where the standard error is lost too: the status is all that is left to tell.
 int finish_output(int status) {
   errno = 0;
   if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
-  fmt::print(stderr, "strobe: the standard output could not be written{}{}\n", errno ? ": " : "",
-             errno ? std::strerror(errno) : "");
+  std::fprintf(stderr, "strobe: the standard output could not be written%s%s\n", errno ? ": " : "",
+               errno ? std::strerror(errno) : "");
   return status != 0 ? status : 1;
 }
 
@@ -55,10 +59,14 @@ bool stop_requested() { return stop != 0; }
 void catch_stop_signals() {
   std::signal(SIGINT, on_stop);
   std::signal(SIGTERM, on_stop);
-  if (std::signal(SIGHUP, on_stop) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup's wish
+  if (std::signal(SIGHUP, on_stop_for_good) == SIG_IGN)
+    std::signal(SIGHUP, SIG_IGN);  // nohup's wish
 }
 
-void stop_at_closed_output() { std::signal(SIGPIPE, on_closed_output); }
+void save_when_stopped() {
+  catch_stop_signals();
+  std::signal(SIGPIPE, on_stop_for_good);
+}
 
 }  // namespace strobe
 
@@ -74,11 +82,13 @@ int main(int argc, char** argv) {
                   "training recipe is worth using.",
                   "strobe " STROBE_VERSION);
   } catch (const Error& error) {
-    fmt::print(stderr, "strobe: {}\n", error.what());
+    std::fprintf(stderr, "strobe: %s\n", error.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "strobe: out of memory\n");
+    std::fputs("strobe: out of memory\n", stderr);
   } catch (const std::exception& error) {
-    if (!std::ferror(stdout)) fmt::print(stderr, "strobe: internal error: {}\n", error.what());
+    const bool no_output = std::ferror(stdout) || std::ferror(stderr);
+    if (no_output && stop_requested()) status = kInterrupted;
+    if (!no_output) std::fprintf(stderr, "strobe: internal error: %s\n", error.what());
   }
   return finish_output(status);
 }

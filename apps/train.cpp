@@ -71,7 +71,7 @@ int run_train(const TrainOptions& options) {
   if (const std::string data = trainer.describe_data(); !data.empty()) print_note(data);
   trainer.initialise(path, print_note);
   RunFolder folder = RunFolder::create(path, trainer.config());
-  catch_stop_signals(), stop_at_closed_output();
+  save_when_stopped();
   const RunState state = trainer.run(folder, /*resume=*/false);
   return report_end(state, folder, trainer.config(), options.quiet);
 }
@@ -82,7 +82,7 @@ int run_resume(const std::string& run, const std::vector<std::string>& overrides
   Trainer trainer(loaded.config, stop_requested, run);
   if (!quiet)
     note_unread_keys(trainer.config(), load_config("", overrides), /*base=*/trainer.config());
-  catch_stop_signals(), stop_at_closed_output();
+  save_when_stopped();
   const RunState state = trainer.run(folder, /*resume=*/true);
   return report_end(state, folder, trainer.config(), quiet);
 }

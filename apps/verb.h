@@ -44,10 +44,11 @@ struct Verb {
 /// True while a signal (Ctrl-C, SIGTERM, a closed terminal's SIGHUP) asks the running verb to
 /// finish what it must and stop.
 bool stop_requested();
-/// Makes these signals set stop_requested(); a second one ends the process at once.
+/// Makes these signals set stop_requested(). A second Ctrl-C or SIGTERM ends the process at once; a
+/// second SIGHUP does not: a closed terminal sends two.
 void catch_stop_signals();
-/// Makes a write to a pipe that nobody reads any more set it too, for work that is to be saved:
-/// other verbs end there and then.
-void stop_at_closed_output();
+/// The same for work that is to be saved: a write to a pipe that nobody reads any more sets
+/// stop_requested() too, where other verbs end there and then.
+void save_when_stopped();
 
 }  // namespace strobe

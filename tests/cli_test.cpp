@@ -353,7 +353,7 @@ TEST_F(CommandLine, OneProcessAtATimeAndCtrlCSaves) {
 TEST_F(CommandLine, SaysWhichKeysAreSetInVain) {
   std::ofstream(at("adamw.toml")) << slurp(at("tiny.toml")) << "[optimizer]\nbeta2 = 0.95\n";
   const std::string betas =
-      "config: optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99\n";
+      "config: optimizer.beta2 is 0.95, as adamw has it; lion's default is 0.99\n";
   EXPECT_EQ(run("train adamw.toml optimizer.name=lion --dry-run").error, betas);
   const Result trained = run("train adamw.toml optimizer.name=lion --run lion");
   EXPECT_EQ(trained.status, 0);

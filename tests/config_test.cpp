@@ -146,8 +146,8 @@ TEST(Config, ReadsLengthsInEveryUnit) {
         Row{" 1.5 k tokens ", 1500, Unit::tokens}, Row{"3 epochs", 3, Unit::epochs},
         Row{"0.5epochs", 0.5, Unit::epochs}, Row{"25 s", 25, Unit::seconds},
         Row{"10 min", 600, Unit::seconds}, Row{"2 h", 7200, Unit::seconds},
-        Row{"5 %", 0.05, Unit::fraction}, Row{"5%", 0.05, Unit::fraction},
-        Row{"0", 0, Unit::steps}}) {
+        Row{"5 %", 0.05, Unit::fraction}, Row{"5%", 0.05, Unit::fraction}, Row{"0", 0, Unit::steps},
+        Row{"1e-310 tokens", 1e-310, Unit::tokens}}) {
     const Length length = parse_length(row.text);
     EXPECT_DOUBLE_EQ(length.value, row.value) << row.text;
     EXPECT_EQ(length.unit, row.unit) << row.text;

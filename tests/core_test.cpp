@@ -24,6 +24,19 @@ TEST(Philox, MatchesPublishedVectors) {
       (Philox::Block{0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a}));
 }
 
+TEST(Nearest, IsOneSlipAwayElseBegunElseNear) {
+  const std::vector<std::string> names = {"rain", "training", "train", "train.seed", "seed"};
+  const auto near = [&](const char* word) { return nearest(word, names.data(), names.size()); };
+  EXPECT_EQ(near("trai"), "train") << "both";
+  EXPECT_EQ(near("tra"), "train") << "the shortest that it begins";
+  EXPECT_EQ(near("traim"), "train");
+  EXPECT_EQ(near("see"), "seed");
+  EXPECT_EQ(near("sedd"), "seed");
+  EXPECT_EQ(near("window"), "");
+  const std::vector<std::string> slip = {"seeding", "set"};
+  EXPECT_EQ(nearest("see", slip.data(), slip.size()), "set") << "one letter";
+}
+
 TEST(Bf16, RoundsToNearestEven) {
   EXPECT_EQ(to_bf16(1.0f).bits, 0x3f80);
   EXPECT_EQ(to_bf16(1.00390625f).bits, 0x3f80);  // halfway, to even

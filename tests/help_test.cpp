@@ -36,6 +36,16 @@ TEST_F(Help, IsAVerbToo) {
   EXPECT_EQ(strobe("help"), strobe("--help"));
 }
 
+// Whatever follows the verb, it is not run.
+TEST_F(Help, OfAVerbAndMoreWordsIsTheVerbs) {
+  EXPECT_EQ(strobe("help list optimizers"), strobe("list --help"));
+  EXPECT_EQ(strobe("help train a.toml"), strobe("train --help"));
+  EXPECT_EQ(strobe("help train train"), strobe("train --help"));
+  EXPECT_EQ(strobe("help train --dry-run"), strobe("train --help"));
+  EXPECT_EQ(strobe("help study of mine"), strobe("study --help"));
+  expect_refused("help trian", "did you mean 'train'?");
+}
+
 TEST_F(Help, ListsTheWholeCatalogueUnlessAskedForAPart) {
   EXPECT_EQ(strobe("list"), strobe("list all"));
 }

@@ -2,7 +2,7 @@
 // write.
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <csignal>
 #include <fstream>
 
 #include "tests/reference/program_test.h"
@@ -25,6 +25,9 @@ class Interrupted : public reference::ProgramTest {
   static std::string endless(const std::string& run) {
     return train("train.steps=1000000000 --run " + run);
   }
+  // $p: what runs in the background.
+  inline static const std::string kUntilItTrains =
+      "p=$!; while kill -0 $p && ! [ -s run/events.jsonl ]; do sleep 0.05; done; ";
   void expect_saved(const std::string& run) {
     EXPECT_NE(reference::slurp(folder_.file(run + "/result.json")).find("\"state\": \"stopped\""),
               std::string::npos);
@@ -32,20 +35,28 @@ class Interrupted : public reference::ProgramTest {
   }
 };
 
+// Twice: the shell hands the signal on, and the kernel sends it too.
 TEST_F(Interrupted, ARunWhoseTerminalIsClosedSaves) {
-  shell("{ " + endless("run") +
-            " >log & p=$!; while kill -0 $p && ! [ -s run/events.jsonl ]; do sleep 0.05; done; "
-            "kill -HUP $p; wait $p; }",
+  shell("{ " + endless("run") + " >log & " + kUntilItTrains +
+            "kill -HUP $p; sleep 0.01; kill -HUP $p; wait $p; }",
         130);
   expect_saved("run");
 }
 
+// A second Ctrl-C is from who cannot wait.
+TEST_F(Interrupted, ASecondSignalEndsARunAtOnce) {
+  shell("{ " + endless("run") + " >log & " + kUntilItTrains +
+            "while kill -TERM $p; do :; done; wait $p; }",
+        128 + SIGTERM);
+}
+
 // As nohup wants it.
 TEST_F(Interrupted, ARunThatIsToOutliveItsTerminalDoes) {
-  shell("{ nohup " + train("train.steps=300 --run run") +
-            " >log & p=$!; while kill -0 $p && ! [ -s run/events.jsonl ]; do sleep 0.05; done; "
-            "kill -HUP $p; wait $p; }",
+  shell("{ nohup " + train("train.steps=2000 --run run") + " >log & " + kUntilItTrains +
+            "kill -HUP $p || exit 99; wait $p; }",
         0);
+  EXPECT_NE(reference::slurp(folder_.file("run/result.json")).find("\"state\": \"finished\""),
+            std::string::npos);
 }
 
 TEST_F(Interrupted, ARunWhoseReaderHasSeenEnoughSaves) {
@@ -53,6 +64,18 @@ TEST_F(Interrupted, ARunWhoseReaderHasSeenEnoughSaves) {
       shell("{ mkfifo pipe; " + endless("run") + " >pipe & p=$!; head -1 pipe; wait $p; }", 130);
   EXPECT_TRUE(out.starts_with("warning")) << out;
   expect_saved("run");
+}
+
+// What is said of the end has nowhere to go.
+TEST_F(Interrupted, ARunWithNobodyToReadItsErrorsSavesToo) {
+  shell("{ mkfifo pipe; " + endless("run") + " >pipe 2>&1 & p=$!; head -1 pipe; wait $p; }", 130);
+  expect_saved("run");
+}
+
+TEST_F(Interrupted, WithoutAnyOutputTheStatusStillTells) {
+  shell(kStrobe + "list >/dev/full 2>/dev/full", 1);
+  shell(kStrobe + "lisst >/dev/full 2>/dev/full", 1);
+  shell(kStrobe + "train none.toml >/dev/full 2>/dev/full", 1);
 }
 
 TEST_F(Interrupted, AFileThatMayNotGrowIsAnError) {

@@ -41,12 +41,13 @@ TEST(AvailableMemory, IsTheSystemsWhereNothingLimitsIt) {
 }
 
 TEST(AvailableMemory, IsWhatAContainerLeaves) {
-  const Files group = {kMeminfo,
-                       {"proc/self/cgroup", "1:cpu,memory:/other\n0::/a/b\n"},
-                       {"sys/fs/cgroup/a/memory.max", "20000\n"},
-                       {"sys/fs/cgroup/a/memory.current", "6000\n"},
-                       {"sys/fs/cgroup/a/memory.stat", "anon 1\ninactive_file 1000\n"}};
-  EXPECT_EQ(available(group), 15000) << "and the group around it has the limit";
+  const Files group = {
+      kMeminfo,
+      {"proc/self/cgroup", "1:cpu,memory:/other\n0::/a/b\n"},
+      {"sys/fs/cgroup/a/memory.max", "20000\n"},
+      {"sys/fs/cgroup/a/memory.current", "6000\n"},
+      {"sys/fs/cgroup/a/memory.stat", "anon 1\ninactive_file 1000\nactive_file 300\n"}};
+  EXPECT_EQ(available(group), 15300) << "and the group around it has the limit";
   Files full = group;
   full.push_back({"sys/fs/cgroup/a/b/memory.max", "4000\n"});
   full.push_back({"sys/fs/cgroup/a/b/memory.current", "4000\n"});
@@ -60,15 +61,17 @@ TEST(AvailableMemory, IsWhatAContainerLeaves) {
 }
 
 TEST(AvailableMemory, IsTheSameOfTheFirstVersionOfGroups) {
-  EXPECT_EQ(available({kMeminfo,
-                       {"proc/self/cgroup", "4:memory:/a\n2:cpuacct:/b\n"},
-                       {"sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"},
-                       {"sys/fs/cgroup/memory/memory.usage_in_bytes", "123\n"},
-                       {"sys/fs/cgroup/memory/a/memory.limit_in_bytes", "12000\n"},
-                       {"sys/fs/cgroup/memory/a/memory.usage_in_bytes", "5000\n"},
-                       {"sys/fs/cgroup/memory/a/memory.stat",
-                        "inactive_file 7\ntotal_inactive_file 500\n"}}),
-            7500);
+  EXPECT_EQ(
+      available(
+          {kMeminfo,
+           {"proc/self/cgroup", "4:memory:/a\n2:cpuacct:/b\n"},
+           {"sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"},
+           {"sys/fs/cgroup/memory/memory.usage_in_bytes", "123\n"},
+           {"sys/fs/cgroup/memory/a/memory.limit_in_bytes", "12000\n"},
+           {"sys/fs/cgroup/memory/a/memory.usage_in_bytes", "5000\n"},
+           {"sys/fs/cgroup/memory/a/memory.stat",
+            "inactive_file 7\nactive_file 8\ntotal_inactive_file 500\ntotal_active_file 60\n"}}),
+      7560);
 }
 
 }  // namespace

@@ -305,7 +305,7 @@ TEST(UnreadKeys, AreNamedWithWhatIsRead) {
 TEST(UnreadKeys, BetasSetForAnotherOptimizerAreNamed) {
   using Lines = std::vector<std::string>;
   const std::string adamw = "[optimizer]\nbeta1 = 0.9\nbeta2 = 0.95\n";
-  const Lines said = {"optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99"};
+  const Lines said = {"optimizer.beta2 is 0.95, as adamw has it; lion's default is 0.99"};
   EXPECT_EQ(unread(adamw, {"optimizer.name=lion"}), said);
   EXPECT_EQ(unread(adamw, {"optimizer.groups=*wte*: optimizer=lion; *wpe*: optimizer=lion"}), said);
   for (const char* own : {"optimizer.beta2=0.99", "optimizer.beta2=0.95", "optimizer.beta2=auto"})

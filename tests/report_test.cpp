@@ -39,7 +39,6 @@ size_t count(const std::string& text, const std::string& part) {
   return out;
 }
 
-// The message of the Error that `what` throws; "" if it throws none.
 // The page without the library inside it.
 std::string own_part(const std::string& page) {
   const std::string library(plotly_js());

@@ -193,6 +193,36 @@ TEST(Statistics, SpikesAndBandsAreWhatPandasAndScipyFind) {
   EXPECT_EQ(count_spikes(losses), 1u);
 }
 
+// A step in which nothing was scored has no loss, and is no spike; a norm that is no number is one.
+TEST(Statistics, AStepWithoutALossIsNoSpike) {
+  RunRecord run;
+  run.training.resize(60);
+  for (TrainPoint& point : run.training) point.loss = 3, point.grad_norm = 1;
+  run.training[20].loss = run.training[55].loss = NAN;
+  run.training[56].grad_norm = NAN;
+  const RunStability found = run_stability(run);
+  EXPECT_EQ(found.loss_spikes, 0);
+  EXPECT_EQ(found.norm_spikes, 1);
+}
+
+TEST(Statistics, SayNothingOfWhatIsNoNumber) {
+  const std::vector<double> one = {3, 1, 2, NAN, 5}, other = {1, 2, 3, 4, 5};
+  EXPECT_TRUE(std::isnan(rank_correlation(one, other)));
+  EXPECT_TRUE(std::isnan(rank_correlation(other, one)));
+  EXPECT_TRUE(std::isnan(rank_correlation_interval(one, other).low));
+  for (const double bad : {NAN, INFINITY, -INFINITY}) {
+    std::vector<double> values = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, bad};
+    const MeanInference many = infer_mean(values);
+    EXPECT_TRUE(std::isnan(many.interval.low) && std::isnan(many.interval.high)) << bad;
+    EXPECT_TRUE(std::isnan(many.p)) << bad;
+    EXPECT_EQ(many.interval.n, 12);
+    EXPECT_TRUE(std::isnan(bootstrap_interval(values).low)) << bad;
+    values.erase(values.begin(), values.begin() + 7);
+    EXPECT_TRUE(std::isnan(mean_interval(values).low)) << bad;
+    EXPECT_TRUE(std::isnan(mean_interval(values).high)) << bad;
+  }
+}
+
 TEST(Statistics, BootstrapIsScipysWithinItsNoise) {
   for (const Case& c : cases("bootstrap")) {
     const Interval found = bootstrap_interval(c.arguments);

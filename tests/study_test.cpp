@@ -353,7 +353,7 @@ TEST_F(Study, WhatAnArmTakesFromTheRecipeUnseenIsSaid) {
       read_study(folder_.file("study.toml"), {"model.dropout=0.2", "optimizer.lr=1"}));
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "config: model.dropout=0.2 has no effect: every arm sets a model.dropout of its own\n"
-            "config: in the arm 'lion', optimizer.beta2 is 0.95 from the recipe of adamw; lion's "
+            "config: in the arm 'lion', optimizer.beta2 is 0.95, as adamw has it; lion's "
             "default is 0.99\n");
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "strobe/core/error.h"
+#include "strobe/core/number.h"
 
 namespace strobe {
 
@@ -66,7 +67,7 @@ std::string to_string(Length length) {
     // 3.4 % is 0.034, and 0.034 / 0.01 a hair more than 3.4: the digits that were written do.
     const double number = length.value / name.factor;
     const std::string written = fmt::format("{:.15g}", number);
-    const bool same = std::stod(written) * name.factor == length.value;
+    const bool same = to_number(written).value_or(number) * name.factor == length.value;
     return fmt::format("{} {}", same ? written : fmt::format("{}", number), name.text);
   }
   return {};

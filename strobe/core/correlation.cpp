@@ -24,6 +24,9 @@ double correlation(std::span<const double> a, std::span<const double> b) {
 }
 
 std::vector<double> ranks(std::span<const double> values) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  const auto no_number = [](double v) { return std::isnan(v); };
+  if (std::ranges::any_of(values, no_number)) return std::vector<double>(values.size(), kNan);
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });

@@ -33,17 +33,19 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest(std::string_view word, const std::string* candidates, size_t count) {
   std::string best;
-  constexpr size_t kStump = 3;  // shorter ones begin too much
-  for (size_t i = 0; i < count && word.size() >= kStump; ++i)
-    if (candidates[i].starts_with(word) && (best.empty() || candidates[i].size() < best.size()))
-      best = candidates[i];
-  if (!best.empty()) return best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (size_t i = 0; i < count; ++i) {
     const size_t distance = edit_distance(word, candidates[i]);
     if (distance < best_distance) best_distance = distance, best = candidates[i];
   }
-  return best;
+  // A stump of a longer word is further from it than from others, but for a slip of one letter.
+  constexpr size_t kStump = 3;  // shorter ones begin too much
+  if (best_distance <= 1) return best;
+  std::string begun;
+  for (size_t i = 0; i < count && word.size() >= kStump; ++i)
+    if (candidates[i].starts_with(word) && (begun.empty() || candidates[i].size() < begun.size()))
+      begun = candidates[i];
+  return begun.empty() ? best : begun;
 }
 
 }  // namespace strobe

@@ -23,7 +23,8 @@ template <class... Args>
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// The shortest candidate that begins with `word`, else the nearest by edit distance if it is near.
+/// The candidate that is one edit from `word`, else the shortest that begins with it, else the
+/// nearest by edit distance if it is near; "" if none is.
 std::string nearest(std::string_view word, const std::string* candidates, size_t count);
 
 }  // namespace strobe

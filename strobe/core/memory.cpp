@@ -27,13 +27,15 @@ std::optional<int64_t> number_in(const std::string& file, std::string_view key) 
   return std::nullopt;
 }
 
-// The files of one version of control groups.
+// The files of one version of control groups, and what memory.stat calls cached files: those read
+// once, and those read again.
 struct Version {
-  const char *folder, *limit, *used, *reclaimable;
+  const char *folder, *limit, *used, *inactive, *active;
 };
 constexpr Version kOne = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-                          "total_inactive_file "};
-constexpr Version kTwo = {"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "};
+                          "total_inactive_file ", "total_active_file "};
+constexpr Version kTwo = {"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file ",
+                          "active_file "};
 
 // What the group at `path` leaves, or the tightest of those around it.
 int64_t left_by_groups(const std::string& root, const Version& version, std::string path) {
@@ -43,7 +45,9 @@ int64_t left_by_groups(const std::string& root, const Version& version, std::str
     const auto limit = number_in(group + version.limit, ""),
                used = number_in(group + version.used, "");
     // Cached files make way for what is asked for.
-    const int64_t files = number_in(group + "memory.stat", version.reclaimable).value_or(0);
+    int64_t files = 0;
+    for (const char* cached : {version.inactive, version.active})
+      files += number_in(group + "memory.stat", cached).value_or(0);
     if (limit && used) least = std::min(least, std::max<int64_t>(0, *limit - *used + files));
     if (path.empty()) return least;
     path.resize(std::min(path.rfind('/'), path.size() - 1));

@@ -5,7 +5,7 @@
 
 namespace strobe {
 
-class ProfilingBackend final : public CountingBackend {
+class ProfilingBackend : public CountingBackend {
  public:
   /// `real` must outlive this. The host waits for every op, and nothing is replayed.
   explicit ProfilingBackend(Backend& real) : CountingBackend(real) {}

@@ -71,7 +71,7 @@ void add_unread_of_curve(std::vector<std::string>& out, const std::string& key,
       out.push_back(sentence(key + "'s " + fields[i].path, origin, curve.name, reads));
 }
 
-// "optimizer.beta2 is 0.95 from the recipe of adamw; lion's default is 0.99"
+// "optimizer.beta2 is 0.95, as adamw has it; lion's default is 0.99"
 void add_inherited_betas(std::vector<std::string>& out, const OptimizerConfig& config,
                          const LoadedConfig& said, const OptimizerConfig& base) {
   for (const ParamGroup& group : parse_groups(config)) {
@@ -87,9 +87,8 @@ void add_inherited_betas(std::vector<std::string>& out, const OptimizerConfig& c
       if (!value || asked || option == entry.options.end() ||
           option->usual == fmt::format("{}", *value))
         continue;
-      std::string sentence =
-          fmt::format("optimizer.{} is {} from the recipe of {}; {}'s default is {}", key, *value,
-                      base.name, entry.name, option->usual);
+      std::string sentence = fmt::format("optimizer.{} is {}, as {} has it; {}'s default is {}",
+                                         key, *value, base.name, entry.name, option->usual);
       if (!has(out, sentence)) out.push_back(std::move(sentence));
     }
   }

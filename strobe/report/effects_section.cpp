@@ -58,8 +58,7 @@ std::string comparisons_table(const StudyResult& study) {
                  "{}. Differences are taken seed by seed (the runs of a seed share data order and "
                  "initialisation); {}. The verdict is after Holm's correction for {} comparison{}; "
                  "the intervals are not corrected. P(lower): the chance that a run of the arm "
-                 "beats "
-                 "one of the other.",
+                 "beats one of the other.",
                  study.compare_stated ? "The comparisons that the study file states"
                                       : "Every arm against the first",
                  method_text(study), study.comparisons.size(),
@@ -85,12 +84,10 @@ std::string factors_table(const StudyResult& study) {
            html_paragraph(
                fmt::format(
                    "Differences are taken seed by seed; {}. A main effect is the mean of the "
-                   "effect "
-                   "at either level of the other factor. The verdict is after Holm's correction "
-                   "for "
-                   "the two main effects and the interaction, of both together for these and "
-                   "itself; what a factor does at one level of the other is not judged. The "
-                   "intervals are not corrected.",
+                   "effect at either level of the other factor. The verdict is after Holm's "
+                   "correction for the two main effects and the interaction, of both together for "
+                   "these and itself; what a factor does at one level of the other is not judged. "
+                   "The intervals are not corrected.",
                    method_text(study)),
                "note");
   }

@@ -38,7 +38,8 @@ RunStability run_stability(const RunRecord& run) {
   std::vector<double> losses, norms;
   double clipped = 0;
   for (const TrainPoint& point : run.training) {
-    losses.push_back(point.loss), norms.push_back(point.grad_norm);
+    if (!std::isnan(point.loss)) losses.push_back(point.loss);  // NaN: nothing was scored
+    norms.push_back(point.grad_norm);
     clipped += !(point.grad_norm <= clip);
   }
   out.steps = run.training.size();

@@ -44,6 +44,7 @@ struct Bootstrap {
   std::vector<double> means;
   double bias = 0, acceleration = 0;  // acceleration from the jackknife
   bool alike = false;                 // all values are the same: there is nothing to resample
+  bool measurable = false;            // the spread is a number; else nothing can be said
 
   double share_below(double value) const {
     double below = 0;
@@ -54,6 +55,8 @@ struct Bootstrap {
   Bootstrap(std::span<const double> values, int resamples) : means(static_cast<size_t>(resamples)) {
     const size_t n = values.size();
     const double centre = mean(values);
+    measurable = std::isfinite(standard_deviation(values));
+    if (!measurable) return;
     RandomSequence random(/*seed=*/1, RandomUse::sample, /*stream=*/0);
     for (double& m : means) {
       double sum = 0;
@@ -77,6 +80,7 @@ Interval no_interval(std::span<const double> values) {
 
 Interval interval_of(const Bootstrap& b, std::span<const double> values, double level) {
   Interval out = no_interval(values);
+  if (!b.measurable) return out;
   if (b.alike) {
     out.low = out.high = out.estimate;
     return out;
@@ -90,7 +94,7 @@ Interval interval_of(const Bootstrap& b, std::span<const double> values, double 
 }
 
 double test_of(const Bootstrap& b, std::span<const double> values) {
-  if (std::isnan(standard_deviation(values))) return kNan;
+  if (!b.measurable) return kNan;
   if (b.alike) return mean(values) == 0 ? 1 : 0;
   // The level whose end lies at 0: interval_of()'s end(p) = 0, solved for p.
   const double least = 1 / (static_cast<double>(b.means.size()) + 1);
@@ -148,21 +152,19 @@ double student_t_quantile(double p, double degrees_of_freedom) {
 
 Interval t_interval(std::span<const double> values, double level) {
   Interval out = no_interval(values);
-  if (values.size() < 2) return out;
-  const double n = static_cast<double>(values.size());
-  const double half =
-      student_t_quantile((1 + level) / 2, n - 1) * standard_deviation(values) / std::sqrt(n);
+  const double n = static_cast<double>(values.size()), sd = standard_deviation(values);
+  if (!std::isfinite(sd)) return out;
+  const double half = student_t_quantile((1 + level) / 2, n - 1) * sd / std::sqrt(n);
   out.low = out.estimate - half, out.high = out.estimate + half;
   return out;
 }
 
 Interval bootstrap_interval(std::span<const double> values, double level, int resamples) {
-  return values.size() < 2 ? no_interval(values)
-                           : interval_of(Bootstrap(values, resamples), values, level);
+  return interval_of(Bootstrap(values, resamples), values, level);
 }
 
 double bootstrap_test(std::span<const double> values, int resamples) {
-  return values.size() < 2 ? kNan : test_of(Bootstrap(values, resamples), values);
+  return test_of(Bootstrap(values, resamples), values);
 }
 
 MeanInference infer_mean(std::span<const double> values, double level) {
@@ -226,9 +228,8 @@ Interval deviation_interval(std::span<const double> values, double level) {
 }
 
 double t_test(std::span<const double> values) {
-  if (values.size() < 2) return kNan;
   const double n = static_cast<double>(values.size()), sd = standard_deviation(values);
-  if (std::isnan(sd)) return kNan;
+  if (!std::isfinite(sd)) return kNan;  // of fewer than two values too
   if (sd == 0) return mean(values) == 0 ? 1 : 0;
   const double t = mean(values) / (sd / std::sqrt(n));
   return incomplete_beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t));

@@ -27,7 +27,8 @@ double student_t_cdf(double t, double degrees_of_freedom);
 /// The t with P(T <= t) = p, 0 < p < 1.
 double student_t_quantile(double p, double degrees_of_freedom);
 
-/// An estimate and its confidence interval. Without an interval (n < 2) low and high are NaN.
+/// An estimate and its confidence interval. Without an interval (n < 2, or values that are not
+/// finite) low and high are NaN.
 struct Interval {
   double estimate = std::numeric_limits<double>::quiet_NaN();
   double low = std::numeric_limits<double>::quiet_NaN();

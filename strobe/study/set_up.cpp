@@ -47,20 +47,20 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool gues
     json = Json::parse(timed.output, nullptr, false);
     busy = json.is_object() && json.contains("busy") && json["busy"] == true;
   }
+  const std::string what = arm.name.empty() ? "a step" : fmt::format("the arm '{}'", arm.name);
   const auto positive = [&](const char* key) {
     const double value = json.is_object() && json.contains(key) && json[key].is_number()
                              ? json[key].get<double>()
                              : 0;
     if (timed.status != 0 || !(value > 0))
-      fail("study: timing the arm '{}' failed (exit status {}, no {})", arm.name, timed.status,
-           key);
+      fail("study: timing {} failed (exit status {}, no {})", what, timed.status, key);
     return value;
   };
   const double rate = positive("tokens_per_second");
   if (busy)
     say("the machine is busy with something else: {} was timed under that load, at {:.0f} "
         "tokens/s\n",
-        arm.name.empty() ? "a step" : fmt::format("the arm '{}'", arm.name), rate);
+        what, rate);
   return {0, rate, rate * positive("step_ms") / 1e3};
 }
 

@@ -1,6 +1,7 @@
 #include "strobe/study/trials.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "strobe/core/error.h"
 

@@ -21,6 +21,10 @@ size_t terminal_width() {
 
 constexpr double kRefreshSeconds = 0.1;
 
+// Not by fmt::print, which throws where the terminal has been closed: the run is to be saved first.
+// The program's end looks whether all of it arrived.
+void put(const std::string& text) { std::fputs(text.c_str(), stdout); }
+
 }  // namespace
 
 std::string format_seconds(double seconds) {
@@ -52,23 +56,23 @@ void ProgressLine::show(const StepEvent& e, const Evaluation* validation, double
   line += fmt::format("  {}  {} left", format_bytes(bytes_), format_seconds(seconds_left));
   if (terminal_) {
     line.resize(std::min(line.size(), terminal_width() - 1));
-    fmt::print("\r\033[K{}", line);
+    put("\r\033[K" + line);
     open_ = true;
   } else {
-    fmt::print("{}\n", line);
+    put(line + "\n");
   }
   std::fflush(stdout);
 }
 
 void ProgressLine::note(const std::string& text) {
-  if (open_) fmt::print("\r\033[K");
+  if (open_) put("\r\033[K");
   open_ = false;
-  fmt::print("{}\n", text);
+  put(text + "\n");
   std::fflush(stdout);
 }
 
 void ProgressLine::finish() {
-  if (open_) fmt::print("\n");
+  if (open_) put("\n");
   open_ = false;
   std::fflush(stdout);
 }
