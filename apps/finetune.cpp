@@ -5,6 +5,7 @@
 #include "apps/notices.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
+#include "strobe/study/child.h"
 #include "strobe/train/finetune.h"
 #include "strobe/train/run_data.h"
 
@@ -53,7 +54,7 @@ int run_finetune(const FinetuneOptions& options) {
   const RunState state = finetune(config, folder, stop_requested, print_note);
   if (state == RunState::stopped) {
     fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder);
-    return 130;
+    return kInterrupted;
   }
   if (state == RunState::diverged) return 1;
   if (scored) print_score(folder);

@@ -14,6 +14,7 @@
 #include "strobe/core/file.h"
 #include "strobe/data/glue.h"
 #include "strobe/io/checkpoint.h"
+#include "strobe/study/child.h"
 #include "strobe/train/finetune.h"
 #include "strobe/train/loaded_run.h"
 #include "strobe/train/run_folder.h"
@@ -259,7 +260,7 @@ int run_glue(const GlueOptions& options) {
       if (state == RunState::stopped ||
           !score(options, folder, /*uploads=*/seed == 1, work, uploads)) {
         fmt::print("stopped; the same command continues\n");
-        return 130;
+        return kInterrupted;
       }
       work.protocol = protocol_of(folder, work);
       work.trained_on_subset = work.trained_on_subset || !is_whole_train(work);

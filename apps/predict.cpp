@@ -6,6 +6,7 @@
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
+#include "strobe/study/child.h"
 #include "strobe/train/finetune.h"
 #include "strobe/train/run_data.h"
 
@@ -79,14 +80,14 @@ int run_predict(const PredictOptions& options) {
   catch_stop_signals();
   if (options.json || reader.config().model.head == "none") {
     for (const Example& row : examples.rows) {
-      if (stop_requested()) return 130;
+      if (stop_requested()) return kInterrupted;
       print_text(reader, row, examples.pairs, options);
     }
     return 0;
   }
   const std::vector<std::string> classes = reader.classes();
   const Predictions got = reader.predict(examples, stop_requested);
-  if (got.stopped) return 130;  // a part would look like all of it
+  if (got.stopped) return kInterrupted;  // a part would look like all of it
   for (const float value : got.predicted)
     fmt::print("{}\n", reader.regression() ? fmt::format("{:.4f}", value)
                                            : name_of_class(classes, static_cast<size_t>(value)));

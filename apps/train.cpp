@@ -6,6 +6,7 @@
 #include "strobe/config/load.h"
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
+#include "strobe/study/child.h"
 #include "strobe/train/trainer.h"
 
 namespace strobe {
@@ -21,7 +22,7 @@ struct TrainOptions {
   bool dry_run = false, print_config = false, list_keys = false, json = false, quiet = false;
 };
 
-// What a run's end means for the shell: 130 is what an interrupted program returns.
+// What a run's end means for the shell: kInterrupted is what an interrupted program returns.
 int report_end(RunState state, const RunFolder& folder, const Config& config, bool quiet) {
   switch (state) {
     case RunState::finished:
@@ -30,7 +31,7 @@ int report_end(RunState state, const RunFolder& folder, const Config& config, bo
       return 0;
     case RunState::stopped:
       if (!quiet) fmt::print("stopped and saved; 'strobe resume {}' continues\n", folder.path());
-      return 130;
+      return kInterrupted;
     case RunState::diverged:
       fmt::print(stderr, "strobe: train: diverged; the last good checkpoint is in {}\n",
                  folder.checkpoints());
