@@ -119,8 +119,10 @@ TEST(CudaAttentionLayout, ForwardVisitsEveryBlockOnceLongestFirst) {
 TEST(CudaAttentionLayout, BackwardOrderIsATotalOneAndComplete) {
   for (int queries : {1, 63, 64, 65, 200, 1024})
     for (int keys : {1, 127, 128, 129, 500, 1024})
-      for (int mode = 0; mode < 4; ++mode) {
-        const BackwardOrder order{{queries, keys, mode % 2 == 1}, 64, 128, mode / 2 == 1};
+      for (int mode = 0; mode < 8; ++mode) {
+        const bool causal = mode & 1, together = mode & 2;
+        const BackwardOrder order{
+            {queries, keys, causal}, 64, 128, backward_walk(causal, together, mode & 4 ? 2 : 1)};
         const int nq = order.query_blocks(), nk = order.key_blocks();
         std::vector<std::vector<int>> by_rank(nq);
         for (int j = 0; j < nk; ++j) {
@@ -146,24 +148,25 @@ TEST(CudaAttentionLayout, BackwardOrderIsATotalOneAndComplete) {
       }
 }
 
-// Apart from these a key block waits only for those whose tickets came before.
-TEST(CudaAttentionLayout, BackwardTakesTheLongestBlocksOfAChunkFirst) {
-  const BackwardOrder order{{1000, 1000, true}, 64, 128, false};
-  for (int pairs : {1, 5, 12})
-    for (int chunk : {1, 4, 64}) {
-      std::vector<std::vector<int>> taken(pairs);
-      int before = 0;
-      for (int i = 0; i < pairs * order.key_blocks(); ++i) {
-        const AttentionItem item = backward_item(i, pairs, order.key_blocks(), chunk);
-        for (int j : taken.at(item.pair)) EXPECT_LT(order.rank(15, j), order.rank(15, item.block));
-        taken[item.pair].push_back(item.block);
-        if (item.block > 0) {
-          EXPECT_LE(order.visits(item.block), before);
+// A key block waits only for those whose tickets came before; falling, the longest come first.
+TEST(CudaAttentionLayout, BackwardTicketsComeInTheOrderOfTurns) {
+  for (BackwardWalk walk : {BackwardWalk::rising, BackwardWalk::falling})
+    for (int pairs : {1, 5, 12})
+      for (int chunk : {1, 4, 64}) {
+        const BackwardOrder order{{1000, 1000, true}, 64, 128, walk};
+        std::vector<std::vector<int>> taken(pairs);
+        for (int i = 0; i < pairs * order.key_blocks(); ++i) {
+          const AttentionItem item = backward_item(i, pairs, order.key_blocks(), chunk, walk);
+          for (int j : taken.at(item.pair)) {
+            EXPECT_LT(order.rank(15, j), order.rank(15, item.block));
+            if (walk == BackwardWalk::falling) {
+              EXPECT_GE(order.visits(j), order.visits(item.block));
+            }
+          }
+          taken[item.pair].push_back(item.block);
         }
-        before = order.visits(item.block);
+        for (const auto& blocks : taken) EXPECT_EQ(blocks.size(), size_t(order.key_blocks()));
       }
-      for (const auto& blocks : taken) EXPECT_EQ(blocks.size(), size_t(order.key_blocks()));
-    }
   EXPECT_EQ(backward_chunk(64, 32, 132, (4 << 20) - 1), 8);  // fits L2
   EXPECT_EQ(backward_chunk(16, 32, 132, 16 << 20), 4);       // fills the GPU
   EXPECT_EQ(backward_chunk(384, 8, 132, 0), 384);
@@ -171,22 +174,23 @@ TEST(CudaAttentionLayout, BackwardTakesTheLongestBlocksOfAChunkFirst) {
 }
 
 // If all key blocks of a head start together and take one unit of time for a query block, none
-// waits in the orders for this; and with limited places, given in the order of tickets, all of them
-// finish in the others.
+// waits, rising under a causal mask or going round; and with limited places, given in the order of
+// tickets, all of them finish.
 TEST(CudaAttentionLayout, BackwardNeverWaitsInStepAndNeverForever) {
   for (int blocks : {1, 2, 5, 8, 16})
-    for (int mode = 0; mode < 4; ++mode)
+    for (int mode = 0; mode < 8; ++mode)
       for (int places : {blocks, 2, 1}) {
-        const bool causal = mode % 2, together = mode / 2;
+        const bool causal = mode & 1, together = mode & 2;
         if (together && places < blocks) continue;
-        const BackwardOrder order{{64 * blocks * 2, 128 * blocks, causal}, 64, 128, together};
+        const BackwardWalk walk = backward_walk(causal, together, mode & 4 ? 2 : 1);
+        const BackwardOrder order{{64 * blocks * 2, 128 * blocks, causal}, 64, 128, walk};
         std::vector<int> turn(order.query_blocks(), 0), step(blocks, 0);
         std::vector<int> running;
         int next = 0, done = 0, waits = 0;
         for (int time = 0; done < blocks; ++time) {
           ASSERT_LT(time, 100 * blocks) << "a circle";
           while (static_cast<int>(running.size()) < places && next < blocks)
-            running.push_back(backward_item(next++, 1, blocks, 1).block);
+            running.push_back(backward_item(next++, 1, blocks, 1, walk).block);
           std::vector<int> reached;
           for (int j : running) {
             const int i = order.visited(j, step[j]);
@@ -203,7 +207,7 @@ TEST(CudaAttentionLayout, BackwardNeverWaitsInStepAndNeverForever) {
             }
           }
         }
-        if (together && !causal) {
+        if (walk != BackwardWalk::falling && (causal || together) && places == blocks) {
           EXPECT_EQ(waits, 0) << blocks << " " << mode;
         }
       }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "strobe/cuda/attention_layout.h"
 #include "strobe/cuda/device.h"
 #include "strobe/ops/dropout_mask.h"
 
@@ -48,8 +49,9 @@ enum class SumOrder {
 struct AttentionBackwardCall : AttentionCall {
   HeadRows d_o, dq, dk, dv;
   SumOrder order = SumOrder::fixed;
-  bool together = false;  // BackwardOrder
-  int chunk = 1;          // backward_item
+  bool together = false;  // flash3: all key blocks run at once
+  BackwardWalk walk = BackwardWalk::rising;
+  int chunk = 1;  // backward_item
   // flash3: log2(e) scale, and what dQ and dK are multiplied by in the end.
   float scale2 = 1, gradient_scale = 1;
   // Workspace, by blocks of queries (block_capacity): of each query log2(e) lse, and delta (Dao

@@ -77,7 +77,7 @@ __device__ inline int64_t query_block(const AttentionBackwardCall& c, const KeyB
 template <int D>
 __device__ inline BackwardOrder order_of(const AttentionBackwardCall& c, const KeyBlock& w) {
   using Sizes = Flash3BackwardSizes<D>;
-  return {w.mask(c.causal), Sizes::kQueries, Sizes::kKeys, c.together};
+  return {w.mask(c.causal), Sizes::kQueries, Sizes::kKeys, c.walk};
 }
 
 /// The next block of keys, by tickets: a block waits only for those that come before it
@@ -91,7 +91,7 @@ __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool f
   for (; first || !c.together; first = false) {
     const int index = c.together ? static_cast<int>(blockIdx.x) : atomicAdd(c.ticket, 1);
     if (index >= pairs * blocks) break;
-    const AttentionItem item = backward_item(index, pairs, blocks, c.chunk);
+    const AttentionItem item = backward_item(index, pairs, blocks, c.chunk, c.walk);
     const int s = item.pair / kv_heads;
     KeyBlock w{s,
                item.pair % kv_heads,
@@ -101,10 +101,7 @@ __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool f
                c.cu_q[s + 1] - c.cu_q[s],
                c.cu_k[s + 1] - c.cu_k[s]};
     if (w.block * kKeys >= w.keys) continue;
-    const BackwardOrder order = order_of<D>(c, w);
-    w.blocks = order.query_blocks();
-    w.visits = w.queries > 0 ? order.visits(w.block) : 0;
-    w.start = w.visits > 0 ? order.visited(w.block, 0) : 0;
+    w.walk(order_of<D>(c, w));
     return w;
   }
   return {0, 0, -1};

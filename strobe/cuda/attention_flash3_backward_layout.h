@@ -50,7 +50,19 @@ struct Flash3BackwardSizes {
 struct KeyBlock {
   int sequence, kv_head, block;
   int first_q, first_k, queries, keys;
-  int start, visits, blocks;  // block of queries visited first, how many, how many there are
+  int start, visits;     // block of queries visited first, how many
+  int step, turn, back;  // to the next one, but from `turn` to `back`
+
+  /// Sets the walk, in blocks of queries.
+  STROBE_HD constexpr void walk(const BackwardOrder& order) {
+    const int first = order.first_visited(block), last = order.query_blocks() - 1;
+    const bool falls = order.walk == BackwardWalk::falling;
+    visits = queries > 0 ? order.visits(block) : 0;
+    start = visits > 0 ? order.visited(block, 0) : 0;
+    step = falls ? -1 : 1;
+    turn = falls ? first : last;
+    back = falls ? last : first;
+  }
 
   STROBE_HD constexpr AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
 };
@@ -63,7 +75,7 @@ struct Visit {
   STROBE_HD constexpr explicit Visit(const KeyBlock& w) : i(w.start) {}
   STROBE_HD constexpr void next(const KeyBlock& w, int group) {
     g = g + 1 == group ? 0 : g + 1;
-    if (g == 0) i = i == w.blocks - w.visits ? w.blocks - 1 : i - 1;
+    if (g == 0) i = i == w.turn ? w.back : i + w.step;
   }
   /// At its beginning, or there again.
   STROBE_HD constexpr bool begins(const KeyBlock& w) const { return g == 0 && i == w.start; }

@@ -98,8 +98,10 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   c.scale2 = c.scale * kLog2e;
   c.gradient_scale = c.scale * c.keep_scale;
   c.together = items <= device.multiprocessors;
-  c.chunk = backward_chunk(c.sequences * (c.heads / c.group), blocks, device.multiprocessors,
-                           int64_t{8} * c.max_q * c.head_dim * c.group);
+  c.walk = backward_walk(c.causal, c.together, c.group);
+  if (c.walk == BackwardWalk::falling)
+    c.chunk = backward_chunk(c.sequences * (c.heads / c.group), blocks, device.multiprocessors,
+                             int64_t{8} * c.max_q * c.head_dim * c.group);
   flash3_prepare_backward(device, c);
   if (items == 0) return;
 

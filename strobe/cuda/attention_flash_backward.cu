@@ -149,12 +149,12 @@ __global__ void __launch_bounds__(BackwardSizes<D>::kThreads, D == 64 ? 2 : 1)
   const int blocks = alone ? 1 : ceil_div(c.max_k, kKeys);
   const int part = item % Sizes::kParts, kv_heads = c.heads / c.group;
   const AttentionItem work =
-      backward_item(item / Sizes::kParts, c.sequences * kv_heads, blocks, c.chunk);
+      backward_item(item / Sizes::kParts, c.sequences * kv_heads, blocks, c.chunk, c.walk);
   const int sequence = work.pair / kv_heads, kv_head = work.pair % kv_heads;
   const int64_t first_q = c.cu_q[sequence], first_k = c.cu_k[sequence];
   const AttentionMask mask{static_cast<int>(c.cu_q[sequence + 1] - first_q),
                            static_cast<int>(c.cu_k[sequence + 1] - first_k), c.causal};
-  const BackwardOrder order{mask, kQueries, kKeys, c.together && !alone};
+  const BackwardOrder order{mask, kQueries, kKeys, c.walk};
 
   const Lane lane;
   const int warp = threadIdx.x / 32;
@@ -427,8 +427,8 @@ void launch(const Device& device, AttentionBackwardCall& c, char* workspace) {
   const int key_blocks = ceil_div(c.max_k, Sizes::kKeys);
   const int kv_heads = c.heads / c.group, pairs = c.sequences * kv_heads;
   const int places = device.multiprocessors / Sizes::kParts;
-  c.together = !c.causal && key_blocks <= places;
-  if (!c.together && c.order != SumOrder::alone)
+  if (c.order != SumOrder::alone) c.walk = backward_walk(c.causal, key_blocks <= places, c.group);
+  if (c.walk == BackwardWalk::falling)
     c.chunk = backward_chunk(pairs, key_blocks, (D == 64 ? 2 : 1) * places,
                              int64_t{8} * c.max_q * D * c.group);
   prepare_backward<D>(device, c);  // the ticket too, which keys without queries also draw

@@ -89,29 +89,41 @@ STROBE_HD constexpr int even_chunk(int pairs, int chunk) {
   return pairs == 0 ? 1 : ceil_div(pairs, ceil_div(pairs, chunk));
 }
 
-/// The backward's order of work, by blocks of keys: as the forward's, but under a causal mask the
-/// first keys are seen by most queries.
-STROBE_HD constexpr AttentionItem backward_item(int index, int pairs, int blocks, int chunk) {
-  const AttentionItem at = forward_item(index, pairs, blocks, chunk);
-  return {at.pair, blocks - 1 - at.block};
+/// How the backward's key blocks walk over the query blocks of their sequence. A rising walk begins
+/// at the diagonal: no two key blocks are at one query block, and none waits. But the longest end
+/// the work, and they are as long as a group where heads share keys: then they come first.
+enum class BackwardWalk {
+  rising,   // the last key blocks first, each from its diagonal on
+  falling,  // the first, longest ones first, each from the last queries back
+  round,    // where all run at once and are equally long: they begin apart and go round
+};
+STROBE_HD constexpr BackwardWalk backward_walk(bool causal, bool together, int group) {
+  if (together && !causal) return BackwardWalk::round;
+  return group > 1 ? BackwardWalk::falling : BackwardWalk::rising;
 }
-/// Its chunk: of pairs that fit L2, but enough to fill the GPU, which runs `places` thread blocks,
-/// with their first blocks of keys. A pair's Q, dO and dQ in f32 are `pair_bytes`.
+
+/// The backward's order of work, by blocks of keys: as the forward's, or, falling, the first keys
+/// first, which under a causal mask are seen by most queries.
+STROBE_HD constexpr AttentionItem backward_item(int index, int pairs, int blocks, int chunk,
+                                                BackwardWalk walk) {
+  const AttentionItem at = forward_item(index, pairs, blocks, chunk);
+  return {at.pair, walk == BackwardWalk::falling ? blocks - 1 - at.block : at.block};
+}
+/// The chunk of a falling walk: of pairs that fit L2, but enough to fill the GPU, which runs
+/// `places` thread blocks, with their first blocks of keys. A pair's Q, dO and dQ in f32 are
+/// `pair_bytes`.
 STROBE_HD constexpr int backward_chunk(int pairs, int blocks, int places, int64_t pair_bytes) {
   const auto fit = static_cast<int>((int64_t{32} << 20) / (pair_bytes + 1));
   return even_chunk(pairs, most(1, most(fit, ceil_div(places, most(1, blocks)))));
 }
 
 /// The backward's blocks over one sequence: blocks of `key_rows` keys, each of which visits blocks
-/// of `query_rows` queries and adds to their dQ, one after another. Key blocks come one after
-/// another too, the longest first (backward_item), and go from the last queries, which see all
-/// keys, back to their diagonals, each behind those that came before it: it waits for none that has
-/// not come. Where all run together and all are equally long, they begin apart and go round, and no
-/// one waits.
+/// of `query_rows` queries and adds to their dQ, one after another. Rising and falling, a key block
+/// waits for those that came before it (backward_item) only.
 struct BackwardOrder {
   AttentionMask mask;
   int query_rows, key_rows;
-  bool together;  // all key blocks of a pair run at once
+  BackwardWalk walk;
 
   STROBE_HD constexpr int query_blocks() const { return ceil_div(mask.queries, query_rows); }
   STROBE_HD constexpr int key_blocks() const { return ceil_div(mask.keys, key_rows); }
@@ -124,9 +136,10 @@ struct BackwardOrder {
   /// The t-th of them.
   STROBE_HD constexpr int visited(int j, int t) const {
     const int n = query_blocks();
-    if (mask.causal || !together) return n - 1 - t;
-    const int i = n - 1 - j * n / key_blocks() - t;
-    return i < 0 ? i + n : i;
+    if (walk == BackwardWalk::falling) return n - 1 - t;
+    if (walk == BackwardWalk::rising) return first_visited(j) + t;
+    const int i = j * n / key_blocks() + t;
+    return i < n ? i : i - n;
   }
   /// How many key blocks add to query block i's dQ: the first ones, [0, contributions(i)).
   STROBE_HD constexpr int contributions(int i) const {
@@ -135,8 +148,10 @@ struct BackwardOrder {
   }
   /// How many of them come before key block j.
   STROBE_HD constexpr int rank(int i, int j) const {
-    if (mask.causal || !together) return j;
-    const int n = contributions(i), latest = ((query_blocks() - i) * n - 1) / query_blocks();
+    if (walk == BackwardWalk::falling) return j;
+    const int n = contributions(i);
+    if (walk == BackwardWalk::rising) return n - 1 - j;
+    const int latest = ((i + 1) * n - 1) / query_blocks();
     return latest >= j ? latest - j : latest - j + n;
   }
 };
