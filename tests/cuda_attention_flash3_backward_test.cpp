@@ -34,13 +34,20 @@ TEST(CudaAttentionFlash3Backward, VisitsFollowTheOrderForEachHead) {
             const BackwardOrder order{
                 {queries, keys, causal}, 128, 128, backward_walk(causal, together, group)};
             for (int j = 0; j < order.key_blocks(); ++j) {
-              KeyBlock w{0, 0, j, 0, 0, queries, keys, 0, 0, 0, 0, 0};
-              w.walk(order);
-              ASSERT_EQ(w.visits, order.visits(j));
-              if (w.visits <= 0) continue;
+              if (order.visits(j) <= 0) continue;
+              const KeyBlock w{0,
+                               0,
+                               j,
+                               0,
+                               0,
+                               queries,
+                               keys,
+                               order.visited(j, 0),
+                               order.visits(j),
+                               order.query_blocks()};
               Visit at(w);
               for (int t = 0; t < w.visits; ++t)
-                for (int g = 0; g < group; ++g, at.next(w, group)) {
+                for (int g = 0; g < group; ++g, at.next(w, group, order.walk)) {
                   ASSERT_EQ(at.begins(w), t == 0 && g == 0);
                   ASSERT_EQ(at.g, g);
                   ASSERT_EQ(at.i, order.visited(j, t)) << causal << together << j << ' ' << t;

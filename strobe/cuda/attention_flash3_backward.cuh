@@ -101,7 +101,10 @@ __device__ inline KeyBlock take_key_block(const AttentionBackwardCall& c, bool f
                c.cu_q[s + 1] - c.cu_q[s],
                c.cu_k[s + 1] - c.cu_k[s]};
     if (w.block * kKeys >= w.keys) continue;
-    w.walk(order_of<D>(c, w));
+    const BackwardOrder order = order_of<D>(c, w);
+    w.blocks = order.query_blocks();
+    w.visits = w.queries > 0 ? order.visits(w.block) : 0;
+    w.start = w.visits > 0 ? order.visited(w.block, 0) : 0;
     return w;
   }
   return {0, 0, -1};
@@ -165,7 +168,7 @@ __device__ inline void load_tiles(const AttentionBackwardCall& c, const Flash3Ba
                             ptx::shared_address(&full));
         ++tile;
       }
-      if (visits) at.next(w, c.group);
+      if (visits) at.next(w, c.group, c.walk);
     } while (!at.begins(w));
     w = take_key_block<D>(c, false);
   }
@@ -254,7 +257,7 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
       };
       const int row = at.i * Sizes::kQueries + (D == 64 ? 64 * consumer : 0);
       bf16* const to = rounds ? c.dq.at(w.first_q + row, head) : nullptr;
-      at.next(w, c.group);
+      at.next(w, c.group, c.walk);
 
       sm90::cp_async_bulk_wait_group_read<0>();  // the buffer is free again
       shared.dq[consumer] = {to, w.queries - row, begun};
@@ -338,7 +341,7 @@ __device__ inline void draw_masks(const AttentionBackwardCall& c, Flash3Backward
                                                 c.dropout_queries + (first + 4 * word.query)));
         }
         arrive(shared.mask_full[tile % 2], Lane());
-        at.next(w, c.group);
+        at.next(w, c.group, c.walk);
         ++tile;
       } while (!at.begins(w));
     arrive(shared.keys_empty, Lane());

@@ -50,19 +50,7 @@ struct Flash3BackwardSizes {
 struct KeyBlock {
   int sequence, kv_head, block;
   int first_q, first_k, queries, keys;
-  int start, visits;     // block of queries visited first, how many
-  int step, turn, back;  // to the next one, but from `turn` to `back`
-
-  /// Sets the walk, in blocks of queries.
-  STROBE_HD constexpr void walk(const BackwardOrder& order) {
-    const int first = order.first_visited(block), last = order.query_blocks() - 1;
-    const bool falls = order.walk == BackwardWalk::falling;
-    visits = queries > 0 ? order.visits(block) : 0;
-    start = visits > 0 ? order.visited(block, 0) : 0;
-    step = falls ? -1 : 1;
-    turn = falls ? first : last;
-    back = falls ? last : first;
-  }
+  int start, visits, blocks;  // block of queries visited first, how many, how many there are
 
   STROBE_HD constexpr AttentionMask mask(bool causal) const { return {queries, keys, causal}; }
 };
@@ -73,9 +61,14 @@ struct Visit {
   int i, g = 0;
 
   STROBE_HD constexpr explicit Visit(const KeyBlock& w) : i(w.start) {}
-  STROBE_HD constexpr void next(const KeyBlock& w, int group) {
+  STROBE_HD constexpr void next(const KeyBlock& w, int group, BackwardWalk walk) {
     g = g + 1 == group ? 0 : g + 1;
-    if (g == 0) i = i == w.turn ? w.back : i + w.step;
+    if (g > 0) return;
+    const int first = w.blocks - w.visits, last = w.blocks - 1;
+    if (walk == BackwardWalk::falling)
+      i = i == first ? last : i - 1;
+    else
+      i = i == last ? first : i + 1;
   }
   /// At its beginning, or there again.
   STROBE_HD constexpr bool begins(const KeyBlock& w) const { return g == 0 && i == w.start; }

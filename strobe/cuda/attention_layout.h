@@ -150,8 +150,7 @@ struct BackwardOrder {
   STROBE_HD constexpr int rank(int i, int j) const {
     if (walk == BackwardWalk::falling) return j;
     const int n = contributions(i);
-    if (walk == BackwardWalk::rising) return n - 1 - j;
-    const int latest = ((i + 1) * n - 1) / query_blocks();
+    const int latest = walk == BackwardWalk::rising ? n - 1 : ((i + 1) * n - 1) / query_blocks();
     return latest >= j ? latest - j : latest - j + n;
   }
 };
