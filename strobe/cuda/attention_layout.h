@@ -89,9 +89,11 @@ STROBE_HD constexpr int even_chunk(int pairs, int chunk) {
   return pairs == 0 ? 1 : ceil_div(pairs, ceil_div(pairs, chunk));
 }
 
-/// How the backward's key blocks walk over the query blocks of their sequence. A rising walk begins
-/// at the diagonal: no two key blocks are at one query block, and none waits. But the longest end
-/// the work, and they are as long as a group where heads share keys: then they come first.
+/// How the backward's key blocks walk over the query blocks of their sequence. Rising under a
+/// causal mask, each begins at its diagonal: no two are at one query block, and none waits. But the
+/// longest end the work, and where heads share keys they are as long as the group: then they come
+/// first. And under no mask all begin at one query block; falling, the blocks of a head are few at
+/// a time.
 enum class BackwardWalk {
   rising,   // the last key blocks first, each from its diagonal on
   falling,  // the first, longest ones first, each from the last queries back
@@ -99,7 +101,7 @@ enum class BackwardWalk {
 };
 STROBE_HD constexpr BackwardWalk backward_walk(bool causal, bool together, int group) {
   if (together && !causal) return BackwardWalk::round;
-  return group > 1 ? BackwardWalk::falling : BackwardWalk::rising;
+  return causal && group == 1 ? BackwardWalk::rising : BackwardWalk::falling;
 }
 
 /// The backward's order of work, by blocks of keys: as the forward's, or, falling, the first keys
