@@ -219,15 +219,13 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   const uint64_t& full = shared.sum_full[consumer];
   uint32_t phases = 0;  // of k_full and sum_full, a bit each
   int* given = nullptr;
-  // A turn is given away when this thread's copy is complete, that is, when its writes are in L2.
-  // Nobody sees them anywhere else: the sum is only ever touched by bulk copies, which pass by L1,
-  // and who takes the turn begins his after a load that acquires it and a fence between proxies.
-  // The order of completion and turn within this thread is all that is left for a release to give,
-  // and the wait gives it; a release would wait for the consumers' stores too.
+  // A turn is given away when this thread's copy is complete, which makes its writes visible to this
+  // thread only; the release makes them so to who acquires the turn, and begins his copy after a
+  // fence between proxies. It waits while the consumers are at their next products.
   const auto give_turn = [&] {
     if (given) {
       sm90::cp_async_bulk_wait_group<0>();
-      sm90::red_relaxed_gpu_add(given, 1);
+      sm90::red_release_gpu_add(given, 1);
     }
     given = nullptr;
   };

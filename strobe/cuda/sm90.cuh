@@ -90,8 +90,8 @@ __device__ inline void fence_proxy_async_shared() {
 __device__ inline void fence_proxy_async_global() {
   asm volatile("fence.proxy.async.global;" ::: "memory");
 }
-__device__ inline void red_relaxed_gpu_add(int* p, int x) {
-  asm volatile("red.relaxed.gpu.global.add.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
+__device__ inline void red_release_gpu_add(int* p, int x) {
+  asm volatile("red.release.gpu.global.add.s32 [%0], %1;" ::"l"(p), "r"(x) : "memory");
 }
 
 // ---- TMA ---------------------------------------------------------------------------------------
