@@ -12,7 +12,6 @@
 #include "apps/table.h"
 #include "apps/verbs.h"
 #include "strobe/core/error.h"
-#include "strobe/core/rng.h"
 #include "strobe/core/threads.h"
 #include "strobe/model/layers.h"
 #include "strobe/ops/make_backend.h"
@@ -42,16 +41,7 @@ struct Operand {
   Operand(const Operand&) = delete;
   Operand& operator=(const Operand&) = delete;
 
-  /// Standard normal.
-  void randomize(uint32_t stream) {
-    RandomSequence random(1, RandomUse::init, stream);
-    std::vector<float> x(tensor.numel());
-    for (float& y : x) y = random.normal();
-    if (tensor.dtype == DType::f32) return backend.upload(tensor, x.data());
-    std::vector<bf16> narrow(x.size());
-    for (size_t i = 0; i < x.size(); ++i) narrow[i] = to_bf16(x[i]);
-    backend.upload(tensor, narrow.data());
-  }
+  void randomize(uint32_t stream) { upload_normal(backend, tensor, stream); }
   Backend& backend;
   Tensor tensor;
 };

@@ -105,17 +105,21 @@ Measured measure(Backend& backend, const std::function<void()>& body, double lea
 Buffer::Buffer(Backend& backend, DType dtype, std::initializer_list<int64_t> shape)
     : backend_(backend), tensor_(nullptr, dtype, shape) {
   tensor_.data = backend.allocate(std::max<int64_t>(tensor_.bytes(), 256));
-  std::vector<char> bytes(tensor_.bytes());
-  RandomSequence random(1, RandomUse::init, 0);
-  constexpr int64_t kPeriod = 4099;  // a prime number of random values, repeated
-  std::vector<float> normal(kPeriod);
-  for (float& x : normal) x = random.normal();
-  for (int64_t i = 0; i < tensor_.numel(); ++i) {
-    const float x = normal[i % kPeriod];
-    if (dtype == DType::f32) reinterpret_cast<float*>(bytes.data())[i] = x;
-    if (dtype == DType::bf16) reinterpret_cast<bf16*>(bytes.data())[i] = to_bf16(x);
+  upload_normal(backend, tensor_, 0);
+}
+
+void upload_normal(Backend& backend, const Tensor& x, uint32_t stream) {
+  constexpr int64_t kPeriod = 1000003;  // a prime number
+  RandomSequence random(1, RandomUse::init, stream);
+  std::vector<float> normal(std::min(kPeriod, x.numel()));
+  for (float& y : normal) y = random.normal();
+  std::vector<char> bytes(x.bytes());
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const float y = normal[i % kPeriod];
+    if (x.dtype == DType::f32) reinterpret_cast<float*>(bytes.data())[i] = y;
+    if (x.dtype == DType::bf16) reinterpret_cast<bf16*>(bytes.data())[i] = to_bf16(y);
   }
-  backend.upload(tensor_, bytes.data());
+  backend.upload(x, bytes.data());
 }
 
 Measured measure_copy(Backend& backend, int64_t bytes) {

@@ -15,7 +15,7 @@ fi
 failed=()
 for program in "$build"/*_test; do
   filter='Cuda*'
-  [ -n "$("$program" --gtest_filter="$filter" --gtest_list_tests)" ] || continue
+  [ -n "$("$program" --gtest_filter="$filter" --gtest_list_tests | grep '^  ')" ] || continue
   echo "== $(basename "$program")"
   "$program" --gtest_filter="$filter" --gtest_brief=1 || failed+=("$(basename "$program")")
 done
