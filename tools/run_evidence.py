@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Runs the studies of docs/evidence.md on the GPUs of one machine, several at a time, and keeps their reports as JSON.
+
+usage: run_evidence.py [--gpus 4] [--seconds 3600] [--only NAME ...] [--list] [--strobe build/strobe] [--out docs/evidence]
+
+Needs data/wiki and data/bert (articles in GPT-2's and BERT's vocabulary), data/wikitext-2-8k, data/wt103-test, data/glue and
+runs/minilm; docs/evidence.md says how each is made, and jobs whose data is missing are named and left out. Whatever stopped
+goes on when called again, and what has its report is not run again. Small models share the last GPU as long as there are any,
+three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+RUNS = "runs/evidence"
+
+
+@dataclasses.dataclass
+class Job:
+    name: str
+    words: list  # strobe's
+    after: tuple = ()
+    data: tuple = ()
+    share: float = 1.0  # of a GPU
+    choose: object = None  # more words, once `after` has run
+
+
+def report(name):
+    return json.load(open(f"{args.out}/{name}.json"))
+
+
+def best(arms, prefix=""):
+    """The overrides of the arm of least outcome."""
+    some = [a for a in arms if a["name"].startswith(prefix) and a["value"]["estimate"] is not None]
+    return min(some, key=lambda a: a["value"]["estimate"])["overrides"]
+
+
+def words_of(overrides):
+    return [f"{key}={value}" for key, value in overrides.items()]
+
+
+def level(name, words):
+    return f"factors.recipe.{name}=" + json.dumps(words)
+
+
+def study(name, file, *words, **more):
+    return Job(name, ["study", "run", f"studies/{file}.toml", "--out", f"{RUNS}/{name}", *words], **more)
+
+
+def evidence(name, **more):
+    return study(name, f"evidence/{name}", data=more.pop("data", ("data/wiki",)), **more)
+
+
+def glue(name, run, task, seeds=5, **more):
+    words = ["glue", run, "--task", task, "--data", "data/glue", "--seeds", str(seeds), "--out", f"{RUNS}/{name}"]
+    return Job(name, words, data=("data/glue",) + more.pop("data", ()), share=0.3, **more)
+
+
+def jobs():
+    """In order of their importance: one starts as soon as it can and there is room."""
+    yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
+    yield Job("bert-crammed", ["train", "recipes/bert-crammed.toml", "--run", f"{RUNS}/bert-crammed"], data=("data/bert",))
+    yield from (evidence(name) for name in ("large", "large-optimizers"))
+    yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",))
+    yield evidence("ladder")
+    mlm = "mlm-attention-x-recipe"
+    for recipe in ("baseline", "optimised"):
+        yield study(f"{mlm}-sweep-{recipe}", f"{mlm}-sweep-{recipe}", data=("data/bert",))
+    yield study(mlm, mlm, after=(f"{mlm}-sweep-baseline", f"{mlm}-sweep-optimised"), data=("data/bert",))
+    minilm = ("runs/minilm", "data/glue")
+    for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
+        yield glue(f"glue-minilm-{task}", "runs/minilm", task, data=("runs/minilm",))
+        yield glue(f"glue-bert-crammed-{task}", f"{RUNS}/bert-crammed", task, seeds=3 if task == "sst2" else 5,
+                   after=("bert-crammed",))
+    factorial = "glue-attention-x-recipe"
+    for task in ("cola", "stsb", "sst2"):
+        of = [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
+        sweep = f"{factorial}-sweep-{task}"
+        yield study(sweep, f"{factorial}-sweep", *of, data=minilm, share=0.3)
+        yield study(f"{factorial}-{task}", factorial, *of, after=(sweep,), data=minilm, share=0.3,
+                    choose=lambda sweep=sweep: [level(r, words_of(best(report(sweep)["arms"], r)))
+                                                for r in ("baseline", "optimised")])
+    for task in ("cola", "mrpc", "stsb", "rte"):
+        of = [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
+        yield study(f"tune-glue-{task}", "tune-glue", *of, data=minilm, share=0.3)
+        yield glue(f"glue-minilm-tuned-{task}", "runs/minilm", task, after=(f"tune-glue-{task}",),
+                   choose=lambda task=task: words_of(best(report(f"tune-glue-{task}")["arms"])))
+
+
+def keep_report(job):
+    """The job's JSON under its final name."""
+    if job.words[0] == "study":
+        command = [args.strobe, "study", "report", f"{RUNS}/{job.name}", "--json"]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    else:
+        file = {"glue": "glue.json", "train": "result.json"}[job.words[0]]
+        text = open(f"{RUNS}/{job.name}/{file}").read()
+    partial = f"{args.out}/{job.name}.json.partial"
+    with open(partial, "w") as out:
+        out.write(text)
+    os.rename(partial, f"{args.out}/{job.name}.json")
+
+
+def start(job, gpu):
+    command = [args.strobe, *job.words, *(job.choose() if job.choose else [])]
+    if job.words[0] == "train" and os.path.exists(f"{RUNS}/{job.name}"):
+        command = [args.strobe, "resume", f"{RUNS}/{job.name}"]
+    log = open(f"{RUNS}/log/{job.name}", "a")
+    print(f"{time.time() - begin:5.0f} s  GPU {gpu}: {shlex.join(command)}", flush=True)
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES=str(gpu))
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+
+def gpus_for(job, waiting):
+    """Small jobs have the last GPU to themselves; whoever is left at the end has all."""
+    small, whole = (any((other.share < 1) == shares for other in waiting) for shares in (True, False))
+    if not (small and whole) or args.gpus == 1:
+        return range(args.gpus)
+    return range(args.gpus - 1) if job.share == 1 else range(args.gpus - 1, args.gpus)
+
+
+def run(waiting):
+    """Until all have run, or the time is up; returns the names of those that failed."""
+    done = {job.name for job in waiting if os.path.exists(f"{args.out}/{job.name}.json")}
+    waiting = [job for job in waiting if job.name not in done]
+    failed, running, room = set(), [], [1.0] * args.gpus
+    try:
+        while (waiting or running) and time.time() - begin < args.seconds:
+            for entry in [entry for entry in running if entry[2].poll() is not None]:
+                job, gpu, process = entry
+                running.remove(entry)
+                room[gpu] += job.share
+                if process.returncode == 0:
+                    keep_report(job)
+                (failed if process.returncode else done).add(job.name)
+                print(f"{time.time() - begin:5.0f} s  {job.name}: {'failed' if process.returncode else 'done'}", flush=True)
+            failed |= {job.name for job in waiting if failed & set(job.after)}
+            waiting = [job for job in waiting if job.name not in failed]
+            for job in list(waiting):
+                gpu = next((g for g in gpus_for(job, waiting) if room[g] > job.share - 1e-6), None)
+                if gpu is not None and done.issuperset(job.after):
+                    waiting.remove(job)
+                    room[gpu] -= job.share
+                    running.append((job, gpu, start(job, gpu)))
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        for _, _, process in running:  # they save, and go on the next time
+            os.killpg(process.pid, signal.SIGINT)
+        for job, _, process in running:
+            process.wait()
+            print(f"stopped: {job.name}")
+    return failed
+
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--gpus", type=int, default=1)
+parser.add_argument("--seconds", type=float, default=float("inf"))
+parser.add_argument("--only", nargs="+", default=[])
+parser.add_argument("--list", action="store_true")
+parser.add_argument("--strobe", default="build/strobe")
+parser.add_argument("--out", default="docs/evidence")
+args = parser.parse_args()
+begin = time.time()
+
+everything = list(jobs())
+unknown = set(args.only) - {job.name for job in everything}
+if unknown:
+    sys.exit(f"run_evidence: no job is called {', '.join(sorted(unknown))}; --list names them")
+chosen = [job for job in everything if not args.only or job.name in args.only]
+if args.list:
+    print("\n".join(job.name for job in chosen))
+    sys.exit()
+os.makedirs(f"{RUNS}/log", exist_ok=True)
+os.makedirs(args.out, exist_ok=True)
+for job in chosen:
+    missing = [path for path in job.data if not os.path.exists(path)]
+    if missing:
+        print(f"left out, {', '.join(missing)} is missing: {job.name}")
+runnable = [job for job in chosen if all(os.path.exists(path) for path in job.data)]
+names = {job.name for job in runnable}
+runnable = [job for job in runnable if names.issuperset(j for j in job.after if not os.path.exists(f"{args.out}/{j}.json"))]
+failed = run(runnable)
+if failed:
+    sys.exit(f"run_evidence: failed: {', '.join(sorted(failed))}; see {RUNS}/log")
