@@ -109,12 +109,13 @@ Buffer::Buffer(Backend& backend, DType dtype, std::initializer_list<int64_t> sha
 }
 
 void upload_normal(Backend& backend, const Tensor& x, uint32_t stream) {
-  constexpr int64_t kPeriod = 1000003;  // a prime number
+  constexpr int64_t kPeriod = 1000003;  // a prime, so that rows, of a power of two, do not repeat
+  const bool floats = x.dtype == DType::f32 || x.dtype == DType::bf16;
   RandomSequence random(1, RandomUse::init, stream);
-  std::vector<float> normal(std::min(kPeriod, x.numel()));
+  std::vector<float> normal(floats ? std::min(kPeriod, x.numel()) : 0);
   for (float& y : normal) y = random.normal();
   std::vector<char> bytes(x.bytes());
-  for (int64_t i = 0; i < x.numel(); ++i) {
+  for (int64_t i = 0; floats && i < x.numel(); ++i) {
     const float y = normal[i % kPeriod];
     if (x.dtype == DType::f32) reinterpret_cast<float*>(bytes.data())[i] = y;
     if (x.dtype == DType::bf16) reinterpret_cast<bf16*>(bytes.data())[i] = to_bf16(y);

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs the studies of docs/evidence.md on the GPUs of one machine, several at a time, and keeps their reports as JSON.
 
-usage: run_evidence.py [--gpus 4] [--seconds 3600] [--only NAME ...] [--list] [--strobe build/strobe] [--out docs/evidence]
+usage: run_evidence.py [--gpus 4] [--seconds 3600] [--only NAME ...] [--list] [--strobe build/strobe] [--out runs/evidence/reports]
 
-Needs data/wiki and data/bert (articles in GPT-2's and BERT's vocabulary), data/wikitext-2-8k, data/wt103-test, data/glue and
-runs/minilm; docs/evidence.md says how each is made, and jobs whose data is missing are named and left out. Whatever stopped
-goes on when called again, and what has its report is not run again. Small models share the last GPU as long as there are any,
-three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
+Needs data/wiki and data/bert (articles in GPT-2's and BERT's vocabulary), data/wikitext-2-8k, data/glue and runs/minilm; the
+headers of the recipes and docs/evidence.md say how each is made, and jobs whose data is missing are named and left out.
+Whatever stopped goes on when called again, and what has its report is not run again. Small models share the last GPU as long
+as there are any, three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
 import argparse
 import dataclasses
 import json
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 RUNS = "runs/evidence"
 
@@ -48,6 +49,13 @@ def level(name, words):
     return f"factors.recipe.{name}=" + json.dumps(words)
 
 
+def rates(name, recipe, arms):
+    """The study's level of this recipe, with the learning rates of a sweep's best arm."""
+    with open(f"studies/{name}.toml", "rb") as file:
+        words = dict(word.split("=", 1) for word in tomllib.load(file)["factors"]["recipe"][recipe])
+    return level(recipe, words_of(words | {key: value for key, value in best(arms).items() if key.endswith("lr")}))
+
+
 def study(name, file, *words, **more):
     return Job(name, ["study", "run", f"studies/{file}.toml", "--out", f"{RUNS}/{name}", *words], **more)
 
@@ -68,10 +76,14 @@ def jobs():
     yield from (evidence(name) for name in ("large", "large-optimizers"))
     yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",))
     yield evidence("ladder")
-    mlm = "mlm-attention-x-recipe"
-    for recipe in ("baseline", "optimised"):
-        yield study(f"{mlm}-sweep-{recipe}", f"{mlm}-sweep-{recipe}", data=("data/bert",))
-    yield study(mlm, mlm, after=(f"{mlm}-sweep-baseline", f"{mlm}-sweep-optimised"), data=("data/bert",))
+    for name, data, words in (("attention-x-recipe", "data/wiki", ["budget.tokens=10000000"]), ("mlm-attention-x-recipe", "data/bert", [])):
+        sweeps = {recipe: f"{name}-sweep-{recipe}" for recipe in ("baseline", "optimised")}
+        for sweep in sweeps.values():
+            yield study(sweep, sweep, *words, data=(data,))
+        yield study(name, name, *words, after=tuple(sweeps.values()), data=(data,),
+                    choose=lambda name=name, sweeps=sweeps: [rates(name, r, report(s)["arms"]) for r, s in sweeps.items()])
+    yield study("attention-under-a-cap", "attention-under-a-cap", "budget.seconds=6", "budget.trials=6", data=("data/wiki",))
+    yield study("bert-crammed-sweep", "bert-crammed-sweep", data=("data/bert",))
     minilm = ("runs/minilm", "data/glue")
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         yield glue(f"glue-minilm-{task}", "runs/minilm", task, data=("runs/minilm",))
@@ -165,7 +177,7 @@ parser.add_argument("--seconds", type=float, default=float("inf"))
 parser.add_argument("--only", nargs="+", default=[])
 parser.add_argument("--list", action="store_true")
 parser.add_argument("--strobe", default="build/strobe")
-parser.add_argument("--out", default="docs/evidence")
+parser.add_argument("--out", default=f"{RUNS}/reports")
 args = parser.parse_args()
 begin = time.time()
 

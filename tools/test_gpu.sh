@@ -18,18 +18,18 @@ fi
 tests_of() {
   local program names
   for program in "$build"/*_test; do
-    names=$("$program" --gtest_filter='Cuda*' --gtest_list_tests | grep '^  ') || continue
+    names=$("$program" --gtest_filter='Cuda*' --gtest_list_tests | awk '/^Cuda/ {suite = $1} /^  / {print suite $1}')
     program=$(basename "$program")
-    if [ "$program" = cuda_attention_test ]; then
-      sed "s/^  /$program CudaAttention./; s/ *#.*//" <<< "$names"
-    else
-      echo "$program Cuda*"
-    fi
+    case "$program,$names" in
+      *,) ;;
+      cuda_attention_test,*) sed "s/^/$program /" <<< "$names" ;;
+      *) echo "$program Cuda*" ;;
+    esac
   done
 }
 run_one() {
   local log=$logs/${1}_${2//[^A-Za-z]/} begin=$SECONDS
-  if "$build/$1" --gtest_filter="$2" > "$log" 2>&1; then
+  if "$build/$1" --gtest_filter="$2" > "$log" 2>&1 && ! grep -q '^\[==========\] 0 tests' "$log"; then
     echo "passed  $1 $2, $((SECONDS - begin)) s$(grep -o 'NOT TESTED: .*' "$log" | sort | uniq -c)"
   else
     echo "FAILED  $1 $2, $((SECONDS - begin)) s"

@@ -21,7 +21,8 @@ struct AttentionValues {
 /// rounds S and dP too.
 enum class Precision { exact, f32, bf16, bf16_scores };
 
-/// Forward and backward from q, k, v, d_o, one row of scores at a time.
+/// Forward and backward from q, k, v, d_o, one row of scores at a time; sequences and key-value
+/// heads side by side (parallel_for), to the same bits.
 void attention(AttentionValues& x, const AttentionShape& shape, const AttentionOp& op,
                const std::vector<int>& cu_q, const std::vector<int>& cu_k, const StepState& state,
                Precision precision);
