@@ -219,9 +219,9 @@ __device__ inline void sum_query_gradients(const AttentionBackwardCall& c,
   const uint64_t& full = shared.sum_full[consumer];
   uint32_t phases = 0;  // of k_full and sum_full, a bit each
   int* given = nullptr;
-  // A turn is given away when this thread's copy is complete, which makes its writes visible to this
-  // thread only; the release makes them so to who acquires the turn, and begins his copy after a
-  // fence between proxies. It waits while the consumers are at their next products.
+  // A turn is given away when this thread's copy is complete, which makes its writes visible to
+  // this thread only; the release makes them so to who acquires the turn, and begins his copy after
+  // a fence between proxies. It waits while the consumers are at their next products.
   const auto give_turn = [&] {
     if (given) {
       sm90::cp_async_bulk_wait_group<0>();
