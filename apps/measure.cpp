@@ -109,7 +109,7 @@ Buffer::Buffer(Backend& backend, DType dtype, std::initializer_list<int64_t> sha
 }
 
 void upload_normal(Backend& backend, const Tensor& x, uint32_t stream) {
-  constexpr int64_t kPeriod = 1000003;  // a prime, so that rows, of a power of two, do not repeat
+  constexpr int64_t kPeriod = 65537;  // a prime, so that rows, of a power of two, do not repeat
   const bool floats = x.dtype == DType::f32 || x.dtype == DType::bf16;
   RandomSequence random(1, RandomUse::init, stream);
   std::vector<float> normal(floats ? std::min(kPeriod, x.numel()) : 0);

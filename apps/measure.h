@@ -52,7 +52,7 @@ class Timings {
 /// undisturbed runs are in, or four times that long on a busy machine.
 Measured measure(Backend& backend, const std::function<void()>& body, double least = 0.2);
 
-/// Fills a tensor of f32 or bf16 with normally distributed numbers, others with zeros. A million
+/// Fills a tensor of f32 or bf16 with normally distributed numbers, others with zeros. Some
 /// are drawn for each `stream` and repeated: drawing every one would take longer than what is
 /// measured.
 void upload_normal(Backend& backend, const Tensor& x, uint32_t stream);

@@ -31,8 +31,16 @@ class Job:
     choose: object = None  # more words, once `after` has run
 
 
+def report_file(name):
+    return f"{args.out}/{name}.json"
+
+
+def finished(name):
+    return os.path.exists(report_file(name))
+
+
 def report(name):
-    return json.load(open(f"{args.out}/{name}.json"))
+    return json.load(open(report_file(name)))
 
 
 def best(arms, prefix=""):
@@ -64,6 +72,10 @@ def evidence(name, **more):
     return study(name, f"evidence/{name}", data=more.pop("data", ("data/wiki",)), **more)
 
 
+def of_task(task):
+    return [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
+
+
 def glue(name, run, task, seeds=5, **more):
     words = ["glue", run, "--task", task, "--data", "data/glue", "--seeds", str(seeds), "--out", f"{RUNS}/{name}"]
     return Job(name, words, data=("data/glue",) + more.pop("data", ()), share=0.3, **more)
@@ -91,15 +103,13 @@ def jobs():
                    after=("bert-crammed",))
     factorial = "glue-attention-x-recipe"
     for task in ("cola", "stsb", "sst2"):
-        of = [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
         sweep = f"{factorial}-sweep-{task}"
-        yield study(sweep, f"{factorial}-sweep", *of, data=minilm, share=0.3)
-        yield study(f"{factorial}-{task}", factorial, *of, after=(sweep,), data=minilm, share=0.3,
+        yield study(sweep, f"{factorial}-sweep", *of_task(task), data=minilm, share=0.3)
+        yield study(f"{factorial}-{task}", factorial, *of_task(task), after=(sweep,), data=minilm, share=0.3,
                     choose=lambda sweep=sweep: [level(r, words_of(best(report(sweep)["arms"], r)))
                                                 for r in ("baseline", "optimised")])
     for task in ("cola", "mrpc", "stsb", "rte"):
-        of = [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
-        yield study(f"tune-glue-{task}", "tune-glue", *of, data=minilm, share=0.3)
+        yield study(f"tune-glue-{task}", "tune-glue", *of_task(task), data=minilm, share=0.3)
         yield glue(f"glue-minilm-tuned-{task}", "runs/minilm", task, after=(f"tune-glue-{task}",),
                    choose=lambda task=task: words_of(best(report(f"tune-glue-{task}")["arms"])))
 
@@ -112,10 +122,10 @@ def keep_report(job):
     else:
         file = {"glue": "glue.json", "train": "result.json"}[job.words[0]]
         text = open(f"{RUNS}/{job.name}/{file}").read()
-    partial = f"{args.out}/{job.name}.json.partial"
+    partial = report_file(job.name) + ".partial"
     with open(partial, "w") as out:
         out.write(text)
-    os.rename(partial, f"{args.out}/{job.name}.json")
+    os.rename(partial, report_file(job.name))
 
 
 def start(job, gpu):
@@ -138,8 +148,6 @@ def gpus_for(job, waiting):
 
 def run(waiting):
     """Until all have run, or the time is up; returns the names of those that failed."""
-    done = {job.name for job in waiting if os.path.exists(f"{args.out}/{job.name}.json")}
-    waiting = [job for job in waiting if job.name not in done]
     failed, running, room = set(), [], [1.0] * args.gpus
     try:
         while (waiting or running) and time.time() - begin < args.seconds:
@@ -149,13 +157,14 @@ def run(waiting):
                 room[gpu] += job.share
                 if process.returncode == 0:
                     keep_report(job)
-                (failed if process.returncode else done).add(job.name)
+                else:
+                    failed.add(job.name)
                 print(f"{time.time() - begin:5.0f} s  {job.name}: {'failed' if process.returncode else 'done'}", flush=True)
             failed |= {job.name for job in waiting if failed & set(job.after)}
             waiting = [job for job in waiting if job.name not in failed]
             for job in list(waiting):
                 gpu = next((g for g in gpus_for(job, waiting) if room[g] > job.share - 1e-6), None)
-                if gpu is not None and done.issuperset(job.after):
+                if gpu is not None and all(map(finished, job.after)):
                     waiting.remove(job)
                     room[gpu] -= job.share
                     running.append((job, gpu, start(job, gpu)))
@@ -191,13 +200,14 @@ if args.list:
     sys.exit()
 os.makedirs(f"{RUNS}/log", exist_ok=True)
 os.makedirs(args.out, exist_ok=True)
-for job in chosen:
+runnable = []
+for job in (job for job in chosen if not finished(job.name)):  # a job comes after those that it needs
     missing = [path for path in job.data if not os.path.exists(path)]
+    missing += [name for name in job.after if not finished(name) and name not in {other.name for other in runnable}]
     if missing:
         print(f"left out, {', '.join(missing)} is missing: {job.name}")
-runnable = [job for job in chosen if all(os.path.exists(path) for path in job.data)]
-names = {job.name for job in runnable}
-runnable = [job for job in runnable if names.issuperset(j for j in job.after if not os.path.exists(f"{args.out}/{j}.json"))]
+    else:
+        runnable.append(job)
 failed = run(runnable)
 if failed:
     sys.exit(f"run_evidence: failed: {', '.join(sorted(failed))}; see {RUNS}/log")
