@@ -134,7 +134,7 @@ def start(job, gpu):
         command = [args.strobe, "resume", f"{RUNS}/{job.name}"]
     log = open(f"{RUNS}/log/{job.name}", "a")
     print(f"{time.time() - begin:5.0f} s  GPU {gpu}: {shlex.join(command)}", flush=True)
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES=str(gpu))
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES=devices[gpu])
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
@@ -198,6 +198,10 @@ chosen = [job for job in everything if not args.only or job.name in args.only]
 if args.list:
     print("\n".join(job.name for job in chosen))
     sys.exit()
+visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+devices = visible.split(",") if visible else [str(gpu) for gpu in range(args.gpus)]
+if len(devices) < args.gpus:
+    sys.exit(f"run_evidence: --gpus {args.gpus} is more than CUDA_VISIBLE_DEVICES={visible} has")
 os.makedirs(f"{RUNS}/log", exist_ok=True)
 os.makedirs(args.out, exist_ok=True)
 runnable = []

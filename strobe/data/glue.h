@@ -36,6 +36,7 @@ struct GlueTask {
   std::string_view index = "index";
   bool broken_rows = false;       // the published file has some, which everybody leaves out
   double epochs = 3;              // of fine-tuning, unless told otherwise: small tasks take more
+  int64_t batch = 32;             // sequences a step, unless told otherwise: small tasks take fewer
   bool starts_from_mnli = false;  // where there is a model of it
 
   bool has_train() const { return splits.size() > 1; }

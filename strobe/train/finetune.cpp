@@ -50,8 +50,9 @@ Config finetune_config(const std::string& from, const std::string& name, const T
   o.weight_decay = 0.01, o.beta1 = 0.9, o.beta2 = 0.999, o.eps = 1e-6;
   config.schedule.name = "linear", config.schedule.floor = 0;
   config.schedule.warmup = {0.1, Length::Unit::fraction};
-  config.train.epochs = texts.task.empty() ? 3 : glue_task(texts.task).epochs;
-  config.train.micro_batch = 32;
+  const GlueTask usual;
+  const GlueTask& task = texts.task.empty() ? usual : glue_task(texts.task);
+  config.train.epochs = task.epochs, config.train.micro_batch = task.batch;
   config.train.sequence = std::min<int64_t>(128, config.model.context);
   config.eval.every = {0.25, Length::Unit::fraction};
   config.checkpoint.every = {0.25, Length::Unit::fraction}, config.checkpoint.keep = 1;
