@@ -31,7 +31,22 @@ std::string name_of(const fs::path& file) {
   return file.stem().string();
 }
 
+// What an option says, or the labels: two answers to one question.
+void check_overrides(const std::vector<std::string>& overrides) {
+  refuse_overrides("finetune", overrides,
+                   {{"init_from", "the first argument says what to start from"},
+                    {"model.head", "--regression asks for numbers; classes are predicted without"},
+                    {"model.classes", "the labels say how many there are"},
+                    {"texts.train", "--train names the file"},
+                    {"texts.valid", "--valid names the file"},
+                    {"texts.text", "--text-column names the column"},
+                    {"texts.pair", "--pair-column names the column"},
+                    {"texts.label", "--label-column names the column"},
+                    {"texts.task", "'strobe glue' knows the tasks' files"}});
+}
+
 int run_finetune(const FinetuneOptions& options) {
+  check_overrides(options.overrides);
   const std::string name = name_of(options.texts.train);
   const std::string folder = options.run.empty() ? "runs/" + name : options.run;
   const LoadedConfig said = load_config("", options.overrides);

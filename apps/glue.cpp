@@ -45,23 +45,24 @@ std::vector<const GlueTask*> tasks_of(const std::string& list) {
     if (!out.back()->has_train())
       fail("glue: {} has nothing to train on; mnli's model predicts it", name);
   }
+  for (auto task = out.begin(); task != out.end(); ++task)
+    if (std::find(out.begin(), task, *task) != task)
+      fail("glue: --task names {} twice", (*task)->name);
   if (out.empty()) fail("glue: --task names no task; all, or some with commas, are accepted");
   return out;
 }
 
 // What is set in vain, or would make scores something else than they are called.
 void check_overrides(const std::vector<std::string>& overrides) {
-  const std::pair<const char*, const char*> refused[] = {
-      {"seed", "--seeds N makes runs of the seeds 1 to N"},
-      {"name", "--out says where the runs are"},
-      {"init_from", "the first argument says what to start from, --mnli from which run of MNLI"},
-      {"model.head", "the head is the task's own"},
-      {"model.classes", "the classes are the task's own"},
-  };
+  refuse_overrides(
+      "glue", overrides,
+      {{"seed", "--seeds N makes runs of the seeds 1 to N"},
+       {"name", "--out says where the runs are"},
+       {"init_from", "the first argument says what to start from, --mnli from which run of MNLI"},
+       {"model.head", "the head is the task's own"},
+       {"model.classes", "the classes are the task's own"}});
   for (const std::string& override : overrides) {
     const std::string key = override.substr(0, override.find('='));
-    for (const auto& [name, instead] : refused)
-      if (key == name) fail("glue: {} is not accepted here: {}", override, instead);
     if (key.starts_with("texts.") && key != "texts.hold_out")
       fail("glue: the texts are the task's own, found {}; 'strobe finetune' takes others",
            override);

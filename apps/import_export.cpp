@@ -51,7 +51,8 @@ Verb verb_export() {
             options.value(o->out, "--out", "the folder to make", Options::required);
             options.value(*format, "--format", "what to write; huggingface is all there is");
             options.value(o->largest_shard, "--shard-bytes",
-                          "split the weights into files of at most so many bytes; 0: one file");
+                          "split the weights into files of at most so many bytes, or of one tensor "
+                          "that is larger; 0: one file");
             return [=] { return run_export(*format, *o); };
           }};
 }

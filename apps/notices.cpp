@@ -40,4 +40,12 @@ void fine_tuning_options(Options& options, std::string& from, std::vector<std::s
                  "fine-tuning, which are others");
 }
 
+void refuse_overrides(const char* verb, const std::vector<std::string>& overrides,
+                      std::initializer_list<std::pair<const char*, const char*>> keys) {
+  for (const std::string& override : overrides)
+    for (const auto& [key, instead] : keys)
+      if (override.substr(0, override.find('=')) == key)
+        fail("{}: {} is not accepted here: {}", verb, override, instead);
+}
+
 }  // namespace strobe

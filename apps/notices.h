@@ -1,7 +1,9 @@
 // What several commands say beside what they were asked for, and ask for alike.
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/verb.h"
@@ -20,5 +22,9 @@ void print_score(const std::string& folder);
 
 /// What a fine-tuning starts from, `finetune` and `glue` alike: FROM and key=value.
 void fine_tuning_options(Options& options, std::string& from, std::vector<std::string>& overrides);
+
+/// Throws Error for an override of a key that the verb takes otherwise: the key, and what instead.
+void refuse_overrides(const char* verb, const std::vector<std::string>& overrides,
+                      std::initializer_list<std::pair<const char*, const char*>> keys);
 
 }  // namespace strobe

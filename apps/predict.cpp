@@ -47,6 +47,13 @@ void print_text(Reader& reader, const Example& example, bool pair, const Predict
   fmt::print("{}", options.json ? fmt::format("{{{}}}\n", body) : body);
 }
 
+void say_cut(const Reader& reader) {
+  const int64_t cut = reader.cut();
+  if (cut > 0)
+    fmt::print(stderr, "predict: {} text{} longer than {} tokens and cut\n", cut,
+               cut == 1 ? " is" : "s are", reader.config().train.sequence);
+}
+
 // Refuses what would be passed over, and texts that are not what the run was trained on.
 void check_texts(const PredictOptions& o, const TextsConfig& trained) {
   if (o.text.has_value() == o.file.has_value())
@@ -68,6 +75,7 @@ int run_predict(const PredictOptions& options) {
   if (options.text) {
     print_text(reader, {*options.text, options.pair.value_or(""), 0}, options.pair.has_value(),
                options);
+    say_cut(reader);
     return 0;
   }
   ExampleColumns columns;
@@ -83,6 +91,7 @@ int run_predict(const PredictOptions& options) {
       if (stop_requested()) return kInterrupted;
       print_text(reader, row, examples.pairs, options);
     }
+    say_cut(reader);
     return 0;
   }
   const std::vector<std::string> classes = reader.classes();
@@ -91,6 +100,7 @@ int run_predict(const PredictOptions& options) {
   for (const float value : got.predicted)
     fmt::print("{}\n", reader.regression() ? fmt::format("{:.4f}", value)
                                            : name_of_class(classes, static_cast<size_t>(value)));
+  say_cut(reader);
   return 0;
 }
 
@@ -100,6 +110,7 @@ struct FillOptions {
 };
 
 int run_fill(const FillOptions& options) {
+  if (options.most < 1) fail("fill: --top {} is not 1 or more", options.most);
   Reader reader(options.run, options.precision);
   bool first = true;
   for (const auto& words : reader.fill(options.text, options.most)) {

@@ -449,6 +449,10 @@ TEST_F(Words, WhatCannotBeIsRefused) {
   refuses([&] { with([](Config& c) { c.mask.masked = 0.95; }); }, "at most 1");
   refuses([&] { with([](Config& c) { c.train.sequence = 2; }); }, "no room");
   refuses([&] { with([](Config& c) { c.model.head = "none"; }); }, "no loss");
+  for (const char* head : {"classification", "regression"})
+    refuses([&] { with([=](Config& c) { c.model.head = head; }); }, "learns labelled texts");
+  refuses([&] { with([](Config& c) { c.model.kind = "gpt2", c.model.head = "none"; }); },
+          "a gpt2 takes 'lm'");
   refuses([&] { with([](Config& c) { c.sample.tokens = 5; }); }, "does not continue");
   refuses([&] { with([](Config& c) { c.texts.train = "x.tsv"; }); }, "init_from");
   refuses([&] { finetune_config(path("nothing"), "x", texts(), false, {}); }, "no folder");

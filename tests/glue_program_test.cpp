@@ -138,6 +138,12 @@ TEST_F(GlueProgram, FineTuningSaysWhatItIsWorth) {
   EXPECT_EQ(strobe("resume some"), "nothing is left to train\n" + best);
   EXPECT_NE(strobe("eval some").find("texts             4\n"), std::string::npos);
   expect_refused("eval none", "texts.valid or texts.hold_out gives");
+  for (const auto& [more, part] :
+       std::vector<std::pair<const char*, const char*>>{{"init_from=bert", "the first argument"},
+                                                        {"model.head=regression", "--regression"},
+                                                        {"model.classes=5", "the labels say"},
+                                                        {"texts.label=score", "--label-column"}})
+    expect_refused(tune + "--run other " + more, part);
   expect_refused(tune + "--run other texts.hold_out=0.2 --valid kinds.tsv", "one of the two");
   // The defaults of a fine-tuning are shown without a run, and without a folder for scratch.
   const std::string config =
@@ -311,7 +317,25 @@ TEST_F(GlueProgram, PredictRefusesWhatItWouldPassOver) {
     expect_refused(std::string("predict ") + words, part);
   }
   expect_refused("fill nowhere --text [MASK]", "no run folder nowhere");
+  expect_refused("fill single --text [MASK]", "a bert with the head 'classification'");
+  expect_refused("fill bert --text [MASK] --top 0", "--top 0 is not 1 or more");
   EXPECT_FALSE(strobe("predict single --text \"\"").empty());
+  // What does not fit is said, of one text and of a file, and JSON stays JSON.
+  std::string words;
+  for (int i = 0; i < 40; ++i) words += "river ";
+  const std::string cut = " longer than 32 tokens and cut";
+  strobe("predict single --text '" + words + "' --json");
+  EXPECT_NE(errors().find("1 text is" + cut), std::string::npos) << errors();
+  std::ofstream(at("long.tsv")) << "sentence1\tlabel\n"
+                                << words << "\tentailment\n"
+                                << words << "\tnot_entailment\nriver\tentailment\n";
+  strobe("predict single --file long.tsv");
+  EXPECT_NE(errors().find("2 texts are" + cut), std::string::npos) << errors();
+  EXPECT_NE(strobe("finetune bert --train glue/RTE/dev.tsv --text-column sentence1 --label-column "
+                   "label --valid long.tsv --run cut backend=cpu threads=1 train.sequence=32 "
+                   "train.steps=1")
+                .find("; 2 to evaluate on are" + cut),
+            std::string::npos);
 }
 
 }  // namespace

@@ -164,6 +164,8 @@ TEST(TextTable, RefusesWhatIsMalformed) {
       {"t.jsonl", std::string(1000, '[') + "\n", "nested more than"},
       {"t.jsonl", "\n\n", "no row of data"},
       {"t.parquet", "PAR1", "of no known kind"},
+      {"t.csv", "a;b\n1;2\n", "there is a;b; it has semicolons in it: columns are divided by"},
+      {"T.TSV", "a,c\n1,2\n", "there is a,c; it has commas in it"},
   };
   const reference::TemporaryFolder folder;
   for (const Bad& row : table) {
@@ -243,7 +245,10 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
       {"w.jsonl",
        "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\", \"label\": 1.0}\n"
        "{\"text\": \"c\", \"label\": 0}\n",
-       "the labels '1' and '1.0' are one number"}};
+       "line 2: the labels '1' and '1.0' are one number"},
+      {"w.csv", "text,label\na,1\nb, 1\nc,2\n",
+       "line 2: the labels ' 1' and '1' differ in blanks alone"},
+      {"w.csv", "text,label\na,x\nb,x \n", "line 3: the labels 'x' and 'x ' differ in blanks"}};
   for (const auto& [name, text, part] : unfit) {
     write(folder.file(name), text);
     reference::expect_fails(
@@ -256,6 +261,16 @@ TEST(Examples, TakeClassesAndScoresFromAnyFile) {
               read_examples(folder.file("v.tsv"), {.texts = {"text"}, .label = "label"});
             }).find("more than 1000 different labels"),
             std::string::npos);
+}
+
+TEST(Examples, OfAColumnAskedForTwiceAreRefused) {
+  const reference::TemporaryFolder folder;
+  write(folder.file("t.tsv"), "a\tb\nx\ty\n");
+  for (const auto& [texts, label] :
+       {std::pair<std::vector<std::string>, std::string>{{"a"}, "a"}, {{"a", "a"}, "b"}})
+    reference::expect_fails(
+        [&] { read_examples(folder.file("t.tsv"), {.texts = texts, .label = label}); },
+        "the column 'a' is asked for twice");
 }
 
 TEST(Examples, HoldOutAShare) {

@@ -156,6 +156,21 @@ TEST_F(Study, SecondsBecomeStepsOnce) {
   }
 }
 
+TEST_F(Study, SecondsBecomeTokensWhereTheBatchVaries) {
+  // 30 steps at the peak take three seconds; most steps of the warm-up take less.
+  expect_all_finish(
+      read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\n"
+           "a = [\"train.grad_accum=4\", \"schedule.batch=constant(warmup=50 %)\"]\n"));
+  const ArmPlan plan =
+      read_plan(read("seeds = [1]\n[budget]\nseconds = 3\n" + kOneArm), out_ + "/plan.json")
+          .arms.at("a");
+  EXPECT_FALSE(plan.even);
+  EXPECT_EQ(plan.steps, 30);
+  EXPECT_NE(log().find(fmt::format("train.tokens={:.0f}", plan.tokens())), std::string::npos)
+      << log();
+  EXPECT_EQ(log().find("train.steps="), std::string::npos) << log();
+}
+
 TEST_F(Study, TimingGoesOnUntilTwoRoundsAgree) {
   const StudyFile study =
       read("seeds = [1]\n[budget]\nseconds = 3\n[arms]\na = []\nb = [\"optimizer.lr=2\"]\n");

@@ -31,6 +31,12 @@ float score_in(const TextTable& table, size_t row, const std::string& text) {
   return value;
 }
 
+std::string without_blanks(const std::string& text) {
+  constexpr const char* kBlank = " \t";
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
+  return text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
+}
+
 // The number that the whole of a text is; NaN where it is none.
 double number_in(const std::string& text) {
   double value = 0;
@@ -40,12 +46,12 @@ double number_in(const std::string& text) {
 
 std::vector<std::string> classes_in(const TextTable& table, size_t column,
                                     const std::string& label) {
-  std::set<std::string> names;
+  std::map<std::string, size_t> names;  // and the first row of each
   for (size_t row = 0; row < table.rows(); ++row) {
     const std::string& name = table.at(row, column);
     if (name.find_first_not_of(" \t") == name.npos)
       fail("data: {}: no '{}': each text takes the name of its class", table.place(row), label);
-    names.insert(name);
+    names.emplace(name, row);
     if (names.size() > kMostClasses)
       fail(
           "data: {}: more than {} different labels; classes are fewer, and numbers to predict are "
@@ -54,16 +60,23 @@ std::vector<std::string> classes_in(const TextTable& table, size_t column,
   }
   if (names.size() == 1)
     fail("data: {}: every '{}' is '{}'; a classifier takes two classes or more", table.file(),
-         label, brief(*names.begin()));
+         label, brief(names.begin()->first));
   std::map<double, std::string> numbers;
-  for (const std::string& name : names) {
-    const double number = number_in(name);
+  std::map<std::string, std::string> bare;
+  std::vector<std::string> out;
+  for (const auto& [name, row] : names) {
+    out.push_back(name);
+    const auto [twin, is_new] = bare.emplace(without_blanks(name), name);
+    if (!is_new)
+      fail("data: {}: the labels '{}' and '{}' differ in blanks alone; write it in one way",
+           table.place(row), brief(twin->second), brief(name));
+    const double number = number_in(twin->first);
     if (std::isnan(number)) continue;
     if (const auto [same, added] = numbers.emplace(number, name); !added)
-      fail("data: {}: the labels '{}' and '{}' are one number; write it in one way", table.file(),
-           brief(same->second), brief(name));
+      fail("data: {}: the labels '{}' and '{}' are one number; write it in one way",
+           table.place(row), brief(same->second), brief(name));
   }
-  return {names.begin(), names.end()};
+  return out;
 }
 
 }  // namespace
@@ -75,6 +88,12 @@ Examples read_examples(const std::string& file, const ExampleColumns& columns,
   const size_t label = wanted.size();
   const bool labelled = !columns.label.empty();
   if (labelled) wanted.push_back(columns.label);
+  for (size_t i = 0; i < wanted.size(); ++i)
+    if (std::find(wanted.begin(), wanted.begin() + static_cast<ptrdiff_t>(i), wanted[i]) !=
+        wanted.begin() + static_cast<ptrdiff_t>(i))
+      fail(
+          "data: {}: the column '{}' is asked for twice; texts and labels are columns of their own",
+          file, wanted[i]);
   const TextTable table = TextTable::read(file, wanted, options);
   if (skipped) *skipped = table.skipped();
 

@@ -1,6 +1,7 @@
 #include "strobe/data/text_table.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -23,7 +24,9 @@ Format format_of(const std::string& file) {
   std::filesystem::path path(file);
   for (const char* packed : {".gz", ".bz2", ".xz", ".zst"})
     if (path.extension() == packed) path = path.stem();
-  const std::string ending = path.extension().string();
+  std::string ending = path.extension().string();
+  std::ranges::transform(ending, ending.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (ending == ".tsv") return Format::tsv;
   if (ending == ".csv") return Format::csv;
   if (ending == ".jsonl") return Format::jsonl;
@@ -184,14 +187,28 @@ class TextTable::Reader {
     }
   }
 
+  // What a header of one name says of the file's kind.
+  static std::string other_separator(const std::string& name) {
+    for (const auto& [separator, what] :
+         {std::pair<char, const char*>{'\t', "tabs"}, {',', "commas"}, {';', "semicolons"}})
+      if (name.find(separator) != name.npos)
+        return fmt::format(
+            "; it has {} in it: columns are divided by commas in a .csv and by tabs "
+            "in a .tsv",
+            what);
+    return "";
+  }
+
   void find_columns(const std::vector<std::string>& names) {
     for (const std::string& name : wanted_) {
       const auto found = std::find(names.begin(), names.end(), name);
       if (found == names.end()) {
         const std::string near = nearest(name, names.data(), names.size());
-        fail_here(fmt::format("no column '{}'{}; there are {}", name,
+        fail_here(fmt::format("no column '{}'{}; there {} {}{}", name,
                               near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
-                              brief(fmt::format("{}", fmt::join(names, ", ")))));
+                              names.size() == 1 ? "is" : "are",
+                              brief(fmt::format("{}", fmt::join(names, ", "))),
+                              names.size() == 1 ? other_separator(names[0]) : ""));
       }
       places_.push_back(static_cast<size_t>(found - names.begin()));
     }

@@ -259,7 +259,8 @@ void write_file_of(const std::string& path, const std::map<std::string, Piece>& 
 }  // namespace
 
 void write_huggingface_weights(const std::string& folder, const HuggingFaceFamily& family,
-                               const std::map<std::string, Tensor>& params, int64_t largest_shard) {
+                               const std::map<std::string, Tensor>& params, int64_t largest_shard,
+                               bool prefixed) {
   std::map<std::string, Piece> pieces;
   for (const auto& [name, tensor] : params) {
     check(tensor.dtype == DType::f32 && tensor.contiguous() && tensor.rank >= 1 && tensor.rank <= 2,
@@ -268,7 +269,7 @@ void write_huggingface_weights(const std::string& folder, const HuggingFaceFamil
     const int last = tensor.rank - 1;
     const int64_t width = tensor.dim(last) / static_cast<int64_t>(parts.size());
     for (size_t i = 0; i < parts.size(); ++i)
-      pieces.emplace(parts[i],
+      pieces.emplace(prefixed ? parts[i] : parts[i].substr(family.prefix.size()),
                      Piece{tensor.narrow(last, static_cast<int64_t>(i) * width, width),
                            is_transposed(family, parts[i], static_cast<size_t>(tensor.rank))});
   }

@@ -73,8 +73,10 @@ class HuggingFaceWeights {
 };
 
 /// Writes strobe's parameters, f32, as model.safetensors of Hugging Face's names and layout; as
-/// shards with an index if they take more than `largest_shard` bytes (0: one file).
+/// shards with an index if they take more than `largest_shard` bytes (0: one file). `prefixed`:
+/// names begin with the family's prefix, as those of a model with a head do.
 void write_huggingface_weights(const std::string& folder, const HuggingFaceFamily& family,
-                               const std::map<std::string, Tensor>& params, int64_t largest_shard);
+                               const std::map<std::string, Tensor>& params, int64_t largest_shard,
+                               bool prefixed = true);
 
 }  // namespace strobe

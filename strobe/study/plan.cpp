@@ -43,6 +43,10 @@ std::pair<std::string, double> own_length(const Config& config) {
   fail("study: the recipe has no length; give it one, or the study a budget");
 }
 
+std::string ArmPlan::length() const {
+  return even ? fmt::format("train.steps={}", steps) : fmt::format("train.tokens={:.0f}", tokens());
+}
+
 StudyPlan make_plan(const StudyFile& study, const TimeArm& time_arm) {
   std::map<std::string, Timing> timings;
   bool settled = false;
@@ -74,7 +78,8 @@ void write_plan(const StudyPlan& plan, const std::string& file) {
   for (const auto& [name, arm] : plan.arms)
     json["arms"][name] = {{"steps", arm.steps},
                           {"tokens_per_second", arm.tokens_per_second},
-                          {"tokens_per_step", arm.tokens_per_step}};
+                          {"tokens_per_step", arm.tokens_per_step},
+                          {"even", arm.even}};
   write_file("study", file, json.dump(2) + "\n");
 }
 
@@ -86,7 +91,7 @@ StudyPlan read_plan(const StudyFile& study, const std::string& file) {
       const Json& entry = json.at("arms").at(arm.name);
       plan.arms[arm.name] = {entry.at("steps").get<int64_t>(),
                              entry.at("tokens_per_second").get<double>(),
-                             entry.at("tokens_per_step").get<double>()};
+                             entry.at("tokens_per_step").get<double>(), entry.value("even", true)};
     }
     return plan;
   } catch (const Json::exception& error) {
@@ -99,8 +104,9 @@ std::string to_string(const StudyPlan& plan, const StudyFile& study) {
   std::string out;
   for (const StudyArm& arm : study.arms) {
     const ArmPlan& p = plan.arms.at(arm.name);
-    out += fmt::format("  {:<24} {:>6} steps, {:>9.0f} tokens at {:.0f} tokens/s\n", arm.name,
-                       p.steps, p.tokens(), p.tokens_per_second);
+    out += fmt::format("  {:<24} {:>6} steps{}, {:>9.0f} tokens at {:.0f} tokens/s\n", arm.name,
+                       p.steps, p.even ? "" : " or more, as the batch varies", p.tokens(),
+                       p.tokens_per_second);
   }
   if (plan.disturbed)
     out += "the machine is busy: times differ from round to round, and so will those of the runs\n";

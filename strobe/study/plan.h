@@ -19,10 +19,13 @@ inline constexpr double kUsualOverhead = 1.15;
 std::pair<std::string, double> own_length(const Config& config);
 
 struct ArmPlan {
-  int64_t steps = 0;
+  int64_t steps = 0;  // of a run; of one whose batch varies the fewest, as its tokens end it
   double tokens_per_second = 0, tokens_per_step = 0;
+  bool even = true;  // every step has tokens_per_step tokens; if not, that is the most
 
   double tokens() const { return static_cast<double>(steps) * tokens_per_step; }
+  /// The override that gives a run its length: steps, or tokens if they are uneven.
+  std::string length() const;
 };
 
 struct StudyPlan {
@@ -31,7 +34,7 @@ struct StudyPlan {
   bool disturbed = false;               // while timing, rounds of an arm never agreed
 };
 
-/// Times a few steps of an arm: tokens_per_second and tokens_per_step.
+/// Times a few steps of an arm: all of its plan but `steps`.
 using TimeArm = std::function<ArmPlan(const StudyArm&)>;
 
 /// Times the arms alternately, until each has two rounds that agree, and gives each the steps that

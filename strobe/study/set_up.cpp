@@ -13,6 +13,7 @@
 #include "strobe/study/words.h"
 #include "strobe/train/progress_line.h"
 #include "strobe/train/run_data.h"
+#include "strobe/train/run_schedules.h"
 
 namespace strobe {
 
@@ -61,7 +62,8 @@ ArmPlan SetUp::time_arm(const StudyArm& arm, const std::string& vocab, bool gues
     say("the machine is busy with something else: {} was timed under that load, at {:.0f} "
         "tokens/s\n",
         what, rate);
-  return {0, rate, rate * positive("step_ms") / 1e3};
+  const Config config = load_config(runs_.recipe(), arm.overrides).config;
+  return {0, rate, rate * positive("step_ms") / 1e3, !RunSchedules::varies_batch(config)};
 }
 
 std::string SetUp::vocab() const {

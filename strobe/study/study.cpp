@@ -105,8 +105,7 @@ void Runner::create_study() {
 
 // The override that makes a run of `share` of the budget.
 std::string Runner::length_of(const Trial& trial, double share) {
-  if (!study_.searches() && study_.seconds > 0)
-    return fmt::format("train.steps={}", plan_.arms.at(trial.attr("name")).steps);
+  if (!study_.searches() && study_.seconds > 0) return plan_.arms.at(trial.attr("name")).length();
   if (study_.tokens > 0) return fmt::format("train.tokens={:.0f}", study_.tokens * share);
   if (study_.seconds > 0) return fmt::format("train.seconds={:g}", study_.seconds * share);
   const Words overrides = overrides_of(study_, trial);

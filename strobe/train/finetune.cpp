@@ -114,6 +114,7 @@ Predictions Reader::predict(const Examples& examples, const std::function<bool()
   check_says_something();
   const LabelledEvalBatches batches(
       EncodedExamples(tokenizer_, examples, run_.config.train.sequence), sequences_);
+  cut_ += batches.examples().cut();
   return strobe::predict(*run_.engine, batches, regression(), stop);
 }
 
@@ -142,6 +143,7 @@ std::vector<float> Reader::read(const Example& example, bool pair) {
   check_says_something();
   const std::string& head = config().model.head;
   const EncodedExample ids = encode_example(tokenizer_, example, pair, config().train.sequence);
+  if (ids.cut) ++cut_;
   if (head != "none") {
     std::vector<float> out = outputs(ids, {0});
     if (!regression()) to_probabilities(out);
@@ -164,7 +166,8 @@ std::vector<float> Reader::read(const Example& example, bool pair) {
 
 std::vector<std::vector<Reader::Word>> Reader::fill(const std::string& text, int64_t most) {
   if (config().model.kind != "bert" || config().model.head != "lm")
-    fail("fill: the run is no masked language model (model.kind bert, model.head lm)");
+    fail("fill: the run is a {} with the head '{}'; a bert with the head 'lm' is accepted",
+         config().model.kind, config().model.head);
   const int32_t cls = tokenizer_.special("[CLS]"), sep = tokenizer_.special("[SEP]");
   const int32_t mask = tokenizer_.special("[MASK]");
   EncodedExample example;
@@ -181,7 +184,7 @@ std::vector<std::vector<Reader::Word>> Reader::fill(const std::string& text, int
   if (picks.empty()) fail("fill: the text has no [MASK] to fill");
   std::vector<float> logits = outputs(example, picks);
   const size_t vocab = logits.size() / picks.size();
-  const size_t count = std::min<size_t>(static_cast<size_t>(std::max<int64_t>(most, 1)), vocab);
+  const size_t count = std::min(static_cast<size_t>(most), vocab);
   std::vector<std::vector<Word>> out;
   for (size_t i = 0; i < picks.size(); ++i) {
     const std::span<float> row(logits.data() + i * vocab, vocab);

@@ -44,11 +44,14 @@ class Reader {
   /// arXiv:1908.10084).
   std::vector<float> read(const Example& example, bool pair);
 
+  /// How many of all texts so far were longer than train.sequence and cut.
+  int64_t cut() const { return cut_; }
+
   struct Word {
     std::string text;
     float probability;
   };
-  /// For each [MASK] in the text, the likeliest words.
+  /// For each [MASK] in the text, the likeliest words; `most` is 1 or more.
   std::vector<std::vector<Word>> fill(const std::string& text, int64_t most);
 
  private:
@@ -60,6 +63,7 @@ class Reader {
   LoadedRun run_;
   Tokenizer tokenizer_;
   int64_t sequences_ = 32;  // that are read at a time
+  int64_t cut_ = 0;
 };
 
 }  // namespace strobe

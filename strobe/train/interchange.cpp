@@ -100,7 +100,8 @@ std::string export_huggingface(const ExportOptions& options) {
 
   folder.make();
   write_file("export", folder.path() + "/config.json", description);
-  write_huggingface_weights(folder.path(), family, params, options.largest_shard);
+  write_huggingface_weights(folder.path(), family, params, options.largest_shard,
+                            /*prefixed=*/config.model.head != "none");
   tokenizer.save_folder(folder.path(), config.model.context);
   folder.finish();
   return checkpoint;

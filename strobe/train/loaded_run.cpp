@@ -150,7 +150,7 @@ void init_from(const Config& config, Engine& engine,
   }
   check_leftovers("init_from", from, family, source.names, used, {});
   if (classifies && note)
-    note(outputs.empty()       ? fmt::format("the classifier begins anew: {}", why)
+    note(outputs.empty()       ? fmt::format("the head begins anew: {}", why)
          : outputs.size() == 1 ? fmt::format("the regression of {} goes on", from)
                                : fmt::format("the classifier of {} goes on: {}", from,
                                              fmt::join(split_classes(config.texts.classes), ", ")));

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <tuple>
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
+#include "strobe/core/json_file.h"
 #include "strobe/data/dataset.h"
 #include "strobe/data/glue.h"
 #include "strobe/data/labelled_batches.h"
@@ -118,8 +120,11 @@ class LabelledRun final : public RunData {
     train_ =
         std::make_unique<LabelledTrainBatches>(EncodedExamples(tokenizer_, train, t.sequence),
                                                static_cast<uint64_t>(config.seed), t.micro_batch);
-    if (!valid.rows.empty()) valid_ = encoded(config, valid);
-    evaluated_ = valid.rows.size();
+    evaluated_ = valid.rows.size(), evaluated_cut_ = 0;
+    if (valid.rows.empty()) return;
+    auto encoded_valid = encoded(config, valid);
+    evaluated_cut_ = encoded_valid->examples().cut();
+    valid_ = std::move(encoded_valid);
   }
 
   std::string describe() const override {
@@ -130,15 +135,22 @@ class LabelledRun final : public RunData {
       out += fmt::format(", {} {}", evaluated_, held_out_ ? "held out" : "to evaluate on");
     if (!regression_)
       out += fmt::format(", {} classes: {}", classes_.size(), fmt::join(classes_, ", "));
-    if (const int64_t cut = rows.cut(); cut > 0)
-      out += fmt::format("; {} {} longer than {} tokens and cut (train.sequence)", cut,
-                         cut == 1 ? "is" : "are", rows.longest());
+    const auto say_cut = [&](int64_t cut, const char* of) {
+      if (cut > 0)
+        out += fmt::format("; {}{} {} longer than {} tokens and cut (train.sequence)", cut, of,
+                           cut == 1 ? "is" : "are", rows.longest());
+    };
+    say_cut(rows.cut(), "");
+    say_cut(evaluated_cut_, held_out_ ? " held out" : " to evaluate on");
     if (skipped_ > 0)
       out += fmt::format("; {} broken row{} left out of {}", skipped_, skipped_ == 1 ? "" : "s",
                          file_);
     return out;
   }
 
+  std::string what_is_passed() const override {
+    return fmt::format("{} training {}s", train_->examples().size(), pairs_ ? "pair" : "text");
+  }
   std::vector<std::pair<std::string, std::string>> facts() const override {
     return {{"train_rows", fmt::format("{}", train_->examples().size())},
             {"valid_rows", fmt::format("{}", evaluated_)},
@@ -181,7 +193,8 @@ class LabelledRun final : public RunData {
   }
 
  private:
-  std::unique_ptr<EvalSource> encoded(const Config& config, const Examples& examples) const {
+  std::unique_ptr<LabelledEvalBatches> encoded(const Config& config,
+                                               const Examples& examples) const {
     return std::make_unique<LabelledEvalBatches>(
         EncodedExamples(tokenizer_, examples, config.train.sequence), config.train.micro_batch);
   }
@@ -217,7 +230,7 @@ class LabelledRun final : public RunData {
   uint64_t hash_ = 0;
   std::vector<std::string> classes_;
   std::string file_;
-  int64_t skipped_ = 0;
+  int64_t skipped_ = 0, evaluated_cut_ = 0;
   size_t evaluated_ = 0;
   std::unique_ptr<LabelledTrainBatches> train_;
 };
@@ -230,8 +243,15 @@ std::unique_ptr<RunData> open_run_data(const Config& config, const std::string& 
     fail(
         "train: neither data.path ('strobe data prepare' makes such a folder) nor texts.train "
         "(labelled texts) is set");
-  if (config.model.kind == "bert" && config.model.head == "lm")
-    return std::make_unique<MaskedRun>(config);
+  const auto& [kind, head] = std::tie(config.model.kind, config.model.head);
+  if (kind != "bert" && head != "lm")
+    fail("model.head: '{}' is BERT's; a {} takes 'lm'", head, kind);
+  if (head == "classification" || head == "regression")
+    fail(
+        "model.head: '{}' learns labelled texts, which texts.train names and 'strobe finetune' "
+        "takes; data.path has none, and 'lm' learns from it",
+        head);
+  if (kind == "bert" && head == "lm") return std::make_unique<MaskedRun>(config);
   return std::make_unique<DatasetRun>(config);
 }
 
@@ -324,9 +344,13 @@ std::vector<std::string> split_classes(const std::string& classes) {
 }
 
 std::string join_classes(const std::vector<std::string>& classes) {
-  for (const std::string& name : classes)
+  for (const std::string& name : classes) {
     if (name.find('|') != std::string::npos)
-      fail("texts: the class '{}' has a | in its name, which separates names", name);
+      fail("texts: the class '{}' has a | in its name, which separates names", brief(name));
+    if (name.find_first_of("\r\n") != std::string::npos)
+      fail("texts: the class '{}' has the end of a line in its name; a name is one line",
+           brief(name));
+  }
   return fmt::format("{}", fmt::join(classes, "|"));
 }
 

@@ -39,6 +39,10 @@ class RunData {
                                                  const std::string& split) const = 0;
   virtual Evaluation evaluate(Engine& engine, const std::string& split, const EvalSource& batches,
                               const std::function<bool()>& stop) const = 0;
+  /// "86600000 training tokens", for a warning of many passes.
+  virtual std::string what_is_passed() const {
+    return fmt::format("{} training tokens", train().tokens_per_epoch());
+  }
   virtual bool predicts() const { return false; }  // evaluations take Engine::predict
 
  protected:
@@ -85,7 +89,7 @@ std::vector<std::pair<std::string, double>> scores_of(const std::string& task, b
                                                       std::span<const float> predicted,
                                                       std::span<const float> labels);
 
-/// "a|b" as names, and back. Throws Error for names with a | in them.
+/// "a|b" as names, and back. Throws Error for names with a | or the end of a line in them.
 std::vector<std::string> split_classes(const std::string& classes);
 std::string join_classes(const std::vector<std::string>& classes);
 

@@ -223,8 +223,8 @@ RunState Trainer::run(RunFolder& folder, bool resume) {
   if (complete_) return RunState::finished;
   const double epochs = length_.tokens() / length_.tokens_per_epoch;
   if (epochs > kManyEpochs)
-    line_->note(fmt::format("warning: the run makes {:.0f} passes over {:.0f} training tokens",
-                            epochs, length_.tokens_per_epoch));
+    line_->note(fmt::format("warning: the run makes {:.0f} passes over {}", epochs,
+                            data_->what_is_passed()));
   if (const std::string said = schedules_.notice(); !said.empty()) line_->note("warning: " + said);
   // Steps that may be under way while the next is issued, so that a GPU never waits for the host.
   const size_t ahead = device_.asynchronous ? 1 : 0;
