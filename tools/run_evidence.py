@@ -76,9 +76,9 @@ def of_task(task):
     return [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
 
 
-def glue(name, run, task, seeds=5, **more):
+def glue(name, run, task, *more_words, seeds=5, **more):
     words = ["glue", run, "--task", task, "--data", "data/glue", "--seeds", str(seeds), "--out", f"{RUNS}/{name}"]
-    return Job(name, words, data=("data/glue",) + more.pop("data", ()), share=0.3, **more)
+    return Job(name, [*words, *more_words], data=("data/glue",) + more.pop("data", ()), share=0.3, **more)
 
 
 def jobs():
@@ -98,9 +98,18 @@ def jobs():
     yield study("bert-crammed-sweep", "bert-crammed-sweep", data=("data/bert",))
     minilm = ("runs/minilm", "data/glue")
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
+        tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
+        long = ["train.epochs=3"] if task in ("sst2", "qnli") else []
+        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *long, after=("bert-crammed",),
+                    data=("data/glue",), share=0.5)
+        yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
+                   choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
+    yield glue("glue-minilm-mnli", "runs/minilm", "mnli", seeds=1, data=("runs/minilm",))
+    for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         yield glue(f"glue-minilm-{task}", "runs/minilm", task, data=("runs/minilm",))
-        yield glue(f"glue-bert-crammed-{task}", f"{RUNS}/bert-crammed", task, seeds=3 if task == "sst2" else 5,
-                   after=("bert-crammed",))
+    for task in ("mrpc", "stsb", "rte"):
+        yield glue(f"glue-minilm-from-mnli-{task}", "runs/minilm", task, "--mnli", f"{RUNS}/glue-minilm-mnli/mnli-s1",
+                   after=("glue-minilm-mnli",), data=("runs/minilm",))
     factorial = "glue-attention-x-recipe"
     for task in ("cola", "stsb", "sst2"):
         sweep = f"{factorial}-sweep-{task}"
