@@ -28,6 +28,7 @@ class Job:
     after: tuple = ()
     data: tuple = ()
     share: float = 1.0  # of a GPU
+    workers: int = 1  # processes of a study at the most, each on a GPU
     choose: object = None  # more words, once `after` has run
 
 
@@ -47,6 +48,19 @@ def best(arms, prefix=""):
     """The overrides of the arm of least outcome."""
     some = [a for a in arms if a["name"].startswith(prefix) and a["value"]["estimate"] is not None]
     return min(some, key=lambda a: a["value"]["estimate"])["overrides"]
+
+
+def ladder():
+    """The study of the ladder, of the recipes that the contrast found."""
+    ends = []
+    for arm in ("baseline", "optimised"):
+        ends.append(f"{RUNS}/{arm}.toml")
+        with open(ends[-1], "w") as out:
+            subprocess.run([args.strobe, "study", "best", f"{RUNS}/contrast", "--arm", arm], check=True, stdout=out)
+    file = f"{RUNS}/ladder.toml"
+    with open(file, "w") as out:
+        subprocess.run([sys.executable, "tools/make_ladder.py", *ends], check=True, stdout=out)
+    return [file, "--out", f"{RUNS}/ladder"]
 
 
 def words_of(overrides):
@@ -82,12 +96,14 @@ def glue(name, run, task, *more_words, seeds=5, **more):
 
 
 def jobs():
-    """In order of their importance: one starts as soon as it can and there is room."""
+    """The longest chain first; one starts as soon as it can and there is room."""
+    yield study("bert-crammed-sweep", "bert-crammed-sweep", data=("data/bert",), workers=4)
+    yield Job("bert-crammed", ["train", "recipes/bert-crammed.toml", "--run", f"{RUNS}/bert-crammed"], data=("data/bert",),
+              after=("bert-crammed-sweep",), choose=lambda: words_of(best(report("bert-crammed-sweep")["arms"])))
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
-    yield Job("bert-crammed", ["train", "recipes/bert-crammed.toml", "--run", f"{RUNS}/bert-crammed"], data=("data/bert",))
-    yield from (evidence(name) for name in ("large", "large-optimizers"))
-    yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",))
-    yield evidence("ladder")
+    yield from (evidence(name, workers=4) for name in ("large", "large-batch", "large-optimizers"))
+    yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",), workers=4)
+    yield Job("ladder", ["study", "run"], after=("contrast",), data=("data/wiki",), choose=ladder)
     for name, data, words in (("attention-x-recipe", "data/wiki", ["budget.tokens=10000000"]), ("mlm-attention-x-recipe", "data/bert", [])):
         sweeps = {recipe: f"{name}-sweep-{recipe}" for recipe in ("baseline", "optimised")}
         for sweep in sweeps.values():
@@ -95,7 +111,6 @@ def jobs():
         yield study(name, name, *words, after=tuple(sweeps.values()), data=(data,),
                     choose=lambda name=name, sweeps=sweeps: [rates(name, r, report(s)["arms"]) for r, s in sweeps.items()])
     yield study("attention-under-a-cap", "attention-under-a-cap", "budget.seconds=6", "budget.trials=6", data=("data/wiki",))
-    yield study("bert-crammed-sweep", "bert-crammed-sweep", data=("data/bert",))
     minilm = ("runs/minilm", "data/glue")
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
@@ -155,28 +170,48 @@ def gpus_for(job, waiting):
     return range(args.gpus - 1) if job.share == 1 else range(args.gpus - 1, args.gpus)
 
 
+def attempt(action):
+    """What went wrong, or "": one job's trouble leaves the others going."""
+    try:
+        action()
+    except (OSError, subprocess.CalledProcessError, KeyError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def run(waiting):
     """Until all have run, or the time is up; returns the names of those that failed."""
     failed, running, room = set(), [], [1.0] * args.gpus
+
+    def say_end(job, wrong):
+        print(f"{time.time() - begin:5.0f} s  {job.name}: {'failed: ' + wrong if wrong else 'done'}", flush=True)
+        if wrong:
+            failed.add(job.name)
+
     try:
         while (waiting or running) and time.time() - begin < args.seconds:
             for entry in [entry for entry in running if entry[2].poll() is not None]:
                 job, gpu, process = entry
                 running.remove(entry)
                 room[gpu] += job.share
-                if process.returncode == 0:
-                    keep_report(job)
-                else:
-                    failed.add(job.name)
-                print(f"{time.time() - begin:5.0f} s  {job.name}: {'failed' if process.returncode else 'done'}", flush=True)
+                waiting = [other for other in waiting if other is not job]  # what is left of a study's runs is under way
+                wrong = f"exit status {process.returncode}" if process.returncode else ""
+                if not wrong and all(other is not job for other, _, _ in running):
+                    wrong = attempt(lambda: keep_report(job))
+                say_end(job, wrong)
             failed |= {job.name for job in waiting if failed & set(job.after)}
             waiting = [job for job in waiting if job.name not in failed]
             for job in list(waiting):
                 gpu = next((g for g in gpus_for(job, waiting) if room[g] > job.share - 1e-6), None)
                 if gpu is not None and all(map(finished, job.after)):
-                    waiting.remove(job)
-                    room[gpu] -= job.share
-                    running.append((job, gpu, start(job, gpu)))
+                    if 1 + sum(other is job for other, _, _ in running) == job.workers:
+                        waiting.remove(job)
+                    wrong = attempt(lambda: running.append((job, gpu, start(job, gpu))))
+                    if wrong:
+                        waiting = [other for other in waiting if other is not job]
+                        say_end(job, wrong)
+                    else:
+                        room[gpu] -= job.share
             time.sleep(0.5)
     except KeyboardInterrupt:
         sys.exit(130)
