@@ -150,8 +150,13 @@ bool score(const GlueOptions& options, const std::string& folder, bool uploads, 
   std::map<std::string, double> metrics;
   for (const TaskWork::Split& split : work.splits) {
     if (!split.what.upload.empty() && !uploads) continue;
+    const int64_t cut_before = reader.cut();
     const Predictions got = reader.predict(split.read.examples, stop_requested);
     if (got.stopped) return false;
+    if (const int64_t cut = reader.cut() - cut_before; cut > 0)
+      print_note(fmt::format("{}: {} of {} {} longer than {} tokens and cut (train.sequence)",
+                             work.task->name, cut, split.read.file, cut == 1 ? "is" : "are",
+                             reader.config().train.sequence));
     if (!split.what.upload.empty()) {
       uploaded.push_back(fmt::format("{}/{}", options.out, split.what.upload));
       write_file("glue", uploaded.back(), glue_upload(*split.task, split.read, got.predicted));

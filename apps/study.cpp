@@ -211,35 +211,69 @@ int trials(const std::string& folder, bool json) {
   return 0;
 }
 
-// The recipe of the arm with the lowest mean validation loss, as its first finished run had it.
+// A run whose recipe is asked for, and what is said of it.
+struct Chosen {
+  std::string run, words;
+};
+
+Chosen chosen_arm(const StudyResult& result, const ArmResult& arm, bool of_all) {
+  const auto run = std::find_if(arm.runs.begin(), arm.runs.end(),
+                                [](const SeedResult& seed) { return seed.finished(); });
+  std::string rank = "the mean";
+  if (of_all) {
+    int lost = 0;
+    for (const ArmResult& other : result.arms) lost += other.lost() > arm.lost();
+    rank = fmt::format("the lowest mean of {} arms{}", result.arms.size() - lost,
+                       lost ? fmt::format(" ({} that lost runs left out)", lost) : "");
+  }
+  return {run->folder, fmt::format("The arm '{}' of the study '{}': {} {:.4f}, {} over {} run{}{}",
+                                   arm.name, result.name, result.noun, arm.loss.estimate, rank,
+                                   arm.loss.n, arm.loss.n == 1 ? "" : "s",
+                                   !result.search             ? ""
+                                   : result.search->confirmed ? ", on seeds that did not choose it"
+                                                              : "; not confirmed on fresh seeds")};
+}
+
+// A point that was searched and, unlike those of the arms, not confirmed.
+std::optional<Chosen> chosen_point(const StudyResult& result, const std::string& wanted) {
+  if (!result.search) return std::nullopt;
+  for (const TrialResult& trial : result.search->trials) {
+    const std::string point = trial.name.substr(0, trial.name.find(" ("));
+    if (trial.phase == "search" && std::isfinite(trial.value) && point == wanted)
+      return Chosen{
+          fmt::format("runs/{}-s{}", point, trial.seed),
+          fmt::format("The point '{}' of the study '{}': {} {:.4f}, one run of the search; not "
+                      "confirmed on fresh seeds",
+                      trial.name, result.name, result.noun, trial.value)};
+  }
+  return std::nullopt;
+}
+
+// The recipe of an arm or point, the best unless one is asked for, as its first finished run had
+// it.
 int best(const std::string& folder, const std::string& wanted) {
   const StudyResult result = analyse_study(folder);
-  const ArmResult* best = best_arm(result, wanted);
-  std::vector<std::string> names;
-  for (const ArmResult& arm : result.arms) names.push_back(arm.name);
-  if (!best && !wanted.empty())
-    fail("study: no finished arm of {} is called '{}'; there are {}", folder, wanted,
-         fmt::join(names, ", "));
-  if (!best) fail("study: no run of {} has finished with a {}", folder, result.noun);
-  const auto run = std::find_if(best->runs.begin(), best->runs.end(),
-                                [](const SeedResult& seed) { return seed.finished(); });
-  Config config = load_config(folder + "/" + run->folder + "/config.toml", {}).config;
+  const ArmResult* arm = best_arm(result, wanted);
+  const std::optional<Chosen> chosen =
+      arm ? chosen_arm(result, *arm, wanted.empty()) : chosen_point(result, wanted);
+  if (!chosen && wanted.empty())
+    fail("study: no run of {} has finished with a {}", folder, result.noun);
+  if (!chosen) {
+    std::vector<std::string> names;
+    for (const ArmResult& each : result.arms)
+      if (std::isfinite(each.loss.estimate)) names.push_back(each.name);
+    fail("study: no finished arm of {} is called '{}'; there {} {}", folder, wanted,
+         names.size() == 1 ? "is" : "are",
+         names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")));
+  }
+  Config config = load_config(folder + "/" + chosen->run + "/config.toml", {}).config;
   config.name = result.name + "-best";
   if (fs::exists(folder + "/base.toml"))  // workers side by side had fewer
     config.threads = load_config(folder + "/base.toml", {}).config.threads;
   // As the base recipe has it: what judged the run on its way is no part of the recipe.
   if (result.search && result.search->mid_run && !result.search->confirmed)
     config.eval.every = load_config(folder + "/base.toml", {}).config.eval.every;
-  fmt::print(
-      "# The arm '{}' of the study '{}': {} {:.4f}, {} over {} run{}{}{}."
-      "\n{}",
-      best->name, result.name, result.noun, best->loss.estimate,
-      wanted.empty() ? fmt::format("the lowest mean of {} arms", result.arms.size()) : "the mean",
-      best->loss.n, best->loss.n == 1 ? "" : "s", wanted.empty() ? " each" : "",
-      !result.search             ? ""
-      : result.search->confirmed ? ", on seeds that did not choose it"
-                                 : "; not confirmed on fresh seeds",
-      to_toml(config));
+  fmt::print("# {}.\n{}", chosen->words, to_toml(config));
   return 0;
 }
 

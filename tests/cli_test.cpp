@@ -136,7 +136,7 @@ TEST_F(CommandLine, RefusesWrongConfigurations) {
       {"tiny.toml eval.every=often", "eval.every: length: 'often'"},
       {"tiny.toml train.tokens=9 train.epochs=1", "both set the length"},
       {"tiny.toml train.steps=0", "more than 0"},
-      {"tiny.toml train.steps=1e300", "is not an integer"},
+      {"tiny.toml train.steps=1e300", "is beyond 9e15, the largest integer"},
       {"tiny.toml train.steps=5e15", "at most"},
       {"tiny.toml model.preset=gpt2-124", "known are gpt2-124m"},
       {"tiny.toml model.heads=3", "divisible by heads (3)"},

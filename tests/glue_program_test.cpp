@@ -179,6 +179,7 @@ TEST_F(GlueProgram, RefusesKeysThatAreItsOwn) {
   }
   std::filesystem::rename(at("glue/RTE"), at("glue/QNLI"));
   expect_refused("glue bert --task qnli --data glue --mnli bert", "--task names none of them");
+  expect_refused("glue bert --task rte,RTE --data glue", "--task names rte twice");
   strobe("glue bert --task ,, --data glue", 1);
   strobe("glue bert --task axe --data glue", 1);
   EXPECT_EQ(errors().find("ax,"), std::string::npos) << errors();
@@ -324,7 +325,7 @@ TEST_F(GlueProgram, PredictRefusesWhatItWouldPassOver) {
   std::string words;
   for (int i = 0; i < 40; ++i) words += "river ";
   const std::string cut = " longer than 32 tokens and cut";
-  strobe("predict single --text '" + words + "' --json");
+  EXPECT_TRUE(Json::accept(strobe("predict single --text '" + words + "' --json")));
   EXPECT_NE(errors().find("1 text is" + cut), std::string::npos) << errors();
   std::ofstream(at("long.tsv")) << "sentence1\tlabel\n"
                                 << words << "\tentailment\n"

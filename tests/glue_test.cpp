@@ -166,6 +166,7 @@ TEST(TextTable, RefusesWhatIsMalformed) {
       {"t.parquet", "PAR1", "of no known kind"},
       {"t.csv", "a;b\n1;2\n", "there is a;b; it has semicolons in it: columns are divided by"},
       {"T.TSV", "a,c\n1,2\n", "there is a,c; it has commas in it"},
+      {"T.CSV.GZ", "a;c\n1;2\n", "there is a;c; it has semicolons in it"},
   };
   const reference::TemporaryFolder folder;
   for (const Bad& row : table) {

@@ -420,6 +420,14 @@ TEST(HuggingFaceWeights, TransposeAndJoinBerts) {
   const RawTensors given = read_raw(folder.file("model.safetensors"));
   const RawTensors written = read_raw(folder.file("out/model.safetensors"));
   EXPECT_EQ(written.size(), 8u);
+  // Of a model without a head, as BertModel writes them.
+  fs::create_directory(folder.file("bare"));
+  write_huggingface_weights(
+      folder.file("bare"), bert,
+      {{"bert.embeddings.word_embeddings.weight", Tensor(word.data(), DType::f32, {1, 2})}}, 0,
+      /*prefixed=*/false);
+  EXPECT_TRUE(read_raw(folder.file("bare/model.safetensors"))
+                  .contains("embeddings.word_embeddings.weight"));
   for (const auto& [name, tensor] : written) {
     EXPECT_EQ(tensor.shape, given.at(name.substr(5)).shape) << name;
     EXPECT_EQ(tensor.bytes, given.at(name.substr(5)).bytes) << name;

@@ -207,5 +207,39 @@ TEST_F(StudyClaims, PointsAreRankedByTheirMean) {
   EXPECT_TRUE(contains(joined(result), "its best was p2")) << joined(result);
 }
 
+// A point that diverged bounds the band; one whose process was killed says nothing of it.
+TEST_F(StudyClaims, ABandEndsAtWhatDivergedAndNotAtWhatCrashed) {
+  const auto band_with = [](const std::string& reason) {
+    StudyRecord study;
+    study.seeds = {1};
+    study.search.emplace();
+    SearchRecord& search = *study.search;
+    search.seeds = 1, search.groups = {""};
+    search.parameters.push_back({});
+    search.parameters[0].name = "optimizer.lr", search.parameters[0].low = 1;
+    search.parameters[0].high = 8, search.parameters[0].log = true;
+    search.labels.push_back({});
+    for (const double lr : {1.0, 2.0, 4.0, 8.0}) {
+      Trial trial;
+      trial.number = static_cast<int64_t>(search.trials.size());
+      trial.state = lr == 8 ? TrialState::failed : TrialState::complete;
+      trial.value = lr == 8 ? NAN : 5 + 0.01 * lr;
+      trial.params["optimizer.lr"] = lr;
+      trial.attrs = {{"phase", "search"}, {"name", fmt::format("p{:g}", lr)}, {"arm", ""}};
+      if (lr == 8) trial.attrs["reason"] = reason;
+      search.trials.push_back(trial);
+    }
+    const StudyResult result = analyse(study);
+    EXPECT_EQ(result.search->bands.size(), 1u);
+    return result.search->bands.at(0);
+  };
+  const BandResult diverged = band_with("diverged"), killed = band_with("killed by signal 9");
+  EXPECT_FALSE(diverged.band.high_is_edge);
+  EXPECT_TRUE(killed.band.high_is_edge) << "nothing is known of what lies above";
+  EXPECT_EQ(killed.band.high, 4);
+  EXPECT_EQ(killed.points, 3u);
+  EXPECT_EQ(killed.failed, 1u);
+}
+
 }  // namespace
 }  // namespace strobe

@@ -212,6 +212,60 @@ TEST(StudyReport, ArmsThatAreNoFactorialAreRanked) {
   EXPECT_TRUE(contains(joined(stepwise), "lr-2 than lr-1")) << joined(stepwise);
 }
 
+// Whoever survives on a lucky seed is not the best, and those that all diverged are not
+// "unresolved".
+TEST(StudyReport, ArmsThatLostRunsRankBehind) {
+  const std::string folder = test_folder();
+  std::string arms;
+  for (const char* arm : {"a", "b", "lucky", "gone"}) {
+    arms += fmt::format(R"({}{{"name": "{}"}})", arms.empty() ? "" : ", ", arm);
+    for (const int64_t seed : {1, 2, 3}) {
+      const bool lost = arm == std::string("gone") || (arm == std::string("lucky") && seed > 1);
+      const double loss = arm == std::string("a") ? 5.9 : arm == std::string("b") ? 5.5 : 5.1;
+      write_run(fmt::format("{}/runs/{}-s{}", folder, arm, seed),
+                {.seed = seed,
+                 .final_loss = lost ? 99 : loss + 0.01 * static_cast<double>(seed),
+                 .state = lost ? "diverged" : "finished"});
+    }
+  }
+  write_file("test", folder + "/study.json",
+             R"({"name": "sweep", "seeds": [1, 2, 3], "arms": [)" + arms + "]}");
+  const StudyResult result = analyse_study(folder);
+  EXPECT_TRUE(
+      result.headline.starts_with("b has the lowest validation loss of the arms that lost no run"))
+      << result.headline;
+  EXPECT_EQ(best_arm(result, "")->name, "b");
+  EXPECT_EQ(best_arm(result, "lucky")->name, "lucky");
+  const std::string text = joined(result);
+  EXPECT_TRUE(contains(text, "of lucky 2 of 3 runs diverged, of gone 3 of 3 runs diverged"))
+      << text;
+  EXPECT_TRUE(contains(text, "Against a: b better; lucky and gone not compared, for want of runs"))
+      << text;
+  EXPECT_FALSE(contains(text, "unresolved")) << text;
+  for (const size_t at : result.front_of_seconds) EXPECT_NE(result.arms[at].name, "lucky");
+}
+
+// A run that is not done has not missed a target.
+TEST(StudyReport, TargetsWaitForRunsThatAreNotDone) {
+  const std::string folder = test_folder();
+  for (const char* arm : {"a", "b"})
+    for (const int64_t seed : {1, 2})
+      write_run(fmt::format("{}/runs/{}-s{}", folder, arm, seed),
+                {.seed = seed,
+                 .final_loss = 5,
+                 .state = arm == std::string("b") && seed == 2 ? "stopped" : "finished"});
+  write_file("test", folder + "/study.json",
+             R"({"name": "two", "seeds": [1, 2], "targets": [5.5],
+                 "arms": [{"name": "a"}, {"name": "b"}]})");
+  const StudyResult result = analyse_study(folder);
+  ASSERT_EQ(result.targets.size(), 1u);
+  EXPECT_EQ(result.targets[0].arms[1].runs, 1);
+  EXPECT_EQ(result.targets[0].arms[1].reached, 1);
+  EXPECT_TRUE(std::isfinite(result.targets[0].arms[1].seconds));
+  ASSERT_TRUE(result.profile);
+  EXPECT_EQ(result.profile->instances, 1u) << "the seed that both have done";
+}
+
 TEST(StudyReport, OneArmSaysWhatTheSeedsMake) {
   const std::string folder = test_folder();
   for (const int64_t seed : {1, 2, 3})

@@ -6,7 +6,7 @@ usage: run_evidence.py [--gpus 4] [--seconds 3600] [--only NAME ...] [--list] [-
 Needs data/wiki and data/bert (articles in GPT-2's and BERT's vocabulary), data/wikitext-2-8k, data/glue and runs/minilm; the
 headers of the recipes and docs/evidence.md say how each is made, and jobs whose data is missing are named and left out.
 Whatever stopped goes on when called again, and what has its report is not run again. Small models share the last GPU as long
-as there are any, three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
+as there are any, two or three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
 import argparse
 import dataclasses
 import json
@@ -28,7 +28,7 @@ class Job:
     after: tuple = ()
     data: tuple = ()
     share: float = 1.0  # of a GPU
-    workers: int = 1  # processes of a study at the most, each on a GPU
+    workers: int = 1  # processes of a study at the most, each on a GPU; no more than it has runs
     choose: object = None  # more words, once `after` has run
 
 
@@ -50,13 +50,18 @@ def best(arms, prefix=""):
     return min(some, key=lambda a: a["value"]["estimate"])["overrides"]
 
 
+def recipe_of(name, *arm):
+    """The recipe that a study found best, or that of one arm of it."""
+    file = f"{RUNS}/{'-'.join((name, *arm))}-best.toml"
+    with open(file, "w") as out:
+        words = [args.strobe, "study", "best", f"{RUNS}/{name}"]
+        subprocess.run(words + (["--arm", *arm] if arm else []), check=True, stdout=out)
+    return file
+
+
 def ladder():
     """The study of the ladder, of the recipes that the contrast found."""
-    ends = []
-    for arm in ("baseline", "optimised"):
-        ends.append(f"{RUNS}/{arm}.toml")
-        with open(ends[-1], "w") as out:
-            subprocess.run([args.strobe, "study", "best", f"{RUNS}/contrast", "--arm", arm], check=True, stdout=out)
+    ends = [recipe_of("contrast", arm) for arm in ("baseline", "optimised")]
     file = f"{RUNS}/ladder.toml"
     with open(file, "w") as out:
         subprocess.run([sys.executable, "tools/make_ladder.py", *ends], check=True, stdout=out)
@@ -98,10 +103,11 @@ def glue(name, run, task, *more_words, seeds=5, **more):
 def jobs():
     """The longest chain first; one starts as soon as it can and there is room."""
     yield study("bert-crammed-sweep", "bert-crammed-sweep", data=("data/bert",), workers=4)
-    yield Job("bert-crammed", ["train", "recipes/bert-crammed.toml", "--run", f"{RUNS}/bert-crammed"], data=("data/bert",),
-              after=("bert-crammed-sweep",), choose=lambda: words_of(best(report("bert-crammed-sweep")["arms"])))
+    whole = ["train.seconds=600", "eval.every=10 %", "checkpoint.every=50 %"]
+    yield Job("bert-crammed", ["train"], data=("data/bert",), after=("bert-crammed-sweep",),
+              choose=lambda: [recipe_of("bert-crammed-sweep"), "--run", f"{RUNS}/bert-crammed", *whole])
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
-    yield from (evidence(name, workers=4) for name in ("large", "large-batch", "large-optimizers"))
+    yield from (evidence(name, workers=runs) for name, runs in (("large", 2), ("large-batch", 5), ("large-optimizers", 3)))
     yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",), workers=4)
     yield Job("ladder", ["study", "run"], after=("contrast",), data=("data/wiki",), choose=ladder)
     for name, data, words in (("attention-x-recipe", "data/wiki", ["budget.tokens=10000000"]), ("mlm-attention-x-recipe", "data/bert", [])):
@@ -115,7 +121,8 @@ def jobs():
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
         long = ["train.epochs=3"] if task in ("sst2", "qnli") else []
-        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *long, after=("bert-crammed",),
+        one_seed = ["seeds=[1]"] if task == "sst2" else []  # it is long, and its held-out tenth large
+        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *long, *one_seed, after=("bert-crammed",),
                     data=("data/glue",), share=0.5)
         yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
                    choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
@@ -196,9 +203,11 @@ def run(waiting):
                 room[gpu] += job.share
                 waiting = [other for other in waiting if other is not job]  # what is left of a study's runs is under way
                 wrong = f"exit status {process.returncode}" if process.returncode else ""
-                if not wrong and all(other is not job for other, _, _ in running):
-                    wrong = attempt(lambda: keep_report(job))
-                say_end(job, wrong)
+                if all(other is not job for other, _, _ in running):
+                    wrong = wrong or ("another of its processes failed" if job.name in failed else attempt(lambda: keep_report(job)))
+                    say_end(job, wrong)
+                elif wrong:
+                    say_end(job, wrong)
             failed |= {job.name for job in waiting if failed & set(job.after)}
             waiting = [job for job in waiting if job.name not in failed]
             for job in list(waiting):

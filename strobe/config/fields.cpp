@@ -31,7 +31,8 @@ std::string print(double value) { return fmt::format("{}", value); }
 void parse(int64_t& value, std::string_view text) {
   double parsed = 0;
   parse(parsed, text);
-  if (parsed != std::floor(parsed) || std::abs(parsed) > 9e15) fail("'{}' is not an integer", text);
+  if (std::abs(parsed) > 9e15) fail("'{}' is beyond 9e15, the largest integer taken", text);
+  if (parsed != std::floor(parsed)) fail("'{}' is not an integer", text);
   value = static_cast<int64_t>(parsed);
 }
 std::string print(int64_t value) { return fmt::format("{}", value); }

@@ -21,12 +21,13 @@ using Format = TableOptions::Format;
 constexpr size_t kLargestFile = size_t{4} << 30;
 
 Format format_of(const std::string& file) {
-  std::filesystem::path path(file);
+  std::string name = file;
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::filesystem::path path(name);
   for (const char* packed : {".gz", ".bz2", ".xz", ".zst"})
     if (path.extension() == packed) path = path.stem();
-  std::string ending = path.extension().string();
-  std::ranges::transform(ending, ending.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string ending = path.extension().string();
   if (ending == ".tsv") return Format::tsv;
   if (ending == ".csv") return Format::csv;
   if (ending == ".jsonl") return Format::jsonl;

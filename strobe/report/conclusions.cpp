@@ -58,7 +58,7 @@ std::string basis(const StudyResult& result) {
   const auto [least, most] = std::minmax_element(seconds.begin(), seconds.end());
   if (result.seconds > 0)
     return fmt::format(
-        "with steps planned for equal training time ({:.0f} s; they took {:.0f} to "
+        "with lengths planned for equal training time ({:.0f} s; they took {:.0f} to "
         "{:.0f} s)",
         result.seconds, *least, *most);
   return fmt::format("with runs of unequal length ({:.0f} to {:.0f} s)", *least, *most);
@@ -227,6 +227,26 @@ std::string listed(const std::vector<std::string>& words) {
   return fmt::format("{} and {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
 }
 
+// "3 of 4 runs diverged"
+std::string lost_text(const ArmResult& arm) {
+  std::string out =
+      fmt::format("{} of {} run{} ", arm.lost(), arm.runs.size(), arm.runs.size() == 1 ? "" : "s");
+  if (arm.failed == 0) return out + "diverged";
+  return out + (arm.diverged == 0 ? "failed" : "diverged or failed");
+}
+
+// Means over the runs that are left say less than they seem to.
+void conclude_lost(StudyResult& result) {
+  std::vector<std::string> words;
+  for (const ArmResult& arm : result.arms)
+    if (arm.lost() > 0) words.push_back(fmt::format("of {} {}", arm.name, lost_text(arm)));
+  if (words.empty()) return;
+  result.sentences.push_back(
+      fmt::format("Lost: {}; means are over the others, and such an arm ranks behind those that "
+                  "lost fewer.",
+                  fmt::join(words, ", ")));
+}
+
 // Arms against the first, and effects of a factorial, with what many of them may claim.
 void conclude_comparisons(StudyResult& result) {
   const bool paired = std::any_of(result.comparisons.begin(), result.comparisons.end(),
@@ -237,15 +257,17 @@ void conclude_comparisons(StudyResult& result) {
     const std::string& first = result.comparisons[0].reference;
     const bool one = std::all_of(result.comparisons.begin(), result.comparisons.end(),
                                  [&](const ComparisonResult& c) { return c.reference == first; });
-    std::vector<std::string> better, worse, open;
+    std::vector<std::string> better, worse, open, lost;
     for (const ComparisonResult& c : result.comparisons)
-      (!c.resolved()         ? open
+      (std::isnan(c.p)       ? lost
+       : !c.resolved()       ? open
        : c.loss.estimate < 0 ? better
                              : worse)
           .push_back(one ? c.arm
                          : fmt::format("{} than {} ({})", c.arm, c.reference,
                                        number_text(c.loss.estimate, 3)));
-    const size_t tests = result.comparisons.size();
+    const auto tests = std::ranges::count_if(
+        result.comparisons, [](const ComparisonResult& c) { return !std::isnan(c.p); });
     std::string out = tests == 1
                           ? fmt::format("Against {}: ", first)
                           : fmt::format("{}fter Holm's correction for {} comparisons: ",
@@ -254,6 +276,7 @@ void conclude_comparisons(StudyResult& result) {
     if (!better.empty()) parts.push_back(listed(better) + " better");
     if (!worse.empty()) parts.push_back(listed(worse) + " worse");
     if (!open.empty()) parts.push_back(listed(open) + " unresolved");
+    if (!lost.empty()) parts.push_back(listed(lost) + " not compared, for want of runs");
     result.sentences.push_back(out + fmt::format("{}.", fmt::join(parts, "; ")));
   }
   if (!result.effects || result.factorial || result.effects->seeds < 2) return;
@@ -276,11 +299,15 @@ void conclude_ranking(StudyResult& result) {
   std::vector<const ArmResult*> order;
   for (const ArmResult& arm : result.arms)
     if (std::isfinite(arm.loss.estimate)) order.push_back(&arm);
-  std::sort(order.begin(), order.end(), [](const ArmResult* a, const ArmResult* b) {
-    return a->loss.estimate < b->loss.estimate;
-  });
+  std::sort(order.begin(), order.end(),
+            [](const ArmResult* a, const ArmResult* b) { return a->ranks_before(*b); });
   const ArmResult& best = *order[0];
-  result.headline = fmt::format("{} has the lowest {}, {}: {}{}.", best.name, result.noun,
+  const bool some_lost = std::ranges::any_of(
+      result.arms, [&](const ArmResult& arm) { return arm.lost() > best.lost(); });
+  result.headline = fmt::format("{} has the lowest {}{}, {}: {}{}.", best.name, result.noun,
+                                !some_lost        ? ""
+                                : best.lost() > 0 ? " of the arms that lost the fewest runs"
+                                                  : " of the arms that lost no run",
                                 basis(result), with_interval(best.loss), after_space(result.unit));
   if (order.size() < 2) return;
   // Which is the best was not known before: its lead counts as one of all those that it has.
@@ -322,12 +349,14 @@ void conclude(const StudyRecord& study, StudyResult& result) {
   });
   if (result.search) {
     conclude_search(result);
+    conclude_lost(result);
     conclude_comparisons(result);
     if (any) result.sentences.push_back(not_shown(study, result));
     return;
   }
   if (!any) {
     result.headline = "Not yet answered: no run of this study has finished.";
+    conclude_lost(result);
     return;
   }
   if (result.factorial) {
@@ -345,6 +374,7 @@ void conclude(const StudyRecord& study, StudyResult& result) {
     conclude_ranking(result);
     conclude_comparisons(result);
   }
+  conclude_lost(result);
   if (result.equal_tokens) result.sentences.push_back(equal_tokens_sentence(*result.equal_tokens));
   result.sentences.push_back(not_shown(study, result));
 }

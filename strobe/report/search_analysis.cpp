@@ -109,14 +109,15 @@ void add_bands(const StudyRecord& study, SearchResult& out) {
     bool whole = true;
     for (const auto& [name, trials] : points) {
       std::vector<double> outcomes;
-      bool failed = false;
+      bool failed = false, diverged = false;
       for (const TrialResult* t : trials) {
-        failed = failed || t->state == "failed";
+        failed = failed || t->state == "failed", diverged = diverged || t->reason == "diverged";
         if (std::isfinite(t->value)) outcomes.push_back(t->value);
       }
-      if (outcomes.empty() && !failed) whole = false;  // stopped early: it may be in the band
-      values.emplace_back(at(trials[0]->parameters[p]), failed ? INFINITY : mean(outcomes));
       band.failed += failed;
+      if (outcomes.empty() && failed && !diverged) continue;  // it says nothing of the outcome
+      if (outcomes.empty() && !failed) whole = false;  // stopped early: it may be in the band
+      values.emplace_back(at(trials[0]->parameters[p]), diverged ? INFINITY : mean(outcomes));
     }
     if (std::any_of(values.begin(), values.end(), [](auto& v) { return std::isnan(v.first); }))
       continue;  // names, not numbers

@@ -97,8 +97,16 @@ ComparisonResult compare(const ArmResult& arm, const ArmResult& reference) {
     if (std::isfinite(arm.runs[s].loss) && std::isfinite(reference.runs[s].loss))
       a.push_back(reference.runs[s].loss), b.push_back(arm.runs[s].loss);
   const std::vector<double> differences = paired_differences(a, b);
-  const auto [difference, p] = infer_mean(differences);
+  auto [difference, p] = infer_mean(differences);
+  if (arm.lost() + reference.lost() > 0) p = kNan;  // nothing is claimed of survivors
   return {arm.name, reference.name, difference, probability_of_superiority(b, a), p, p};
+}
+
+// A run that is still to come, or to go on, has not missed a target.
+bool has_ended(const std::optional<RunRecord>& run) {
+  if (!run) return false;
+  const std::string& state = run->result.state;
+  return state == "finished" || state == "diverged" || state == "failed";
 }
 
 TargetResult target_result(const StudyRecord& study, double target, bool stated) {
@@ -113,7 +121,7 @@ TargetResult target_result(const StudyRecord& study, double target, bool stated)
                  .steps = kNan,
                  .flops = kNan};
     for (const auto& run : arm.runs) {
-      if (!run) continue;
+      if (!has_ended(run)) continue;
       const Reached found = reach(*run, study.outcome, target);
       ++at.runs, at.reached += found.reached();
       seconds.push_back(found.seconds), tokens.push_back(found.tokens);
@@ -135,10 +143,13 @@ void add_targets(const StudyRecord& study, StudyResult& out) {
   std::vector<std::vector<double>> times(study.arms.size());
   for (const double target : targets) {
     out.targets.push_back(target_result(study, target, stated));
-    for (size_t a = 0; a < study.arms.size(); ++a)
-      for (const auto& run : study.arms[a].runs)
-        times[a].push_back(run ? reach(*run, study.outcome, target).seconds
-                               : std::numeric_limits<double>::infinity());
+    for (size_t s = 0; s < study.seeds.size(); ++s) {
+      if (!std::ranges::all_of(study.arms,
+                               [&](const ArmRecord& arm) { return has_ended(arm.runs[s]); }))
+        continue;
+      for (size_t a = 0; a < study.arms.size(); ++a)
+        times[a].push_back(reach(*study.arms[a].runs[s], study.outcome, target).seconds);
+    }
   }
   if (!targets.empty() && study.arms.size() > 1) out.profile = performance_profile(times);
   if (out.profile && out.profile->instances == 0) out.profile.reset();
@@ -173,8 +184,9 @@ void add_notes(const StudyRecord& study, StudyResult& out) {
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const SeedResult& run = out.arms[a].runs[s];
       if (!run.finished())
-        out.notes.push_back(
-            fmt::format("{} is {}; it is left out of every figure.", run.folder, run.state));
+        out.notes.push_back(fmt::format(
+            "{} is {}; it is left out of every figure{}.", run.folder, run.state,
+            has_ended(study.arms[a].runs[s]) ? " but the targets, which it missed" : ""));
       else if (!std::isfinite(run.loss))
         out.notes.push_back(fmt::format("{} finished without a {}; it is left out of those.",
                                         run.folder, out.noun));
@@ -233,7 +245,7 @@ StudyResult analyse(const StudyRecord& study) {
   for (size_t c = 0; c < corrected.size(); ++c) out.comparisons[c].corrected = corrected[c];
   add_effects(study, out);
   for (const ArmResult& arm : out.arms) {
-    losses.push_back(arm.loss.estimate), seconds.push_back(arm.seconds);
+    losses.push_back(arm.lost() ? kNan : arm.loss.estimate), seconds.push_back(arm.seconds);
     bytes.push_back(arm.peak_bytes);
   }
   out.front_of_seconds = pareto_front(seconds, losses);
@@ -254,8 +266,7 @@ const ArmResult* best_arm(const StudyResult& result, const std::string& wanted) 
   const ArmResult* best = nullptr;
   for (const ArmResult& arm : result.arms) {
     if (!wanted.empty() && !(any ? named(arm) : arm.arm == wanted)) continue;
-    if (std::isfinite(arm.loss.estimate) && (!best || arm.loss.estimate < best->loss.estimate))
-      best = &arm;
+    if (std::isfinite(arm.loss.estimate) && (!best || arm.ranks_before(*best))) best = &arm;
   }
   return best;
 }

@@ -66,6 +66,13 @@ struct ArmResult {
   Interval deviation;
   double clipped, loss_spikes, norm_spikes, logged_steps;
   int diverged, failed;
+
+  /// Runs that ended without a result: means are over what is left, which flatters.
+  int lost() const { return diverged + failed; }
+  /// Whether it ranks before another: the fewer lost runs first, then the lower mean.
+  bool ranks_before(const ArmResult& other) const {
+    return lost() != other.lost() ? lost() < other.lost() : loss.estimate < other.loss.estimate;
+  }
 };
 
 /// A factor of a 2x2 factorial. Ratios are of `to` over `from`, over seeds and the other factor.

@@ -81,6 +81,25 @@ void check_labels(const StudyFile& study, const DryRuns& runs, const StudyArm& a
     }
 }
 
+// Either end of a range of integers, which sizes may not take (heads that do not divide channels):
+// said, since such a point is a trial that fails.
+void note_ends(const StudyFile& study, const DryRuns& runs, const StudyArm& arm) {
+  const Space space = study.space_of(arm);
+  for (size_t i = 0; i < space.size(); ++i) {
+    if (space[i].kind != Parameter::Kind::integer || !space[i].when.empty()) continue;
+    for (const double end : {0.0, 1.0}) {
+      std::vector<double> unit(space.size(), 0.5);
+      unit[i] = end;
+      const Point point = point_at(space, unit);
+      const ChildResult tried = runs.of(arm.overrides + overrides_of(space, point));
+      if (runs.stopped()) return;
+      if (tried.status != 0)
+        fmt::print(stderr, "study: {} = {:g} cannot run, and will be a trial that fails: {}\n",
+                   space[i].name, point[i], tried.reason());
+    }
+  }
+}
+
 // Keys set for every arm that none of them keeps.
 void note_overridden(const StudyFile& study) {
   for (const std::string& override : study.overrides) {
@@ -145,6 +164,7 @@ void check_arms(const StudyFile& study, const DryRuns& runs) {
     check_length(study, runs.sizes(overrides, what), what);
     check_outcome(study, runs.recipe(), arm, overrides, what);
     check_labels(study, runs, arm, noted);
+    note_ends(study, runs, arm);
     if (runs.stopped()) return;
   }
   if (!study.pruner.complete &&

@@ -64,6 +64,10 @@ void drain(Pipe& pipe, std::string& output, bool pass_on) {
 
 std::string ChildResult::reason() const {
   const size_t end = errors.find_last_not_of(" \r\n");
+  constexpr int kBySignal = 128;
+  if (status == kBySignal + SIGKILL) return "killed by signal 9, perhaps for want of memory";
+  if (status > kBySignal && end == std::string::npos)
+    return fmt::format("killed by signal {}", status - kBySignal);
   if (end == std::string::npos) return fmt::format("exit status {}", status);
   const size_t newline = errors.find_last_of("\r\n", end);
   const size_t begin = newline == std::string::npos ? 0 : newline + 1;

@@ -35,7 +35,7 @@ RunSizes DryRuns::sizes(const Words& overrides, const std::string& what) const {
     fail("study: {} cannot run: {}; nothing was started", what, checked.reason());
   const auto json = nlohmann::json::parse(checked.output, nullptr, /*allow_exceptions=*/false);
   return {size_at(json, "tokens_per_step"), size_at(json, "flops_per_step"),
-          size_at(json, "planned_steps")};
+          size_at(json, "planned_steps"), size_at(json, "planned_evaluation_tokens")};
 }
 
 Words DryRuns::one_that_runs(const StudyFile& study, const StudyArm& arm,

@@ -13,6 +13,7 @@ namespace strobe {
 /// NaN: the program did not say.
 struct RunSizes {
   double tokens_per_step, flops_per_step, planned_steps;
+  double evaluation_tokens;  // of all evaluations of a run
 };
 
 class DryRuns {

@@ -1,4 +1,5 @@
-// From seconds to steps: how long each arm of a study trains, frozen before its first run.
+// From seconds to steps, or to tokens where the batch varies: how long each arm of a study trains,
+// frozen before its first run.
 #pragma once
 
 #include <cstdint>

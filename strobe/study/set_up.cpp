@@ -78,16 +78,27 @@ void SetUp::say_precision() const {
   if (n < 2)
     return say("with {} there is no interval: differences cannot be resolved\n",
                n == 1 ? "one seed" : "no seeds to confirm on");
-  const double factor = student_t_quantile(0.975, n - 1) / std::sqrt(n);
+  // The first of so many comparisons must pass a level divided by their number (Holm 1979).
+  const auto factor = [&](double comparisons) {
+    return student_t_quantile(1 - 0.025 / comparisons, n - 1) / std::sqrt(n);
+  };
+  const auto most =
+      static_cast<double>(study_.compare.empty() ? study_.arms.size() - 1 : study_.compare.size());
+  const double unit = study_.noise > 0 ? study_.noise : 1;
+  const std::string corrected =
+      most > 1
+          ? fmt::format(", the first of {:.0f} comparisons from {:.3g}", most, factor(most) * unit)
+          : "";
   if (study_.noise > 0)
     return say(
-        "with {:.0f} seeds differences of about {:.3g} and more can be resolved ({}; 'noise' says "
+        "with {:.0f} seeds differences of about {:.3g} and more can be resolved{} ({}; 'noise' "
+        "says "
         "that they have a standard deviation of {:g} over seeds)\n",
-        n, factor * study_.noise, study_.outcome, study_.noise);
+        n, factor(1) * unit, corrected, study_.outcome, study_.noise);
   say("with {:.0f} seeds differences can be resolved from about {:.2f} times their standard "
-      "deviation over seeds: {:.3f} where that is 0.01; 'noise = 0.01' in the study "
+      "deviation over seeds{}: {:.3f} where that is 0.01; 'noise = 0.01' in the study "
       "file states it once it is known\n",
-      n, factor, 0.01 * factor);
+      n, factor(1), corrected, 0.01 * factor(1));
 }
 
 // How many runs a search is, and how long.
@@ -139,8 +150,8 @@ void SetUp::plan_search() const {
       study_.sampler.name, study_.stopping_rule());
   if (confirming > 0) say("{:.0f} runs to confirm\n", confirming);
   double seconds = study_.seconds;
-  if (seconds == 0 && options_.plan_only) seconds = usual_seconds();
-  if (study_.seconds > 0 && !fs::exists(folder_ + "/journal.log")) check_seconds();
+  if (options_.plan_only || (seconds > 0 && !fs::exists(folder_ + "/journal.log")))
+    seconds = usual_seconds();
   double all = (searching + confirming) * seconds;
   if (study_.total_seconds > 0) {
     const double most = study_.total_seconds / kUsualOverhead;
@@ -157,15 +168,8 @@ StudyArm SetUp::usual_arm() const {
   return arm;
 }
 
-// The shortest run of a search has a step at least, as far as it can be timed.
-void SetUp::check_seconds() const {
-  ArmPlan timed;
-  try {
-    timed = time_arm(usual_arm(), vocab(), /*guess=*/true);
-  } catch (const Error&) {
-    if (runs_.stopped()) throw;
-    return;
-  }
+// The shortest run of a search has a step at least.
+void SetUp::check_seconds(const ArmPlan& timed) const {
   const double step = timed.tokens_per_step / timed.tokens_per_second;
   const double least = study_.seconds * study_.first_share();
   if (least < step)
@@ -173,33 +177,42 @@ void SetUp::check_seconds() const {
          step);
 }
 
-// Of training, of a whole run like the usual arm; 0: that is not known.
+double SetUp::evaluation_seconds(const RunSizes& sizes, const ArmPlan& timed) const {
+  constexpr double kShare = 1.0 / 3;  // a forward pass, of a step's time
+  return std::isfinite(sizes.evaluation_tokens)
+             ? kShare * sizes.evaluation_tokens / timed.tokens_per_second
+             : 0;
+}
+
+// Training and evaluations of a whole run like the usual arm; 0: that is not known.
 double SetUp::usual_seconds() const {
   const StudyArm arm = usual_arm();
-  std::pair<std::string, double> own = {"", 0};
-  if (study_.tokens == 0 && study_.flops == 0)
-    own = own_length(load_config(runs_.recipe(), arm.overrides).config);
-  if (own.first == "train.seconds") return own.second;
   ArmPlan timed;
   try {
     timed = time_arm(arm, vocab(), /*guess=*/true);
   } catch (const Error& error) {
+    if (runs_.stopped()) throw;
     say("what it takes is not known: {}\n", error.what());
-    return 0;
+    return study_.seconds;
   }
+  if (study_.seconds > 0) check_seconds(timed);
   const RunSizes sizes = runs_.sizes(arm.overrides, "the first arm");
+  const double evaluations = evaluation_seconds(sizes, timed);
+  if (study_.seconds > 0) return study_.seconds + evaluations;
   double tokens = study_.tokens;
-  if (study_.flops > 0)
+  if (study_.flops > 0) {
     tokens = study_.flops * timed.tokens_per_step / sizes.flops_per_step;
-  else if (own.first == "train.tokens")
-    tokens = own.second;
-  else if (!own.first.empty())
-    tokens =
-        timed.tokens_per_step * (own.first == "train.steps" ? own.second : sizes.planned_steps);
-  return tokens > 0 ? tokens / timed.tokens_per_second : 0;
+  } else if (study_.tokens == 0) {
+    const auto [key, value] = own_length(load_config(runs_.recipe(), arm.overrides).config);
+    if (key == "train.seconds") return value + evaluations;
+    tokens = key == "train.tokens"
+                 ? value
+                 : timed.tokens_per_step * (key == "train.steps" ? value : sizes.planned_steps);
+  }
+  return tokens > 0 ? tokens / timed.tokens_per_second + evaluations : 0;
 }
 
-// `seconds` of training of a run, and of all of them; 0: not known.
+// `seconds` of a run without its start, and of all of them; 0: not known.
 void SetUp::say_cost(double seconds, double all) const {
   if (!(seconds > 0)) return;
   say("a whole run takes about {}", format_seconds(seconds * kUsualOverhead));
@@ -207,7 +220,7 @@ void SetUp::say_cost(double seconds, double all) const {
   say("\n");
 }
 
-// Seconds become steps once, so that the study can be repeated bit for bit.
+// Seconds become steps or tokens once, so that the study can be repeated bit for bit.
 StudyPlan SetUp::plan() const {
   StudyPlan plan;
   const size_t total = study_.arms.size() * study_.seeds.size();
@@ -232,8 +245,12 @@ StudyPlan SetUp::plan() const {
     if (plan.seconds > study_.seconds)
       fmt::print("runs are lengthened from {:.0f} s: {} tokens need it on this machine\n",
                  study_.seconds, static_cast<int64_t>(study_.min_tokens));
+    const StudyArm& first = study_.arms[0];
+    const double each =
+        plan.seconds +
+        evaluation_seconds(runs_.sizes(first.overrides, "the first arm"), plan.arms.at(first.name));
     say("{} runs of {:.0f} s of training each: about {} in all\n", total, plan.seconds,
-        format_seconds(static_cast<double>(total) * plan.seconds * kUsualOverhead));
+        format_seconds(static_cast<double>(total) * each * kUsualOverhead));
   }
   if (options_.plan_only && study_.seconds == 0) {
     const double seconds = usual_seconds();

@@ -24,8 +24,8 @@ class SetUp {
         runs_(folder_ + "/base.toml", options) {}
 
   void check() const { check_arms(study_, runs_); }
-  /// Says what will run. Seconds of arms become steps once and are kept in plan.json, so that the
-  /// study can be repeated bit for bit.
+  /// Says what will run. Seconds of arms become steps or tokens once and are kept in plan.json, so
+  /// that the study can be repeated bit for bit.
   StudyPlan plan() const;
   /// Operations, from a dry run.
   double flops_per_token(const std::vector<std::string>& overrides, const std::string& what) const;
@@ -35,8 +35,9 @@ class SetUp {
   std::string vocab() const;
   void plan_search() const;
   StudyArm usual_arm() const;
-  void check_seconds() const;
+  void check_seconds(const ArmPlan& timed) const;
   double usual_seconds() const;
+  double evaluation_seconds(const RunSizes& sizes, const ArmPlan& timed) const;
   void say_cost(double seconds, double all) const;
   void say_precision() const;
 

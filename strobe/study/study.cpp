@@ -231,6 +231,11 @@ Json Runner::compare_at_equal_tokens() const {
     steps = std::min(steps, study_.equal_tokens_seconds * p.tokens_per_second / p.tokens_per_step);
   }
   const int64_t whole = std::max<int64_t>(2, std::llround(steps));
+  const auto length = [&](const StudyArm& arm) {
+    ArmPlan plan = plan_.arms.at(arm.name);
+    plan.steps = whole;
+    return plan.length();
+  };
   Json runs = Json::object();
   for (const StudyArm* arm : arms) {
     if (stopped()) return nullptr;
@@ -239,8 +244,7 @@ Json Runner::compare_at_equal_tokens() const {
     if (run_state(run) != "finished") {
       say("at equal tokens: {}, {} steps\n", level, whole);
       train_run(options_.program, recipe(), run,
-                arm->overrides + Words{fmt::format("train.steps={}", whole),
-                                       fmt::format("seed={}", study_.seeds[0]),
+                arm->overrides + Words{length(*arm), fmt::format("seed={}", study_.seeds[0]),
                                        "name=equal-tokens-" + level, "eval.every=0",
                                        "checkpoint.every=0", "sample.tokens=0"},
                 options_.stop);

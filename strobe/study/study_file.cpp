@@ -42,6 +42,11 @@ void check_name(const std::string& name, const std::string& where) {
   const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return std::isalnum(c) || c == '-' || c == '_' || c == '.';
   });
+  constexpr size_t kLongest =
+      100;  // a run's folder adds its point and seed, and a file system takes 255
+  if (name.size() > kLongest)
+    fail("study: the name '{}...' ({}) has {} characters; {} at most are accepted",
+         name.substr(0, 20), where, name.size(), kLongest);
   if (!plain || name[0] == '.')
     fail("study: '{}' ({}) is not a name; it takes letters, digits, '-', '_' and '.'", name, where);
 }

@@ -1,7 +1,7 @@
 // A study's folder: where things are in it, and what its runs came to.
 //
 //   study.toml, base.toml  the study file and the recipe it varies, as they were at its beginning
-//   plan.json              steps of each arm, frozen: what makes the study repeatable
+//   plan.json              length of each arm, frozen: what makes the study repeatable
 //   study.json             what the report needs beside the runs (strobe/report/study_report.h)
 //   journal.log            the trials, in Optuna's format (strobe/report/journal.h)
 //   runs/<name>-s<seed>/   run folders

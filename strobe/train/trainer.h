@@ -51,6 +51,7 @@ class Trainer {
   RunState run(RunFolder& folder, bool resume);
 
  private:
+  double evaluation_tokens() const;
   /// Returns the event of the last step done.
   StepEvent start(RunFolder& folder, bool resume);
   /// Puts the run where its newest checkpoint is; false where there has been none yet.

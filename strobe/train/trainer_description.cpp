@@ -1,4 +1,6 @@
 // What a run will be, before it begins: its sizes, what of them fits, and the machine.
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "strobe/core/error.h"
@@ -75,6 +77,20 @@ std::string Trainer::describe_fit() const {
   return out;
 }
 
+// That all evaluations of the run read; 0 where their number is not known beforehand.
+double Trainer::evaluation_tokens() const {
+  if (!data_->valid()) return 0;
+  const double each =
+      static_cast<double>(data_->valid()->count() * config_.train.micro_batch * sequence_);
+  const Length every = config_.eval.every;
+  if (every.value <= 0) return each;  // at the end
+  const double whole = every.unit == Length::Unit::fraction ? 1
+                       : every.unit == Length::Unit::steps  ? static_cast<double>(length_.steps)
+                       : every.unit == Length::Unit::tokens ? length_.tokens()
+                                                            : 0;
+  return each * std::max(1.0, std::floor(whole / every.value));
+}
+
 std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
   const char* gpus = std::getenv("CUDA_VISIBLE_DEVICES");
   const AttentionAlgorithm attention =
@@ -91,6 +107,7 @@ std::vector<std::pair<std::string, std::string>> Trainer::environment() const {
       {"parameters", fmt::format("{}", engine_.plan().parameters)},
       {"tokens_per_step", fmt::format("{}", length_.tokens_per_step)},
       {"planned_steps", fmt::format("{}", length_.steps)},
+      {"planned_evaluation_tokens", fmt::format("{:.0f}", evaluation_tokens())},
       {"flops_per_step", fmt::format("{:.4g}", engine_.plan().step_flops)},
       {"planned_bytes", fmt::format("{}", engine_.plan().bytes)},
       {"data", data_->place()},
