@@ -335,8 +335,11 @@ TEST_F(Study, RefusesWhatIsNotAStudy) {
   expect_refused(kOneArm, "no 'seeds'");
   expect_refused("seeds = [1]\n", "no arms");
   expect_refused("seeds = [1, 1]\n" + kOneArm, "seed twice");
-  expect_refused("seeds = [0.5]\n" + kOneArm, "takes integers from 0, not '0.5'");
-  expect_refused("seeds = [-1]\n" + kOneArm, "takes integers from 0, not '-1'");
+  expect_refused("seeds = [0.5]\n" + kOneArm, "takes integers from 0 to 9e15, not '0.5'");
+  expect_refused("seeds = [-1]\n" + kOneArm, "takes integers from 0 to 9e15, not '-1'");
+  expect_refused("seeds = [9223372036854775807]\n" + kOneArm, "takes integers from 0 to 9e15, not");
+  expect_refused("seeds = [1]\n[arms]\n" + std::string(300, 'x') + " = []\n",
+                 "has 300 characters; 100 at most");
   expect_refused("seeds = [1]\n[arms]\n\"a/b\" = []\n", "not a name");
   expect_refused("seeds = [1]\n[factors.f]\n\"..\" = []\n", "not a name");
   expect_refused("seeds = [1]\n" + kOneArm + "[compare]\na = \"c\"\n", "'c', which is no arm");

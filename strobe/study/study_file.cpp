@@ -30,9 +30,10 @@ double positive(const TomlEntry& entry, const std::string& where) {
 
 int64_t whole_number(const std::string& text, const std::string& what, const std::string& where,
                      int64_t least) {
+  constexpr int64_t kMost = 9'000'000'000'000'000;  // as the configuration of a run
   const std::optional<int64_t> value = to_integer(text);
-  if (!value || *value < least)
-    fail("study: {} ({}) takes integers from {}, not '{}'{}", what, where, least, text,
+  if (!value || *value < least || *value > kMost)
+    fail("study: {} ({}) takes integers from {} to 9e15, not '{}'{}", what, where, least, text,
          text.find(',') == text.npos ? "" : fmt::format("; several are '{}=[1, 2]'", what));
   return *value;
 }
