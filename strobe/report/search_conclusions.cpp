@@ -36,6 +36,7 @@ void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult&
   for (const TargetResult& target : result.targets) {
     const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
     if (!target.stated || !without || !with) continue;
+    if (without->runs == 0 || with->runs == 0) continue;  // nothing has ended
     const auto time = [](double seconds) {
       return std::isfinite(seconds) ? fmt::format("{:.{}f} s", seconds, seconds < 10 ? 1 : 0)
                                     : std::string("never");
