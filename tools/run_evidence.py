@@ -120,9 +120,9 @@ def jobs():
     minilm = ("runs/minilm", "data/glue")
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
-        long = ["train.epochs=3"] if task in ("sst2", "qnli") else []
-        one_seed = ["seeds=[1]"] if task == "sst2" else []  # it is long, and its held-out tenth large
-        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *long, *one_seed, after=("bert-crammed",),
+        usual = {"cola": ["train.micro_batch=32"], "sst2": ["train.micro_batch=32", "train.epochs=3", "seeds=[1]"],
+                 "qnli": ["train.micro_batch=32", "train.epochs=3"]}.get(task, [])
+        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *usual, after=("bert-crammed",),
                     data=("data/glue",), share=0.5)
         yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
                    choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
