@@ -5,8 +5,8 @@ usage: run_evidence.py [--gpus 4] [--seconds 3600] [--only NAME ...] [--list] [-
 
 Needs data/wiki and data/bert (articles in GPT-2's and BERT's vocabulary), data/wikitext-2-8k, data/glue and runs/minilm; the
 headers of the recipes and docs/evidence.md say how each is made, and jobs whose data is missing are named and left out.
-Whatever stopped goes on when called again, and what has its report is not run again. Small models share the last GPU as long
-as there are any, two or three at a time: their seconds mean nothing. Logs are in runs/evidence/log."""
+Whatever stopped goes on when called again, and what has its report is not run again. Small models share half of the GPUs, two or
+three on each: their seconds mean nothing. Logs are in runs/evidence/log."""
 import argparse
 import dataclasses
 import json
@@ -106,6 +106,14 @@ def jobs():
     whole = ["train.seconds=600", "eval.every=10 %", "checkpoint.every=50 %"]
     yield Job("bert-crammed", ["train"], data=("data/bert",), after=("bert-crammed-sweep",),
               choose=lambda: [recipe_of("bert-crammed-sweep"), "--run", f"{RUNS}/bert-crammed", *whole])
+    for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
+        tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
+        usual = {"cola": ["train.micro_batch=32"], "sst2": ["train.micro_batch=32", "train.epochs=3", "seeds=[1]"],
+                 "qnli": ["train.micro_batch=32", "train.epochs=3"]}.get(task, [])
+        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *usual, after=("bert-crammed",),
+                    data=("data/glue",), share=0.5)
+        yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
+                   choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
     yield from (evidence(name, workers=runs) for name, runs in (("large", 2), ("large-batch", 5), ("large-optimizers", 3)))
     yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",), workers=4)
@@ -118,14 +126,6 @@ def jobs():
                     choose=lambda name=name, sweeps=sweeps: [rates(name, r, report(s)["arms"]) for r, s in sweeps.items()])
     yield study("attention-under-a-cap", "attention-under-a-cap", "budget.seconds=6", "budget.trials=6", data=("data/wiki",))
     minilm = ("runs/minilm", "data/glue")
-    for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
-        tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
-        usual = {"cola": ["train.micro_batch=32"], "sst2": ["train.micro_batch=32", "train.epochs=3", "seeds=[1]"],
-                 "qnli": ["train.micro_batch=32", "train.epochs=3"]}.get(task, [])
-        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *usual, after=("bert-crammed",),
-                    data=("data/glue",), share=0.5)
-        yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
-                   choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
     yield glue("glue-minilm-mnli", "runs/minilm", "mnli", seeds=1, data=("runs/minilm",))
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
         yield glue(f"glue-minilm-{task}", "runs/minilm", task, data=("runs/minilm",))
@@ -169,12 +169,17 @@ def start(job, gpu):
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
+def is_ready(job):
+    return all(map(finished, job.after))
+
+
 def gpus_for(job, waiting):
-    """Small jobs have the last GPU to themselves; whoever is left at the end has all."""
-    small, whole = (any((other.share < 1) == shares for other in waiting) for shares in (True, False))
-    if not (small and whole) or args.gpus == 1:
+    """Where there are small jobs and whole ones to start, each kind has half of the GPUs."""
+    kinds = {other.share < 1 for other in waiting if is_ready(other)}
+    if len(kinds) < 2 or args.gpus == 1:
         return range(args.gpus)
-    return range(args.gpus - 1) if job.share == 1 else range(args.gpus - 1, args.gpus)
+    half = (args.gpus + 1) // 2
+    return range(half) if job.share == 1 else range(half, args.gpus)
 
 
 def attempt(action):
@@ -210,17 +215,18 @@ def run(waiting):
                     say_end(job, wrong)
             failed |= {job.name for job in waiting if failed & set(job.after)}
             waiting = [job for job in waiting if job.name not in failed]
-            for job in list(waiting):
-                gpu = next((g for g in gpus_for(job, waiting) if room[g] > job.share - 1e-6), None)
-                if gpu is not None and all(map(finished, job.after)):
-                    if 1 + sum(other is job for other, _, _ in running) == job.workers:
-                        waiting.remove(job)
+            for job in filter(is_ready, list(waiting)):
+                while job in waiting:
+                    gpu = next((g for g in gpus_for(job, waiting) if room[g] > job.share - 1e-6), None)
+                    if gpu is None:
+                        break
                     wrong = attempt(lambda: running.append((job, gpu, start(job, gpu))))
                     if wrong:
-                        waiting = [other for other in waiting if other is not job]
                         say_end(job, wrong)
                     else:
                         room[gpu] -= job.share
+                    if wrong or sum(other is job for other, _, _ in running) == job.workers:
+                        waiting.remove(job)
             time.sleep(0.5)
     except KeyboardInterrupt:
         sys.exit(130)
