@@ -47,6 +47,10 @@ void check_overrides(const std::vector<std::string>& overrides) {
 
 int run_finetune(const FinetuneOptions& options) {
   check_overrides(options.overrides);
+  for (const std::string* file : {&options.texts.train, &options.texts.valid})
+    if (*file == "-")
+      fail(
+          "finetune: standard input cannot be read again when the run goes on; a file is accepted");
   const std::string name = name_of(options.texts.train);
   const std::string folder = options.run.empty() ? "runs/" + name : options.run;
   const LoadedConfig said = load_config("", options.overrides);

@@ -132,7 +132,9 @@ Verb verb_predict() {
             options.value(o->run, "run", "run folder", Options::required);
             options.value(o->text, "--text", "the text");
             options.value(o->pair, "--pair", "the second text of a pair");
-            options.value(o->file, "--file", "texts of a file: .tsv, .csv, .jsonl; a line each");
+            options.value(
+                o->file, "--file",
+                "texts of a file: .tsv, .csv, .jsonl; '-': JSON lines from standard input");
             options.value(o->text_column, "--text-column",
                           "column of the file; unless given, the one the run was trained on");
             options.value(o->pair_column, "--pair-column",

@@ -321,6 +321,16 @@ TEST_F(GlueProgram, PredictRefusesWhatItWouldPassOver) {
   expect_refused("fill single --text [MASK]", "a bert with the head 'classification'");
   expect_refused("fill bert --text [MASK] --top 0", "--top 0 is not 1 or more");
   EXPECT_FALSE(strobe("predict single --text \"\"").empty());
+  // JSON lines from a pipe are what a file of them is.
+  std::ofstream(at("two.jsonl")) << "{\"sentence1\": \"river\"}\n{\"sentence1\": \"rain\"}\n";
+  const std::string of_file = strobe("predict single --file two.jsonl");
+  EXPECT_EQ(std::count(of_file.begin(), of_file.end(), '\n'), 2);
+  EXPECT_EQ(shell(fmt::format("{} predict single --file - < two.jsonl", STROBE_BINARY), 0),
+            of_file);
+  std::ofstream(at("bad.jsonl")) << "{\"sentence1\": \"river\"}\n[]\n";
+  shell(fmt::format("{} predict single --file - < bad.jsonl", STROBE_BINARY), 1);
+  EXPECT_NE(errors().find("standard input, line 2"), std::string::npos) << errors();
+  expect_refused("finetune bert --train - --run pipe", "cannot be read again");
   // What does not fit is said, of one text and of a file, and JSON stays JSON.
   std::string words;
   for (int i = 0; i < 40; ++i) words += "river ";

@@ -18,9 +18,11 @@ namespace {
 using Json = nlohmann::json;
 using Format = TableOptions::Format;
 
+constexpr const char* kStandardInput = "-";
 constexpr size_t kLargestFile = size_t{4} << 30;
 
 Format format_of(const std::string& file) {
+  if (file == kStandardInput) return Format::jsonl;
   std::string name = file;
   std::ranges::transform(name, name.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -52,7 +54,12 @@ std::string read_all(const std::string& file) {
 class TextTable::Reader {
  public:
   Reader(TextTable& out, const std::vector<std::string>& columns, const TableOptions& options)
-      : out_(out), wanted_(columns), options_(options), text_(read_all(out.file_)) {
+      : out_(out),
+        wanted_(columns),
+        options_(options),
+        format_(options.format == Format::by_name ? format_of(out.file_) : options.format),
+        text_(read_all(out.file_)) {
+    if (out_.file_ == kStandardInput) out_.file_ = "standard input";
     if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF"))
       fail("data: {} is UTF-16; UTF-8 is accepted", out_.file_);
     for (const size_t bad : {find_ill_formed(text_), text_.find('\0')})
@@ -68,12 +75,10 @@ class TextTable::Reader {
   }
 
   void read() {
-    const Format format =
-        options_.format == Format::by_name ? format_of(out_.file_) : options_.format;
-    if (format == Format::jsonl)
+    if (format_ == Format::jsonl)
       while (wants_more()) read_object();
     else
-      read_rows(format == Format::csv);
+      read_rows(format_ == Format::csv);
     if (out_.rows() == 0) fail("data: {} has no row of data", out_.file_);
   }
 
@@ -235,6 +240,7 @@ class TextTable::Reader {
   TextTable& out_;
   const std::vector<std::string>& wanted_;
   const TableOptions& options_;
+  const Format format_;
   std::string text_;
   std::string_view rest_;
   int64_t line_ = 1, next_line_ = 1;

@@ -25,7 +25,7 @@ struct TableOptions {
 /// Some columns of a file.
 class TextTable {
  public:
-  /// Reads the columns named, each of which must be there. Throws Error naming file and line for
+  /// Reads the columns named, each of which must be there; of "-", standard input, JSON lines. Throws Error naming file and line for
   /// what is malformed: a wrong number of fields, a quotation mark that is not closed or has
   /// something after it, ill-formed UTF-8, a NUL, a column that stands twice, an object without the
   /// key.
