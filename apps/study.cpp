@@ -237,15 +237,13 @@ Chosen chosen_arm(const StudyResult& result, const ArmResult& arm, bool of_all) 
 // A point that was searched and, unlike those of the arms, not confirmed.
 std::optional<Chosen> chosen_point(const StudyResult& result, const std::string& wanted) {
   if (!result.search) return std::nullopt;
-  for (const TrialResult& trial : result.search->trials) {
-    const std::string point = trial.name.substr(0, trial.name.find(" ("));
-    if (trial.phase == "search" && std::isfinite(trial.value) && point == wanted)
+  for (const TrialResult& trial : result.search->trials)
+    if (trial.phase == "search" && std::isfinite(trial.value) && trial.name == wanted)
       return Chosen{
-          fmt::format("runs/{}-s{}", point, trial.seed),
+          fmt::format("runs/{}-s{}", trial.name, trial.seed),
           fmt::format("The point '{}' of the study '{}': {} {:.4f}, one run of the search; not "
                       "confirmed on fresh seeds",
                       trial.name, result.name, result.noun, trial.value)};
-  }
   return std::nullopt;
 }
 

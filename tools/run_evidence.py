@@ -208,10 +208,10 @@ def run(waiting):
                 room[gpu] += job.share
                 waiting = [other for other in waiting if other is not job]  # what is left of a study's runs is under way
                 wrong = f"exit status {process.returncode}" if process.returncode else ""
-                if all(other is not job for other, _, _ in running):
-                    wrong = wrong or ("another of its processes failed" if job.name in failed else attempt(lambda: keep_report(job)))
-                    say_end(job, wrong)
-                elif wrong:
+                last = all(other is not job for other, _, _ in running)
+                if last and not wrong:
+                    wrong = "another of its processes failed" if job.name in failed else attempt(lambda: keep_report(job))
+                if last or wrong:
                     say_end(job, wrong)
             failed |= {job.name for job in waiting if failed & set(job.after)}
             waiting = [job for job in waiting if job.name not in failed]

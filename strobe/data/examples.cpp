@@ -5,8 +5,8 @@
 #include <cmath>
 #include <map>
 #include <numeric>
-#include <set>
 
+#include "strobe/config/terms.h"
 #include "strobe/core/error.h"
 #include "strobe/core/json_file.h"
 #include "strobe/core/rng.h"
@@ -29,12 +29,6 @@ float score_in(const TextTable& table, size_t row, const std::string& text) {
   if (error != std::errc() || end != last || !std::isfinite(value))
     fail("data: {}: the label '{}' is no number", table.place(row), brief(text));
   return value;
-}
-
-std::string without_blanks(const std::string& text) {
-  constexpr const char* kBlank = " \t";
-  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
-  return text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
 }
 
 // The number that the whole of a text is; NaN where it is none.
@@ -66,7 +60,7 @@ std::vector<std::string> classes_in(const TextTable& table, size_t column,
   std::vector<std::string> out;
   for (const auto& [name, row] : names) {
     out.push_back(name);
-    const auto [twin, is_new] = bare.emplace(without_blanks(name), name);
+    const auto [twin, is_new] = bare.emplace(trimmed(name), name);
     if (!is_new)
       fail("data: {}: the labels '{}' and '{}' differ in blanks alone; write it in one way",
            table.place(row), brief(twin->second), brief(name));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <tuple>
 
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
@@ -243,7 +242,7 @@ std::unique_ptr<RunData> open_run_data(const Config& config, const std::string& 
     fail(
         "train: neither data.path ('strobe data prepare' makes such a folder) nor texts.train "
         "(labelled texts) is set");
-  const auto& [kind, head] = std::tie(config.model.kind, config.model.head);
+  const std::string &kind = config.model.kind, &head = config.model.head;
   if (kind != "bert" && head != "lm")
     fail("model.head: '{}' is BERT's; a {} takes 'lm'", head, kind);
   if (head == "classification" || head == "regression")
