@@ -106,12 +106,12 @@ def jobs():
     whole = ["train.seconds=600", "eval.every=10 %", "checkpoint.every=50 %"]
     yield Job("bert-crammed", ["train"], data=("data/bert",), after=("bert-crammed-sweep",),
               choose=lambda: [recipe_of("bert-crammed-sweep"), "--run", f"{RUNS}/bert-crammed", *whole])
-    for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
+    for task in ("sst2", "cola", "mrpc", "stsb", "qnli", "rte"):
         tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
         usual = {"cola": ["train.micro_batch=32"], "sst2": ["train.micro_batch=32", "train.epochs=3", "seeds=[1]"],
                  "qnli": ["train.micro_batch=32", "train.epochs=3"]}.get(task, [])
         yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *usual, after=("bert-crammed",),
-                    data=("data/glue",), share=0.5)
+                    data=("data/glue",), share=0.5, workers=4 if task == "sst2" else 1)
         yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
                    choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
@@ -125,6 +125,7 @@ def jobs():
         yield study(name, name, *words, after=tuple(sweeps.values()), data=(data,),
                     choose=lambda name=name, sweeps=sweeps: [rates(name, r, report(s)["arms"]) for r, s in sweeps.items()])
     yield study("attention-under-a-cap", "attention-under-a-cap", "budget.seconds=6", "budget.trials=6", data=("data/wiki",))
+    yield Job("gpt2-124m-wiki", ["train", "recipes/gpt2-124m-wiki.toml", "--run", f"{RUNS}/gpt2-124m-wiki"], data=("data/wiki",))
     minilm = ("runs/minilm", "data/glue")
     yield glue("glue-minilm-mnli", "runs/minilm", "mnli", seeds=1, data=("runs/minilm",))
     for task in ("cola", "sst2", "mrpc", "stsb", "qnli", "rte"):
