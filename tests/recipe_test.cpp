@@ -175,6 +175,7 @@ TEST_P(Recipe, BatchesGrow) {
   Config c = config(8);
   c.train.grad_accum = 4;
   c.schedule.batch = "constant(warmup=8, warmup_from=0)";
+  c.eval.every = {5, Length::Unit::steps};
   ASSERT_EQ(train(c, "run"), RunState::finished);
   const std::vector<double> tokens = column("run", "tokens");
   std::vector<double> micro_batches;
@@ -182,6 +183,13 @@ TEST_P(Recipe, BatchesGrow) {
     micro_batches.push_back((tokens[i] - (i > 0 ? tokens[i - 1] : 0)) / 48);
   EXPECT_EQ(micro_batches, (std::vector<double>{1, 1, 2, 2, 3, 3, 4, 4}));
   EXPECT_EQ(state("run", 8).at("tokens"), 20 * 48);
+  const json environment = json::parse(slurp(folder_.file("run/environment.json")));
+  const double step = std::stod(environment.at("flops_per_step").get<std::string>());
+  EXPECT_NEAR(json::parse(result("run")).at("flops").get<double>(), step * 20 / 4, step * 5e-3)
+      << "a step of one micro-batch is a quarter of a whole one's work";
+  for (const json& line : lines("run"))
+    if (line.contains("val/loss") && line.at("step") == 5)
+      EXPECT_NEAR(line.at("flops").get<double>(), step * 9 / 4, step * 5e-3);
   // The same tokens in the same order, whatever the steps.
   c.train.steps.reset(), c.train.tokens = 20 * 48;
   ASSERT_EQ(train(c, "tokens"), RunState::finished);

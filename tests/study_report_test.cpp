@@ -348,6 +348,7 @@ TEST(StudyReport, TargetsCountMissesAsInfinite) {
   EXPECT_TRUE(std::isinf(far.arms[0].seconds));
   EXPECT_EQ(far.arms[3].reached, 3);
   EXPECT_TRUE(std::isfinite(far.arms[3].seconds));
+  EXPECT_EQ(far.arms[3].flops, far.arms[3].tokens * 7e6) << "what the run wrote of it";
   EXPECT_LE(result.targets[0].arms[3].steps, far.arms[3].steps);
   for (const ArmTarget& arm : result.targets[2].arms) EXPECT_EQ(arm.reached, 0);
   ASSERT_TRUE(result.profile);

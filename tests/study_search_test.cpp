@@ -53,6 +53,7 @@ TEST_F(StudySearch, SearchesConfirmsAndAnswers) {
   write_study_report(out_, out_ + "/report.html");
   const auto json = nlohmann::json::parse(study_json(result));
   EXPECT_EQ(json["search"]["trials"].size(), 12u);
+  EXPECT_EQ(json["search"]["flops"], 8e9);
   EXPECT_EQ(json["comparisons"][0]["difference"]["n"], 2);
 
   const std::string journal = slurp(out_ + "/journal.log");

@@ -299,6 +299,9 @@ TEST_F(Study, AFolderHoldsOneStudy) {
   const StudyFile study = read("seeds = [1]\n" + kOneArm);
   expect_all_finish(study);
   expect_fails([&] { run(read("seeds = [2]\n" + kOneArm)); }, "holds another study");
+  std::ofstream(folder_.file("base.toml"), std::ios::app) << "# by hand\n";
+  EXPECT_EQ(run(read("# what it gave\nseeds = [1]  # one\n\n" + kOneArm)).finished, 1)
+      << "a comment is no other study";
   std::ofstream(folder_.file("base.toml"), std::ios::app) << "micro_batch = 4\n";
   expect_fails([&] { run(study); }, "its base.toml differs");
   fs::create_directories(folder_.file("begun"));  // by a process that was killed at once

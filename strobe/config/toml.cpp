@@ -64,6 +64,10 @@ std::vector<TomlEntry> read_toml(const std::string& file) {
   return parse_toml(read_file("config", file, kLargest), file);
 }
 
+bool operator==(const TomlEntry& a, const TomlEntry& b) {
+  return a.keys == b.keys && a.values == b.values && a.array == b.array && a.text == b.text;
+}
+
 std::string toml_quote(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {

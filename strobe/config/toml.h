@@ -16,6 +16,9 @@ struct TomlEntry {
   int line = 0;
 };
 
+/// Of the same content, on whatever lines.
+bool operator==(const TomlEntry& a, const TomlEntry& b);
+
 /// In order of lines. Throws Error with file:line:column for what is not TOML.
 std::vector<TomlEntry> read_toml(const std::string& file);
 std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& origin);

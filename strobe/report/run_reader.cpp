@@ -33,7 +33,7 @@ void read_events(const std::string& file, RunRecord& run) {
     const auto number = [&](const char* key) { return number_at(line, key); };
     const double step = number("step"), tokens = number("tokens"), seconds = number("seconds");
     if (line.contains("val/loss")) {
-      run.evaluations.push_back({step, tokens, seconds, number("val/loss"),
+      run.evaluations.push_back({step, tokens, seconds, number("flops"), number("val/loss"),
                                  number("val/token_perplexity"), number("val/word_perplexity"),
                                  number("val/bits_per_byte"), number("val/error"),
                                  number("val/loss_ema"), number("val/loss_lawa")});

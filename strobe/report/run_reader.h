@@ -18,7 +18,7 @@ struct TrainPoint {
 
 /// An evaluation on the validation split, after `step` steps.
 struct EvalPoint {
-  double step, tokens, seconds;
+  double step, tokens, seconds, flops;
   double loss, token_perplexity, word_perplexity, bits_per_byte;
   double error = kMissing;  // of labelled texts: 1 minus the mean of the metrics
   double loss_ema = kMissing, loss_lawa = kMissing;  // with averages of the weights in their place

@@ -24,8 +24,7 @@ double outcome_at(const EvalPoint& point, const std::string& outcome) {
 Reached reach(const RunRecord& run, const std::string& outcome, double target) {
   for (const EvalPoint& point : run.evaluations) {
     if (!(outcome_at(point, outcome) <= target)) continue;
-    const double each = std::strtod(value_of(run.environment, "flops_per_step").c_str(), nullptr);
-    return {point.seconds, point.tokens, point.step, each > 0 ? each * point.step : kMissing};
+    return {point.seconds, point.tokens, point.step, point.flops};
   }
   return {kInfinity, kInfinity, kInfinity, kInfinity};
 }

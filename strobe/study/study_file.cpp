@@ -152,7 +152,7 @@ std::vector<TomlEntry> entries_of(StudyFile& study, const std::string& file,
       out.push_back(entry);
     else  // it need not be quoted again
       *same = {entry.path, same->keys, entry.values, entry.array, entry.text, entry.line};
-    study.text += fmt::format("# on the command line: {}\n", override);
+    study.text += fmt::format("{}{}\n", kOnCommandLine, override);
   }
   return out;
 }

@@ -105,8 +105,11 @@ struct ConfirmSpec {
   bool base = false;
 };
 
+/// Begins the lines that keep in a study's text what the command line said beside the file.
+inline constexpr std::string_view kOnCommandLine = "# on the command line: ";
+
 struct StudyFile {
-  std::string text;  // the file as it is
+  std::string text;  // the file as it is, and such lines
   std::string name, question, base;
   std::vector<std::string> overrides;  // of the base, for every arm: "key=value"
   std::vector<int64_t> seeds;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "strobe/config/load.h"
+#include "strobe/config/toml.h"
 #include "strobe/core/error.h"
 #include "strobe/core/file.h"
 #include "strobe/core/json_file.h"
@@ -30,8 +32,20 @@ double figure(const Json& object, const std::string& key) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+std::vector<std::string> command_line_of(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);)
+    if (line.starts_with(kOnCommandLine)) out.push_back(line);
+  return out;
+}
+
+// Whether the file says the same, whatever its comments.
 bool holds(const std::string& file, const std::string& text) {
-  return fs::exists(file) && read_file("study", file, kLargestFile) == text;
+  if (!fs::exists(file)) return false;
+  const std::string kept = read_file("study", file, kLargestFile);
+  return parse_toml(kept, file) == parse_toml(text, "study") &&
+         command_line_of(kept) == command_line_of(text);
 }
 
 // Keeps a text in the folder, or checks that it is the one kept there.
@@ -58,8 +72,7 @@ RunFigures run_figures(const std::string& run, const std::string& outcome) {
   for (const std::string& key : keys_of_outcome(outcome))
     if (out.outcome = figure(json, key); std::isfinite(out.outcome)) break;
   out.tokens = figure(json, "tokens"), out.seconds = figure(json, "seconds");
-  out.steps = figure(json, "steps"), out.peak_bytes = figure(json, "peak_bytes");
-  out.flops = out.steps * figure(json_in(run + "/environment.json"), "flops_per_step");
+  out.peak_bytes = figure(json, "peak_bytes"), out.flops = figure(json, "flops");
   return out;
 }
 

@@ -22,7 +22,7 @@ std::string run_state(const std::string& run);
 /// The figures of a run's result.json; NaN for what it does not have.
 struct RunFigures {
   double outcome = std::numeric_limits<double>::quiet_NaN();
-  double tokens = outcome, seconds = outcome, steps = outcome, peak_bytes = outcome;
+  double tokens = outcome, seconds = outcome, peak_bytes = outcome;
   double flops = outcome;
 };
 RunFigures run_figures(const std::string& run, const std::string& outcome);

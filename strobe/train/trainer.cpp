@@ -72,6 +72,11 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
 
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
 
+// A step has fewer micro-batches where the batch grows, so steps are no measure of the work.
+double Trainer::flops_so_far() const {
+  return engine_.plan().step_flops * state_.tokens / length_.tokens_per_step;
+}
+
 Progress Trainer::issued() const {
   double tokens = state_.tokens;
   for (const UnderWay& step : under_way_) tokens += step.tokens;
@@ -144,6 +149,7 @@ StepEvent Trainer::finish_step() {
   event.step = state_.step;
   event.tokens = state_.tokens_seen;
   event.seconds = state_.seconds;
+  event.flops = flops_so_far();
   event.done = length_.done(reached());
   event.loss = result.loss;
   event.lr = step.lr;

@@ -82,6 +82,7 @@ class Trainer {
   bool over(const Progress& progress) const {
     return length_.finished(progress) || stopped_early();
   }
+  double flops_so_far() const;
   /// Of one micro-batch, by which the run is measured.
   double micro_tokens() const { return static_cast<double>(config_.train.micro_batch * sequence_); }
   /// Memory of the device that the run takes, all of it from the start.

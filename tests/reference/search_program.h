@@ -36,7 +36,7 @@ mkdir -p $run
 [ -z "$recipe" ] || cp $recipe $run/config.toml
 echo "$lr" > $run/lr
 finish() {
-  echo "{\"state\": \"$1\", \"@metric\": $2, \"tokens\": ${tokens:-900}, \"seconds\": 2, \"steps\": 9}" > $run/result.json
+  echo "{\"state\": \"$1\", \"@metric\": $2, \"tokens\": ${tokens:-900}, \"seconds\": 2, \"steps\": 9, \"flops\": 1e9}" > $run/result.json
   exit $3
 }
 read -r loss crash diverge <<< $(awk -v lr=${lr:-1e-2} -v seed=$seed -v c=@crash -v d=@diverge 'BEGIN {

@@ -39,8 +39,9 @@ void write_run(const std::string& folder, const SyntheticRun& run) {
     const double part = static_cast<double>(step) / steps;
     const double tokens = static_cast<double>(step) * 2048;
     const double loss = run.final_loss + 2 * (std::exp(-5 * part) - std::exp(-5.0));
-    const std::string at = fmt::format(R"({{"step": {}, "tokens": {}, "seconds": {:.3f})", step,
-                                       tokens, tokens / run.tokens_per_second);
+    const std::string at =
+        fmt::format(R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "flops": {})", step, tokens,
+                    tokens / run.tokens_per_second, tokens * 7e6);
     events += fmt::format(
         R"({}, "train/loss": {}, "lr": {}, "train/grad_norm": {}, "tokens_per_second": {:.1f}}})"
         "\n",
