@@ -332,18 +332,21 @@ TEST(Charts, PartsOfOneKindAreOneBar) {
 
 TEST(RunReader, SaysWhenTheMachineWasBusy) {
   RunRecord run;
+  double tokens = 0;
   for (int step = 1; step <= 100; ++step) {
     TrainPoint point{};
-    point.tokens_per_second = step % 10 == 0 ? 400 : 1000;
+    const bool slow = step % 10 == 0;
+    point.tokens_per_second = slow ? 400 : 1000;
+    point.tokens = tokens += slow ? 64 : 16;  // a batch need not stay the same
     run.training.push_back(point);
   }
-  EXPECT_NEAR(slow_share(run), 10 / 400.0 / (10 / 400.0 + 90 / 1000.0), 1e-12);
+  EXPECT_NEAR(slow_share(run), 640 / 400.0 / (640 / 400.0 + 1440 / 1000.0), 1e-12);
   EXPECT_EQ(slow_share({}), 0);
   const std::string folder = test_folder() + "/run";
   write_run(folder, {.steps = 20});
   EXPECT_TRUE(read_run(folder).notes.empty());
   std::ofstream(folder + "/events.jsonl", std::ios::app)
-      << R"({"step": 21, "train/loss": 5, "tokens_per_second": 1000})"
+      << R"({"step": 21, "tokens": 43008, "train/loss": 5, "tokens_per_second": 1000})"
          "\n";
   ASSERT_EQ(read_run(folder).notes.size(), 1u);
   EXPECT_TRUE(contains(read_run(folder).notes[0], "Something else was using the machine"));

@@ -130,12 +130,15 @@ double slow_share(const RunRecord& run) {
   if (speeds.empty()) return 0;
   const auto middle = speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2);
   std::nth_element(speeds.begin(), middle, speeds.end());
-  double slow = 0, all = 0;
-  for (const double speed : speeds) {
-    all += 1 / speed;  // steps have equally many tokens
-    if (speed < *middle / 2) slow += 1 / speed;
+  double slow = 0, all = 0, before = 0;
+  for (const TrainPoint& point : run.training) {
+    const double speed = point.tokens_per_second;
+    const double seconds = speed > 0 ? (point.tokens - before) / speed : 0;
+    before = point.tokens;
+    all += seconds;
+    if (speed < *middle / 2) slow += seconds;
   }
-  return slow / all;
+  return all > 0 ? slow / all : 0;
 }
 
 bool is_study_folder(const std::string& path) {
