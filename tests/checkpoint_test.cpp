@@ -151,7 +151,8 @@ TEST_F(Checkpoint, IsOfTheMomentOfTheSave) {
 TEST_F(Checkpoint, AStateIsReadAsItWasWritten) {
   StateFile file;
   TrainState& s = file.state;
-  s.step = 7, s.tokens = 0.1, s.tokens_seen = 1e300, s.seconds = 1.0 / 3, s.best_step = 5;
+  s.step = 7, s.tokens = 0.1, s.tokens_seen = 1e300, s.flops = 3e17, s.seconds = 1.0 / 3,
+  s.best_step = 5;
   s.best_scores = {{"val/f1", std::nan("")}, {"val/accuracy", 0.9}};
   s.evaluation_due = true, s.gemm_plans = "a \"plan\"\n", s.plateau_bad = 3, s.lr_most = 1e-3;
   file.checksums = {{"model.safetensors", "00ff"}};
@@ -170,6 +171,7 @@ TEST_F(Checkpoint, AStateIsReadAsItWasWritten) {
                                                 checksum(std::as_bytes(std::span(less)))));
   EXPECT_EQ(read_state(folder_.path()).state.tokens_seen, 70);
   EXPECT_EQ(read_state(folder_.path()).state.best_step, -1);
+  EXPECT_TRUE(std::isnan(read_state(folder_.path()).state.flops)) << "nobody counted them";
 }
 
 // Any one bit of any byte: the step before is loaded, never what the flip made.

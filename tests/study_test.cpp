@@ -259,6 +259,15 @@ TEST_F(Study, TheCommandLineWinsOverTheFile) {
   EXPECT_EQ(study.question, "Is it so?");
   expect_all_finish(study);
   expect_fails([&] { run(read_study(file)); }, "holds another study");
+  fs::remove_all(out_);
+  const std::vector<std::string> broken = {"seeds=[3,\n4]", "question=Is it\nso?"};
+  EXPECT_EQ(run(read_study(file, broken)).finished, 2);
+  EXPECT_EQ(run(read_study(file, broken)).finished, 2) << "goes on";
+  expect_fails(
+      [&] {
+        run(read_study(file, {broken[0], "question=Is it\nnot?"}));
+      },
+      "holds another study");
   expect_fails([&] { read_study(file, {"budget.tokens"}); }, "is not an override");
   expect_fails([&] { read_study(file, {"budget.tokns=3"}); }, "(command line)");
   expect_fails([&] { read_study(file, {"seeds=1\nname=x"}); }, "study:");

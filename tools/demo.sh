@@ -21,9 +21,10 @@ unfinished() {
   [ ! -f "$1/study.json" ] ||
     $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
 }
+same() { [ -f "$2" ] && cmp -s <(grep -v "^#" "$1") <(grep -v "^#" "$2"); }  # but for comments
 number=1 runs=runs/demo
-while [ -e $runs ] && ! { cmp -s studies/demo.toml $runs/study.toml &&
-  cmp -s recipes/demo.toml $runs/base.toml && unfinished $runs; }; do
+while [ -e $runs ] && ! { same studies/demo.toml $runs/study.toml &&
+  same recipes/demo.toml $runs/base.toml && unfinished $runs; }; do
   number=$((number + 1))
   runs=runs/demo-$number
 done

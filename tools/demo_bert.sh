@@ -48,8 +48,9 @@ unfinished() {
   [ ! -f "$1/study.json" ] ||
     $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
 }
+same() { [ -f "$2" ] && cmp -s <(grep -v "^#" "$1") <(grep -v "^#" "$2"); }  # but for comments
 number=1 runs=runs/demo-bert
-while [ -e $runs ] && ! { cmp -s $study $runs/study.toml && cmp -s $base $runs/base.toml && unfinished $runs; }; do
+while [ -e $runs ] && ! { same $study $runs/study.toml && same $base $runs/base.toml && unfinished $runs; }; do
   number=$((number + 1))
   runs=runs/demo-bert-$number
 done

@@ -28,7 +28,7 @@ class Job:
     after: tuple = ()
     data: tuple = ()
     share: float = 1.0  # of a GPU
-    workers: int = 1  # processes of a study at the most, each on a GPU; no more than it has runs
+    workers: int = 1  # processes of a study at the most, no more than it has runs; each has a share of a GPU to itself
     choose: object = None  # more words, once `after` has run
 
 

@@ -21,6 +21,7 @@ constexpr int64_t kLargest = 1 << 20;
 template <class State, class Number>
 void each_number(State& s, const Number& number) {
   number("step", s.step), number("tokens", s.tokens), number("tokens_seen", s.tokens_seen);
+  number("flops", s.flops);
   number("seconds", s.seconds), number("best_loss", s.best_loss);
   number("best_step", s.best_step), number("best_tied_loss", s.best_tied_loss);
   number("since_best", s.since_best);
@@ -63,7 +64,7 @@ StateFile read_state(const std::string& checkpoint) {
     fail("checkpoint: {} is not the state of a run", file);
   StateFile out;
   TrainState& s = out.state;
-  s.tokens_seen = json["tokens"].get<double>();  // unless it is there
+  s.tokens_seen = json["tokens"].get<double>(), s.flops = NAN;  // unless they are there
   each_number(s, [&](const char* key, auto& value) {
     if (holds(key)) json[key].get_to(value);
   });

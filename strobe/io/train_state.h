@@ -15,6 +15,7 @@ struct TrainState {
   int64_t step = 0;                // updates done
   double tokens = 0, seconds = 0;  // by which the length of the run is measured
   double tokens_seen = 0;          // that there were: fewer than room for where texts are shorter
+  double flops = 0;  // operations so far; NaN: what began with an older version did not count them
   double best_loss = std::numeric_limits<double>::infinity();  // least loss, or error, so far
   int64_t best_step = -1;                                      // -1: never evaluated
   /// Figures there by name, "val/accuracy"; empty: best_loss is the validation loss.

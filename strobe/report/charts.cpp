@@ -267,9 +267,10 @@ RunRecord mean_run(const std::vector<const RunRecord*>& runs) {
   out.training = mean_points<T>(training, {&T::tokens, &T::seconds, &T::loss, &T::lr, &T::grad_norm,
                                            &T::tokens_per_second, &T::mfu});
   using E = EvalPoint;
-  out.evaluations = mean_points<E>(
-      evaluations, {&E::tokens, &E::seconds, &E::loss, &E::token_perplexity, &E::word_perplexity,
-                    &E::bits_per_byte, &E::error, &E::loss_ema, &E::loss_lawa});
+  out.evaluations =
+      mean_points<E>(evaluations, {&E::tokens, &E::seconds, &E::flops, &E::loss,
+                                   &E::token_perplexity, &E::word_perplexity, &E::bits_per_byte,
+                                   &E::error, &E::loss_ema, &E::loss_lawa});
   return out;
 }
 

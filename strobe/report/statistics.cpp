@@ -285,7 +285,8 @@ Interval rank_correlation_difference(std::span<const double> a, std::span<const 
 }
 
 double quantile(std::vector<double> values, double p) {
-  if (values.empty()) return kNan;
+  const auto missing = [](double value) { return std::isnan(value); };
+  if (values.empty() || std::any_of(values.begin(), values.end(), missing)) return kNan;
   std::sort(values.begin(), values.end());
   const double at = p * static_cast<double>(values.size() - 1);
   const auto below = static_cast<size_t>(at);

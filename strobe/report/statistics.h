@@ -106,7 +106,8 @@ Interval rank_correlation_difference(std::span<const double> a, std::span<const 
 /// Spearman's rank correlation, ties having their mean rank; NaN if one side is constant.
 double rank_correlation(std::span<const double> a, std::span<const double> b);
 
-/// Linear interpolation between order statistics (numpy's default); infinities sort last.
+/// Linear interpolation between order statistics (numpy's default); infinities sort last. NaN where
+/// a value is.
 double quantile(std::vector<double> values, double p);
 
 /// b[i] - a[i], pair by pair. Both have the same length.

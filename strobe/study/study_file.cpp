@@ -152,7 +152,8 @@ std::vector<TomlEntry> entries_of(StudyFile& study, const std::string& file,
       out.push_back(entry);
     else  // it need not be quoted again
       *same = {entry.path, same->keys, entry.values, entry.array, entry.text, entry.line};
-    study.text += fmt::format("{}{}\n", kOnCommandLine, override);
+    const bool one_line = override.find_first_of("\n\r") == std::string::npos;
+    study.text += fmt::format("{}{}\n", kOnCommandLine, one_line ? override : toml_quote(override));
   }
   return out;
 }

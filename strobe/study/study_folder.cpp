@@ -40,12 +40,16 @@ std::vector<std::string> command_line_of(const std::string& text) {
   return out;
 }
 
-// Whether the file says the same, whatever its comments.
+// Whether the file says the same, whatever its comments. One that is no TOML says nothing.
 bool holds(const std::string& file, const std::string& text) {
   if (!fs::exists(file)) return false;
   const std::string kept = read_file("study", file, kLargestFile);
-  return parse_toml(kept, file) == parse_toml(text, "study") &&
-         command_line_of(kept) == command_line_of(text);
+  try {
+    return parse_toml(kept, file) == parse_toml(text, "study") &&
+           command_line_of(kept) == command_line_of(text);
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 // Keeps a text in the folder, or checks that it is the one kept there.

@@ -101,15 +101,13 @@ Engine::Engine(const Config& config, int64_t vocab, const EngineShape& shape,
   lay_out(measuring);
   if (shape_.length > 0) {
     if (shape.training) {
-      // One micro-batch and then two tell what any number of them takes.
+      // None and then one tell what any number of micro-batches takes.
+      run_step(planning, measuring, 0, [](int64_t) {});
+      plan_.update_flops = total_of(planning.ops()).flops;
       run_step(planning, measuring, 1, [](int64_t) {});
-      const double one = total_of(planning.ops()).flops;
-      plan_.step_flops = one;
-      if (shape_.micro_batches > 1) {
-        run_step(planning, measuring, 2, [](int64_t) {});
-        const double two = total_of(planning.ops()).flops - one;
-        plan_.step_flops += static_cast<double>(shape_.micro_batches - 1) * (two - one);
-      }
+      plan_.micro_batch_flops = total_of(planning.ops()).flops - 2 * plan_.update_flops;
+      plan_.step_flops =
+          static_cast<double>(shape_.micro_batches) * plan_.micro_batch_flops + plan_.update_flops;
     }
     Context ctx{planning, measuring, dtype_, /*training=*/false};
     if (shape_.training || !shape_.predicts) model_->evaluate(ctx, losses_, batch_);

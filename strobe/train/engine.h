@@ -40,7 +40,8 @@ struct EnginePlan {
   std::vector<Part> parts;  // what is live at the peak, merged by name
   int64_t bytes = 0;
   int64_t parameters = 0;
-  double step_flops = 0;  // operations of one optimizer step, as executed
+  // Operations, as executed: of a whole optimizer step, and of its parts.
+  double step_flops = 0, micro_batch_flops = 0, update_flops = 0;
 };
 
 class Engine {

@@ -199,11 +199,11 @@ void RunFolder::append(const StepEvent& at, const Evaluation& e) {
   for (const auto& [name, loss] : e.averages)
     averages += fmt::format(R"(, "val/loss_{}": {})", name, json_number(loss));
   append_line(fmt::format(
-      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "flops": {:.4g}, "done": {:.5f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}{}}})"
+      R"({{"step": {}, "tokens": {}, "seconds": {:.3f}, "flops": {}, "done": {:.5f}, "val/loss": {}, "val/token_perplexity": {}, "val/word_perplexity": {}, "val/bits_per_byte": {}{}}})"
       "\n",
-      at.step, json_number(at.tokens), at.seconds, at.flops, at.done, json_number(e.loss),
-      json_number(e.token_perplexity), json_number(e.word_perplexity), json_number(e.bits_per_byte),
-      averages));
+      at.step, json_number(at.tokens), at.seconds, json_number(at.flops), at.done,
+      json_number(e.loss), json_number(e.token_perplexity), json_number(e.word_perplexity),
+      json_number(e.bits_per_byte), averages));
 }
 
 void RunFolder::sync_events() {
@@ -232,12 +232,12 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
       "train", file("result.json"),
       fmt::format(
           "{{\n  \"state\": \"{}\",\n  \"steps\": {},\n  \"tokens\": {},\n  \"seconds\": {:.3f},\n"
-          "  \"flops\": {:.4g},\n  \"train/loss\": {},\n  \"val/loss\": {},\n  "
+          "  \"flops\": {},\n  \"train/loss\": {},\n  \"val/loss\": {},\n  "
           "\"val/token_perplexity\": {},\n"
           "  \"val/word_perplexity\": {},\n  \"val/bits_per_byte\": {},\n{}"
           "  \"tokens_per_second\": {:.1f},\n  \"planned_bytes\": {},\n  \"peak_bytes\": {},\n"
           "  \"parameters\": {}\n}}\n",
-          state, last.step, json_number(last.tokens), last.seconds, last.flops,
+          state, last.step, json_number(last.tokens), last.seconds, json_number(last.flops),
           json_number(last.loss), metric(&Evaluation::loss), metric(&Evaluation::token_perplexity),
           metric(&Evaluation::word_perplexity), metric(&Evaluation::bits_per_byte), averages,
           last.seconds > 0 ? last.tokens / last.seconds : 0.0, plan.bytes,

@@ -30,7 +30,7 @@ namespace strobe {
 struct StepEvent {
   int64_t step = 0;  // updates done
   double tokens = 0, seconds = 0;
-  double flops = 0;  // operations, as executed; on record with evaluations and the result
+  double flops = 0;  // operations so far; on record with evaluations and the result
   double done = 0;   // share of the run's length; on record with evaluations
   double loss = std::numeric_limits<double>::quiet_NaN();  // of no step yet
   float lr = 0, grad_norm = 0;

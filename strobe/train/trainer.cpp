@@ -72,11 +72,6 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
 
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
 
-// A step has fewer micro-batches where the batch grows, so steps are no measure of the work.
-double Trainer::flops_so_far() const {
-  return engine_.plan().step_flops * state_.tokens / length_.tokens_per_step;
-}
-
 Progress Trainer::issued() const {
   double tokens = state_.tokens;
   for (const UnderWay& step : under_way_) tokens += step.tokens;
@@ -123,10 +118,12 @@ void Trainer::start_step() {
   const double begin = steady_seconds();
   engine_.start_step(input, batches, values.dropout_scale);
   const double tokens = static_cast<double>(values.micro_batches) * micro_tokens();
-  double seen = 0;
+  double run = 0, filler = 0;
   for (const HostBatch& batch : batches)
-    seen += static_cast<double>(batch.tokens.size()) - static_cast<double>(batch.filler);
-  under_way_.push_back({begin, input.lr, tokens, seen});
+    run += static_cast<double>(batch.tokens.size()), filler += static_cast<double>(batch.filler);
+  const EnginePlan& plan = engine_.plan();
+  const double flops = plan.micro_batch_flops * run / micro_tokens() + plan.update_flops;
+  under_way_.push_back({begin, input.lr, tokens, run - filler, flops});
   average(before);
 }
 
@@ -145,11 +142,12 @@ StepEvent Trainer::finish_step() {
   state_.seconds += seconds;
   state_.tokens += step.tokens;
   state_.tokens_seen += step.seen;
+  state_.flops += step.flops;
   StepEvent event;
   event.step = state_.step;
   event.tokens = state_.tokens_seen;
   event.seconds = state_.seconds;
-  event.flops = flops_so_far();
+  event.flops = state_.flops;
   event.done = length_.done(reached());
   event.loss = result.loss;
   event.lr = step.lr;

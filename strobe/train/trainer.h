@@ -82,7 +82,6 @@ class Trainer {
   bool over(const Progress& progress) const {
     return length_.finished(progress) || stopped_early();
   }
-  double flops_so_far() const;
   /// Of one micro-batch, by which the run is measured.
   double micro_tokens() const { return static_cast<double>(config_.train.micro_batch * sequence_); }
   /// Memory of the device that the run takes, all of it from the start.
@@ -103,6 +102,7 @@ class Trainer {
     double begin;  // seconds, by the clock
     float lr;
     double tokens, seen;  // by which the run is measured, and that there were
+    double flops;
   };
 
   TrainState state_;  // after the steps whose results are in

@@ -68,7 +68,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   StepEvent event;
   const bool loaded = resume && load(folder, event);
   event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
-  event.flops = flops_so_far();
+  event.flops = state_.flops;
   event.done = length_.done(reached());
   if (complete_) line_->note("nothing is left to train");
   if (complete_) return event;
