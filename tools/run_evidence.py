@@ -115,7 +115,7 @@ def jobs():
         yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
                    choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
-    yield from (evidence(name, workers=runs) for name, runs in (("large", 2), ("large-batch", 5), ("large-optimizers", 3)))
+    yield from (evidence(name, workers=runs) for name, runs in (("large", 2), ("large-batch", 5), ("large-schedule", 4), ("large-optimizers", 3)))
     yield evidence("dropout-x-decay", data=("data/wikitext-2-8k",), workers=4)
     yield Job("ladder", ["study", "run"], after=("contrast",), data=("data/wiki",), choose=ladder)
     for name, data, words in (("attention-x-recipe", "data/wiki", ["budget.tokens=10000000"]), ("mlm-attention-x-recipe", "data/bert", [])):
