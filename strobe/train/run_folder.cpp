@@ -232,9 +232,9 @@ void RunFolder::write_result(const std::string& state, const StepEvent& last,
       "train", file("result.json"),
       fmt::format(
           "{{\n  \"state\": \"{}\",\n  \"steps\": {},\n  \"tokens\": {},\n  \"seconds\": {:.3f},\n"
-          "  \"flops\": {},\n  \"train/loss\": {},\n  \"val/loss\": {},\n  "
-          "\"val/token_perplexity\": {},\n"
-          "  \"val/word_perplexity\": {},\n  \"val/bits_per_byte\": {},\n{}"
+          "  \"flops\": {},\n  \"train/loss\": {},\n  \"val/loss\": {},\n"
+          "  \"val/token_perplexity\": {},\n  \"val/word_perplexity\": {},\n"
+          "  \"val/bits_per_byte\": {},\n{}"
           "  \"tokens_per_second\": {:.1f},\n  \"planned_bytes\": {},\n  \"peak_bytes\": {},\n"
           "  \"parameters\": {}\n}}\n",
           state, last.step, json_number(last.tokens), last.seconds, json_number(last.flops),
