@@ -95,6 +95,14 @@ def of_task(task):
     return [f"texts.task={task}"] + (["model.head=regression"] if task == "stsb" else [])
 
 
+def usual_of(task):
+    """Batch and epochs of `strobe glue`."""
+    words = [args.strobe, "glue", f"{RUNS}/bert-crammed", "--task", task, "--data", "data/glue", "--print-config"]
+    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    values = dict(line.split(maxsplit=1) for line in lines)
+    return [f"{key}={values[key].split()[0]}" for key in ("train.micro_batch", "train.epochs")]
+
+
 def glue(name, run, task, *more_words, seeds=5, **more):
     words = ["glue", run, "--task", task, "--data", "data/glue", "--seeds", str(seeds), "--out", f"{RUNS}/{name}"]
     return Job(name, [*words, *more_words], data=("data/glue",) + more.pop("data", ()), share=0.3, **more)
@@ -108,10 +116,9 @@ def jobs():
               choose=lambda: [recipe_of("bert-crammed-sweep"), "--run", f"{RUNS}/bert-crammed", *whole])
     for task in ("sst2", "cola", "mrpc", "stsb", "qnli", "rte"):
         tune, crammed = f"tune-glue-bert-crammed-{task}", f"{RUNS}/bert-crammed"
-        usual = {"cola": ["train.micro_batch=32"], "sst2": ["train.micro_batch=32", "train.epochs=3", "seeds=[1]"],
-                 "qnli": ["train.micro_batch=32", "train.epochs=3"]}.get(task, [])
-        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *usual, after=("bert-crammed",),
-                    data=("data/glue",), share=0.5, workers=4 if task == "sst2" else 1)
+        seeds, workers = (["seeds=[1]"], 4) if task == "sst2" else ([], 1)
+        yield study(tune, "tune-glue-bert-crammed", *of_task(task), f"init_from={crammed}", *seeds, after=("bert-crammed",),
+                    data=("data/glue",), share=0.5, workers=workers, choose=lambda task=task: usual_of(task))
         yield glue(f"glue-bert-crammed-{task}", crammed, task, after=("bert-crammed", tune),
                    choose=lambda tune=tune: words_of(best(report(tune)["arms"])))
     yield from (evidence(name) for name in ("noise", "contrast", "optimizers", "stability"))
