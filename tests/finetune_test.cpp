@@ -186,6 +186,15 @@ TEST_F(Words, FineTuningResumesToTheBitAndIsReadOut) {
     tokens += static_cast<double>(encode_example(tokenizer, example, false, 16).ids.size());
   }
   EXPECT_EQ(number("kinds", "tokens"), 10 * tokens);
+  // So are its operations, of rows that are filled up to some number.
+  const Json environment = Json::parse(slurp(path("kinds") + "/environment.json"));
+  const auto planned = [&](const char* key) {
+    return std::stod(environment.at(key).get<std::string>()) * number("kinds", "steps");
+  };
+  const double share = 10 * tokens / planned("tokens_per_step");
+  EXPECT_LT(share, 0.7);
+  EXPECT_GE(number("kinds", "flops"), 0.99 * share * planned("flops_per_step"));
+  EXPECT_LE(number("kinds", "flops"), 1.3 * share * planned("flops_per_step"));
   // The best checkpoint's own figure, under its own name.
   const Json best = Json::parse(slurp(path("kinds") + "/checkpoints/best.json"));
   EXPECT_FALSE(best.contains("val/loss")) << best;

@@ -191,7 +191,7 @@ TEST_P(Recipe, BatchesGrow) {
 }
 
 // Of steps of one and of four micro-batches, what a micro-batch takes and what Muon's update does.
-TEST_P(Recipe, OperationsAreCountedAsTheyAreDone) {
+TEST_P(Recipe, OperationsOfAllItsStepsAreCounted) {
   Config c = config(1);
   c.optimizer.name = "muon";
   const auto flops = [&](const std::string& name) {

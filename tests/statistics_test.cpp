@@ -308,7 +308,7 @@ TEST(Statistics, ProfilesCountMissesAsInfinite) {
   EXPECT_NEAR(found.score[0], (1.0 / 3 + 2 * 2.0 / 3) / 3, 1e-12);
   EXPECT_NEAR(found.score[1], (2.0 / 3 + 2) / 3, 1e-12);
   EXPECT_TRUE(std::isinf(quantile({1, never, never}, 0.5)));
-  EXPECT_TRUE(std::isnan(quantile({1, std::nan(""), 2}, 0.5)));
+  EXPECT_TRUE(std::isnan(quantile({1, 2, std::nan("")}, 0.5)));
 }
 
 TEST(Statistics, AParetoFrontIsWhatNothingBeats) {

@@ -258,7 +258,14 @@ TEST_F(Study, TheCommandLineWinsOverTheFile) {
   EXPECT_EQ(study.tokens, 700);
   EXPECT_EQ(study.question, "Is it so?");
   expect_all_finish(study);
-  expect_fails([&] { run(read_study(file)); }, "holds another study");
+  expect_fails(
+      [&] { run(read_study(file)); },
+      "it began with 'budget.tokens=700' 'question=Is it so?' 'seeds=[3, 4]' on the command "
+      "line, not nothing");
+  EXPECT_EQ(
+      run(read_study(file, {"question=Is it so?", "budget.tokens=700", "seeds=[3, 4]"})).finished,
+      2)
+      << "in whatever order";
   fs::remove_all(out_);
   const std::vector<std::string> broken = {"seeds=[3,\n4]", "question=Is it\nso?"};
   EXPECT_EQ(run(read_study(file, broken)).finished, 2);

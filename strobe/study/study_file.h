@@ -13,8 +13,9 @@
 //                                # if known: the plan then says what the seeds can resolve
 //
 //   [budget]
-//   seconds = 25                 # of training, for each run; or tokens = 900000; or flops = 1e15;
-//                                # or the recipe's own length
+//   seconds = 25                 # of training, for each run; or tokens = 900000; or flops = 1e15
+//                                # (in whole steps: short texts and small batches of a batch that
+//                                # grows come to other sums); or the recipe's own length
 //   min_tokens = 500000          # lengthen all runs until these arms see so many tokens ...
 //   min_tokens_arms = "flash2"   # ... an arm, or a level of a factor; all arms unless given
 //   trials = 20                  # points an arm's search tries at most; and for the whole study

@@ -36,20 +36,29 @@ std::vector<std::string> command_line_of(const std::string& text) {
   std::vector<std::string> out;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);)
-    if (line.starts_with(kOnCommandLine)) out.push_back(line);
+    if (line.starts_with(kOnCommandLine)) out.push_back(line.substr(kOnCommandLine.size()));
+  std::sort(out.begin(), out.end());
   return out;
 }
 
-// Whether the file says the same, whatever its comments. One that is no TOML says nothing.
-bool holds(const std::string& file, const std::string& text) {
-  if (!fs::exists(file)) return false;
-  const std::string kept = read_file("study", file, kLargestFile);
+std::string words_of(const std::string& text) {
+  const std::vector<std::string> words = command_line_of(text);
+  return words.empty() ? "nothing" : fmt::format("'{}'", fmt::join(words, "' '"));
+}
+
+// Whatever the comments. What is no TOML is the same as nothing.
+bool same_content(const std::string& kept, const std::string& text) {
   try {
-    return parse_toml(kept, file) == parse_toml(text, "study") &&
-           command_line_of(kept) == command_line_of(text);
+    return parse_toml(kept, "study") == parse_toml(text, "study");
   } catch (const Error&) {
     return false;
   }
+}
+
+bool holds(const std::string& file, const std::string& text) {
+  if (!fs::exists(file)) return false;
+  const std::string kept = read_file("study", file, kLargestFile);
+  return same_content(kept, text) && command_line_of(kept) == command_line_of(text);
 }
 
 // Keeps a text in the folder, or checks that it is the one kept there.
@@ -57,9 +66,15 @@ void keep_copy(const std::string& folder, const std::string& name, const std::st
                const std::string& what) {
   const std::string file = folder + "/" + name;
   if (!fs::exists(file)) return write_file("study", file, text);
-  if (!holds(file, text))
-    fail("study: {} holds another study: its {} differs from {}; --out names another folder",
-         folder, name, what);
+  if (holds(file, text)) return;
+  const std::string kept = read_file("study", file, kLargestFile);
+  if (same_content(kept, text))
+    fail(
+        "study: {} holds another study: it began with {} on the command line, not {}; --out names "
+        "another folder",
+        folder, words_of(kept), words_of(text));
+  fail("study: {} holds another study: its {} differs from {}; --out names another folder", folder,
+       name, what);
 }
 
 }  // namespace

@@ -122,6 +122,7 @@ void Trainer::start_step() {
   for (const HostBatch& batch : batches)
     run += static_cast<double>(batch.tokens.size()), filler += static_cast<double>(batch.filler);
   const EnginePlan& plan = engine_.plan();
+  // In proportion to rows: that attention takes less of short texts is left out.
   const double flops = plan.micro_batch_flops * run / micro_tokens() + plan.update_flops;
   under_way_.push_back({begin, input.lr, tokens, run - filler, flops});
   average(before);
