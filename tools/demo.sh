@@ -16,18 +16,8 @@ fi
 [ -f $data/dataset.json ] ||
   $strobe data prepare --corpus demo --from $text --tokenizer train:2048 --out $data
 
-# Continues a demo that was interrupted; one that is complete, or was another study, stays as it is.
-unfinished() {
-  [ ! -f "$1/study.json" ] ||
-    $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
-}
-goes_on() { unfinished $1 && $strobe study run studies/demo.toml --out $1 --plan > /dev/null 2>&1; }
-number=1 runs=runs/demo
-while [ -e $runs ] && ! goes_on $runs; do
-  number=$((number + 1))
-  runs=runs/demo-$number
-done
-$strobe study run studies/demo.toml --out $runs
+. tools/demo_study.sh
+run_demo_study studies/demo.toml runs/demo
 
 echo
 echo "What seconds of training write, to look at and not to judge by:"

@@ -43,18 +43,8 @@ else
   echo "Fine-tuning: do two sentences come from one article?"
 fi
 
-# Continues a demo that was interrupted; one that is complete, or was another study, stays as it is.
-unfinished() {
-  [ ! -f "$1/study.json" ] ||
-    $strobe study trials "$1" --json | grep -q '"state": "\(missing\|unfinished\|stopped\|failed\)"'
-}
-goes_on() { unfinished $1 && $strobe study run $study --out $1 --plan > /dev/null 2>&1; }
-number=1 runs=runs/demo-bert
-while [ -e $runs ] && ! goes_on $runs; do
-  number=$((number + 1))
-  runs=runs/demo-bert-$number
-done
-$strobe study run $study --out $runs
+. tools/demo_study.sh
+run_demo_study $study runs/demo-bert
 
 echo
 echo "Held-out accuracy:"

@@ -66,15 +66,15 @@ void keep_copy(const std::string& folder, const std::string& name, const std::st
                const std::string& what) {
   const std::string file = folder + "/" + name;
   if (!fs::exists(file)) return write_file("study", file, text);
-  if (holds(file, text)) return;
   const std::string kept = read_file("study", file, kLargestFile);
-  if (same_content(kept, text))
+  if (!same_content(kept, text))
+    fail("study: {} holds another study: its {} differs from {}; --out names another folder",
+         folder, name, what);
+  if (command_line_of(kept) != command_line_of(text))
     fail(
         "study: {} holds another study: it began with {} on the command line, not {}; --out names "
         "another folder",
         folder, words_of(kept), words_of(text));
-  fail("study: {} holds another study: its {} differs from {}; --out names another folder", folder,
-       name, what);
 }
 
 }  // namespace

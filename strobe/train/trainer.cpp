@@ -72,6 +72,12 @@ Trainer::Trainer(Config config, std::function<bool()> stop, const std::string& r
 
 Progress Trainer::reached() const { return length_.at(state_.step, state_.tokens, state_.seconds); }
 
+void Trainer::say_where(StepEvent& event) const {
+  event.step = state_.step, event.tokens = state_.tokens_seen;
+  event.seconds = state_.seconds, event.flops = state_.flops;
+  event.done = length_.done(reached());
+}
+
 Progress Trainer::issued() const {
   double tokens = state_.tokens;
   for (const UnderWay& step : under_way_) tokens += step.tokens;
@@ -145,11 +151,7 @@ StepEvent Trainer::finish_step() {
   state_.tokens_seen += step.seen;
   state_.flops += step.flops;
   StepEvent event;
-  event.step = state_.step;
-  event.tokens = state_.tokens_seen;
-  event.seconds = state_.seconds;
-  event.flops = state_.flops;
-  event.done = length_.done(reached());
+  say_where(event);
   event.loss = result.loss;
   event.lr = step.lr;
   event.grad_norm = result.state.grad_norm;

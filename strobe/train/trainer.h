@@ -70,6 +70,7 @@ class Trainer {
   RunSchedules::Values scheduled() const;
   /// After the steps whose results are in.
   Progress reached() const;
+  void say_where(StepEvent& event) const;
   /// After the steps that have been issued, results or not.
   Progress issued() const;
   /// Weighs the step for a schedule-free average: lr^2 over the sum of lr^2 so far.

@@ -67,9 +67,7 @@ StepEvent Trainer::start(RunFolder& folder, bool resume) {
   line_ = std::make_unique<ProgressLine>("", device_bytes());
   StepEvent event;
   const bool loaded = resume && load(folder, event);
-  event.step = state_.step, event.tokens = state_.tokens_seen, event.seconds = state_.seconds;
-  event.flops = state_.flops;
-  event.done = length_.done(reached());
+  say_where(event);
   if (complete_) line_->note("nothing is left to train");
   if (complete_) return event;
   if (!loaded && !initialised_) initialise(folder.path());
