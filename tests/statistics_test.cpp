@@ -280,6 +280,16 @@ TEST(Statistics, ContrastsOfALargerFactorialAreThoseOfItsCells) {
   EXPECT_TRUE(found[4].interaction);
 }
 
+TEST(Statistics, RoundingIsNoEffect) {
+  // The logarithm of 654 steps in every cell: a sum over the cells need not be exactly zero.
+  FactorialData data{{"dropout", "decay"}, {{"0", "0.1", "0.2"}, {"0", "0.1", "0.5", "1"}}, {}};
+  data.values.assign(2, std::vector<double>(data.cells(), std::log(654.0)));
+  for (const FactorialContrast& c : factorial_contrasts(data)) {
+    EXPECT_EQ(c.effect.estimate, 0) << c.name;
+    EXPECT_EQ(c.p, 1) << c.name;
+  }
+}
+
 TEST(Statistics, ImportanceIsOptunas) {
   for (const Case& c : cases("importance")) {
     size_t at = 0;

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "strobe/core/error.h"
 
@@ -53,7 +54,8 @@ double sum_of_squares(const Table& table, unsigned axes) {
   return out;
 }
 
-// One value a seed: the mean over cells, weighted.
+// One value a seed: the mean over cells, weighted. Cells that cancel but for rounding give zero:
+// any remainder, the same for every seed, would have p = 0.
 template <class Weight>
 FactorialContrast contrast(const FactorialData& data, std::string name, bool interaction,
                            Weight weight) {
@@ -61,9 +63,14 @@ FactorialContrast contrast(const FactorialData& data, std::string name, bool int
   out.name = std::move(name), out.interaction = interaction;
   std::vector<double> values;
   for (const auto& seed : data.values) {
-    double sum = 0;
-    for (size_t cell = 0; cell < seed.size(); ++cell) sum += weight(cell) * seed[cell];
-    values.push_back(sum);
+    double sum = 0, size = 0;
+    for (size_t cell = 0; cell < seed.size(); ++cell) {
+      const double term = weight(cell) * seed[cell];
+      sum += term, size += std::abs(term);
+    }
+    const double rounding =
+        std::numeric_limits<double>::epsilon() * static_cast<double>(seed.size()) * size;
+    values.push_back(std::abs(sum) <= rounding ? 0 : sum);
   }
   const MeanInference inferred = infer_mean(values);
   out.effect = inferred.interval, out.p = inferred.p;
