@@ -180,16 +180,23 @@ void momentum(float* u, float* m, const float* g, float scale, float beta, bool 
   });
 }
 
-// Sums in double of f(x).
+// Sums in double of f(x). Halves of a vector are widened, each to a whole vector of doubles: two at
+// once GCC takes apart into scalars.
 template <F32 (*f)(F32)>
 double sum_of(const float* x, int64_t n) {
-  using Doubles = double __attribute__((vector_size(2 * kVectorBytes)));
-  Doubles total{};
+  using Half = float __attribute__((vector_size(kVectorBytes / 2)));
+  using Doubles = double __attribute__((vector_size(kVectorBytes)));
+  Doubles low{}, high{};
   for_lanes(n, [&](int64_t i, auto part) {
-    total += __builtin_convertvector(f(part.get(x + i)), Doubles);
+    const F32 value = f(part.get(x + i));
+    Half halves[2];
+    std::memcpy(halves, &value, sizeof value);
+    low += __builtin_convertvector(halves[0], Doubles);
+    high += __builtin_convertvector(halves[1], Doubles);
   });
   double result = 0;
-  for (int lane = 0; lane < kLanes; ++lane) result += total[lane];
+  for (int lane = 0; lane < kLanes / 2; ++lane) result += low[lane];
+  for (int lane = 0; lane < kLanes / 2; ++lane) result += high[lane];
   return result;
 }
 
