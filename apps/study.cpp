@@ -157,8 +157,8 @@ int run(RunOptions options) {
 }
 
 int report(const std::string& folder, const std::string& out, bool json) {
+  if (json) return fmt::print("{}\n", study_json(folder)), 0;
   const StudyResult result = analyse_study(folder);
-  if (json) return fmt::print("{}\n", study_json(result)), 0;
   const std::string file = out.empty() ? report_of(folder) : out;
   write_study_report(folder, file);
   fmt::print("{}report: {}\n", console_summary(result), file);

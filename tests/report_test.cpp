@@ -350,6 +350,13 @@ TEST(RunReader, SaysWhenTheMachineWasBusy) {
          "\n";
   ASSERT_EQ(read_run(folder).notes.size(), 1u);
   EXPECT_TRUE(contains(read_run(folder).notes[0], "Something else was using the machine"));
+  const std::string brief = test_folder() + "/brief";
+  write_run(brief, {.steps = 5});
+  std::ofstream(brief + "/events.jsonl", std::ios::app)
+      << R"({"step": 6, "tokens": 12288, "train/loss": 5, "tokens_per_second": 1000})"
+         "\n";
+  EXPECT_GT(slow_share(read_run(brief)), 0.2);
+  EXPECT_TRUE(read_run(brief).notes.empty()) << "one step of six says nothing";
 }
 
 TEST(Table, AlignsCharactersNotBytes) {

@@ -207,6 +207,29 @@ TEST_F(StudyClaims, PointsAreRankedByTheirMean) {
   EXPECT_TRUE(contains(joined(result), "its best was p2")) << joined(result);
 }
 
+TEST_F(StudyClaims, EveryRangeAtWhoseEndTheBestLiesIsNamed) {
+  StudyRecord study;
+  study.seeds = {1};
+  SearchRecord& search = study.search.emplace();
+  search.seeds = 1, search.groups = {""}, search.labels.resize(3);
+  for (const char* name : {"lr", "decay", "layers"}) {
+    search.parameters.emplace_back();
+    search.parameters.back().name = name;
+    search.parameters.back().low = 1, search.parameters.back().high = 9;
+  }
+  Trial trial;
+  trial.state = TrialState::complete, trial.value = 5;
+  trial.params = {{"lr", 9}, {"decay", 1}, {"layers", 5}};
+  trial.attrs = {{"phase", "search"}, {"name", "p0"}, {"arm", ""}};
+  search.trials.push_back(trial);
+  const StudyResult result = analyse(study);
+  EXPECT_EQ(result.search->edges, (std::vector<std::string>{"lr", "decay"}));
+  EXPECT_TRUE(contains(joined(result), "at the edge of the ranges of lr, decay:"))
+      << joined(result);
+  const auto json = nlohmann::json::parse(study_json(result));
+  EXPECT_EQ(json["search"]["best_at_edge_of"], (std::vector<std::string>{"lr", "decay"}));
+}
+
 // A point that diverged bounds the band; one whose process was killed says nothing of it.
 TEST_F(StudyClaims, ABandEndsAtWhatDivergedAndNotAtWhatCrashed) {
   const auto band_with = [](const std::string& reason) {

@@ -326,6 +326,13 @@ TEST(StudyReport, JsonHasEveryFigureAndTheConsoleTheTable) {
   EXPECT_EQ(json["factorial"]["both"]["n"], 3);
   EXPECT_EQ(json["factorial"]["both"]["estimate"].get<double>(), result.factorial->both.estimate);
   EXPECT_EQ(json["equal_tokens"]["steps"], 40);
+  const nlohmann::json charts = nlohmann::json::parse(study_json(result.folder))["charts"];
+  EXPECT_EQ(charts["groups"].size(), 4u);
+  EXPECT_EQ(charts["memory"].size(), 4u);
+  const nlohmann::json& mean = charts["curves"][0]["lines"].back();
+  EXPECT_EQ(mean["kind"], "mean");
+  EXPECT_EQ(mean["y"].size(), mean["low"].size());
+  EXPECT_LT(mean["low"][0], mean["y"][0]);
   const std::string summary = console_summary(result);
   for (const char* part : {"naive-baseline", "flash2-optimised", "unigram entropy", "bits per byte",
                            "Both made a difference", "half of the 95 % interval"})

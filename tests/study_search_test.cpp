@@ -61,6 +61,22 @@ TEST_F(StudySearch, SearchesConfirmsAndAnswers) {
   EXPECT_EQ(slurp(out_ + "/journal.log"), journal);
 }
 
+TEST_F(StudySearch, ATornJournalIsSaidAndNothingIsLost) {
+  run(read(kSearch));
+  const std::string whole = slurp(out_ + "/journal.log");
+  const size_t last = whole.rfind('\n', whole.size() - 2) + 1;
+  fs::resize_file(out_ + "/journal.log", last + 30);
+  EXPECT_NE(console_summary(analyse_study(out_)).find("journal.log ends in 30 bytes"),
+            std::string::npos);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run(read(kSearch)).finished, 12);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("journal.log ended in a torn line of 30 bytes"), std::string::npos) << said;
+  EXPECT_EQ(count(TrialState::complete, "confirm"), 4u);
+  EXPECT_EQ(slurp(out_ + "/journal.log").substr(0, last), whole.substr(0, last));
+  EXPECT_EQ(console_summary(analyse_study(out_)).find("journal.log"), std::string::npos);
+}
+
 TEST_F(StudySearch, ProcessesShareTheWork) {
   const StudyFile study = read(kSearch);
   std::vector<pid_t> children;

@@ -129,7 +129,9 @@ TEST_F(Store, ALineThatIsNoneIsNamed) {
   begin(one, trial_);
   std::ofstream(file_, std::ios::app) << "what is this\n{\"op_code\":4}\n";
   const std::string said = error_of([&] { store().refresh(); });
-  EXPECT_NE(said.find("journal.log:4 is no line of a journal"), std::string::npos) << said;
+  EXPECT_NE(said.find("journal.log:4 is no line of a journal: \"what is this\"; without"),
+            std::string::npos)
+      << said;
 }
 
 TEST_F(Store, ManyProcessesLoseNothing) {

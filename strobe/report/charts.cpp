@@ -321,6 +321,17 @@ std::vector<MemoryPart> memory_families(const std::vector<MemoryPart>& parts) {
   return merge_layers(families);
 }
 
+std::vector<ChartGroup> groups_of(const StudyRecord& study) {
+  std::vector<ChartGroup> out;
+  for (const ArmRecord& arm : study.arms) {
+    ChartGroup group{arm.name, {}};
+    for (const auto& run : arm.runs)
+      if (run) group.runs.push_back(&*run);
+    if (!group.runs.empty()) out.push_back(std::move(group));
+  }
+  return out;
+}
+
 std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult* study) {
   std::vector<std::string> names;
   names.reserve(groups.size());

@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "strobe/report/run_reader.h"
-#include "strobe/report/study_report.h"
+#include "strobe/report/study_reader.h"
 
 namespace strobe {
 
@@ -36,6 +35,9 @@ std::vector<MemoryPart> merge_layers(const std::vector<MemoryPart>& parts);
 /// Parts for a chart, few enough to tell apart: gradients of activations together, and parts that
 /// share their first word ("attention qkv", "attention output") together.
 std::vector<MemoryPart> memory_families(const std::vector<MemoryPart>& parts);
+
+/// A group for each arm that has runs.
+std::vector<ChartGroup> groups_of(const StudyRecord& study);
 
 /// The charts of some groups, and of a study if there is one.
 std::string charts_json(const std::vector<ChartGroup>& groups, const StudyResult* study);

@@ -16,6 +16,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr size_t kShown = 60;  // characters of a line that cannot be read
+
 // Optuna's operations.
 enum Operation {
   create_study,
@@ -172,13 +174,17 @@ void Journal::refresh() {
     return;
   }
   in.seekg(offset_);
+  torn_ = 0;
   for (std::string line; std::getline(in, line);) {
-    if (in.eof()) break;  // no newline yet
+    if (in.eof()) {  // no newline yet
+      torn_ = static_cast<int64_t>(line.size());
+      break;
+    }
     try {
       apply(line);
-    } catch (const std::exception& error) {
-      fail("study: {}:{} is no line of a journal ({}); without that line the rest can be read",
-           file_, line_ + 1, error.what());
+    } catch (const std::exception&) {
+      fail("study: {}:{} is no line of a journal: {:?}; without that line the rest can be read",
+           file_, line_ + 1, line.substr(0, kShown));
     }
     offset_ += static_cast<int64_t>(line.size()) + 1;
     ++line_;

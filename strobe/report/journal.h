@@ -49,13 +49,15 @@ class Journal {
   const std::vector<Trial>& trials() const { return trials_; }
   /// Bytes that were read: up to the end of the last whole line.
   int64_t read_to() const { return offset_; }
+  /// Bytes after that, when it was last read: a line that is being written, or was left torn.
+  int64_t torn() const { return torn_; }
 
  private:
   void apply(const std::string& line);
   Trial* of_id(int64_t id);
 
   std::string file_, name_;
-  int64_t offset_ = 0, line_ = 0;
+  int64_t offset_ = 0, line_ = 0, torn_ = 0;
   int64_t studies_ = 0, study_ = -1;
   std::vector<std::string> study_names_;
   std::vector<int64_t> number_of_id_;  // -1: of another study

@@ -19,6 +19,7 @@ namespace {
 
 constexpr int64_t kLargestSamples = 16 << 20;
 constexpr double kMostSlowShare = 0.2;  // of the time in slow steps, before a run says so
+constexpr size_t kFewestSteps = 20;     // where a few are logged, a slow first one is such a share
 
 // Of either kind of figures.
 template <class Figures>
@@ -113,7 +114,8 @@ RunRecord read_run(const std::string& path) {
   optional_file("events.jsonl", read_events);
   optional_file("memory.json", read_memory);
   optional_file("environment.json", read_environment);
-  if (const double share = slow_share(run); share > kMostSlowShare)
+  if (const double share = slow_share(run);
+      share > kMostSlowShare && run.training.size() >= kFewestSteps)
     run.notes.push_back(fmt::format(
         "{}: {:.0f} % of its time went into steps at less than half of its usual speed. Something "
         "else was using the machine; its seconds and tokens a second are not its own.",

@@ -151,7 +151,7 @@ void look_at_best(const SearchRecord& search, SearchResult& out) {
     if (range.choices > 0 || std::isnan(value)) continue;
     const auto scale = [&](double v) { return range.log ? std::log(v) : v; };
     const double unit = (scale(value) - scale(range.low)) / (scale(range.high) - scale(range.low));
-    if (unit < kEdge || unit > 1 - kEdge) out.at_edge = true, out.edge = range.name;
+    if (unit < kEdge || unit > 1 - kEdge) out.edges.push_back(range.name);
   }
 }
 

@@ -10,8 +10,8 @@ namespace strobe {
 
 namespace {
 
-const ArmTarget* target_of(const TargetResult& target, const std::string& arm) {
-  for (const ArmTarget& at : target.arms)
+ArmTarget* target_of(TargetResult& target, const std::string& arm) {
+  for (ArmTarget& at : target.arms)
     if (at.arm == arm) return &at;
   return nullptr;
 }
@@ -33,8 +33,9 @@ std::string called(const ArmResult& arm) {
 
 // What the search is worth: seconds to targets with it and without.
 void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult& result) {
-  for (const TargetResult& target : result.targets) {
-    const ArmTarget *without = target_of(target, base.name), *with = target_of(target, best.name);
+  for (TargetResult& target : result.targets) {
+    const ArmTarget* without = target_of(target, base.name);
+    ArmTarget* with = target_of(target, best.name);
     if (!target.stated || !without || !with) continue;
     if (without->runs == 0 || with->runs == 0) continue;  // nothing has ended
     const auto time = [](double seconds) {
@@ -45,9 +46,11 @@ void conclude_targets(const ArmResult& base, const ArmResult& best, StudyResult&
         fmt::format("To {} {:.4g}: {} with {}, {} with {}", result.noun, target.target,
                     time(without->seconds), called(base), time(with->seconds), called(best));
     // Where both were searched for, it was needed either way.
-    if (with->seconds < without->seconds && base.name == "base")
-      out += fmt::format(", {} with the search's own {:.0f} s",
-                         time(with->seconds + result.search->wall), result.search->wall);
+    if (with->seconds < without->seconds && base.name == "base") {
+      with->seconds_with_search = with->seconds + result.search->wall;
+      out += fmt::format(", {} with the search's own {:.0f} s", time(with->seconds_with_search),
+                         result.search->wall);
+    }
     result.sentences.push_back(out + ".");
   }
 }
@@ -149,10 +152,10 @@ void conclude_search(StudyResult& result) {
         b.band.low_is_edge ? " (the range's end)" : "", b.band.high,
         b.band.high_is_edge ? " (the range's end)" : "", b.tolerance, b.band.best, b.band.best_at,
         b.band.ratio(), b.band.low_is_edge || b.band.high_is_edge ? " at least" : ""));
-  if (search.at_edge)
+  if (!search.edges.empty())
     result.sentences.push_back(fmt::format(
-        "The best lies at the edge of the range of {}: a wider range may hold a better one.",
-        search.edge));
+        "The best lies at the edge of the range{} of {}: a wider range may hold a better one.",
+        search.edges.size() > 1 ? "s" : "", fmt::join(search.edges, ", ")));
   if (!search.importance.empty()) {
     std::vector<std::pair<double, std::string>> order;
     for (size_t p = 0; p < search.parameters.size(); ++p)

@@ -180,6 +180,11 @@ std::optional<EqualTokensResult> equal_tokens_result(const StudyRecord& study) {
 }
 
 void add_notes(const StudyRecord& study, StudyResult& out) {
+  if (study.search && study.search->torn > 0)
+    out.notes.push_back(fmt::format(
+        "journal.log ends in {} bytes that are no whole line: they are being written, or their "
+        "writer was killed. They are left out.",
+        study.search->torn));
   for (size_t a = 0; a < study.arms.size(); ++a)
     for (size_t s = 0; s < study.seeds.size(); ++s) {
       const SeedResult& run = out.arms[a].runs[s];

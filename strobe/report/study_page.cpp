@@ -290,13 +290,7 @@ std::string equal_tokens_section(const StudyResult& study) {
 void write_study_report(const std::string& folder, const std::string& out) {
   const StudyRecord study = read_study_record(folder);
   const StudyResult result = analyse(study);
-  std::vector<ChartGroup> groups;
-  for (const ArmRecord& arm : study.arms) {
-    groups.push_back({arm.name, {}});
-    for (const auto& run : arm.runs)
-      if (run) groups.back().runs.push_back(&*run);
-  }
-  std::erase_if(groups, [](const ChartGroup& group) { return group.runs.empty(); });
+  const std::vector<ChartGroup> groups = groups_of(study);
   std::string body =
       page_head("study", result.name, result.question, result.headline, result.sentences);
   const std::vector<Plot> plots = plots_of(result);

@@ -72,7 +72,7 @@ SearchRecord read_search(const Json& study, const std::string& path, const std::
   }
   Journal journal(path + "/journal.log", name);
   journal.refresh();
-  out.trials = journal.trials();
+  out.trials = journal.trials(), out.torn = journal.torn();
   if (const auto seeds = study.find("seeds"); seeds != study.end() && seeds->is_array())
     out.seeds = static_cast<int64_t>(seeds->size());
   for (const Trial& trial : out.trials)  // others may be in the journal, of Optuna's

@@ -37,6 +37,7 @@ struct SearchRecord {
   std::vector<ImportanceInput> parameters;       // without values
   std::vector<std::vector<std::string>> labels;  // of each parameter that is a choice
   std::vector<Trial> trials;
+  int64_t torn = 0;  // Journal::torn()
   bool confirmed = false;
   /// The runs of trials that are complete, by number of the trial; for curves.
   std::map<int64_t, RunRecord> runs;

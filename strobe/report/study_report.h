@@ -118,6 +118,7 @@ struct ArmTarget {
   std::string arm;
   int reached = 0, runs = 0;
   double seconds, tokens, steps, flops;
+  double seconds_with_search = kMissing;  // where only this arm had to be searched for
 };
 /// log(seconds to a target) = log(steps to it) + log(seconds a step): what a choice saves in steps
 /// and in the time of one. Contrasts of a factorial's natural logarithms, each list in the same
@@ -179,8 +180,7 @@ struct SearchResult {
   std::vector<RungResult> rungs;
   std::vector<size_t> front;  // trials no other beats in both outcome and seconds of training
   std::vector<BandResult> bands;
-  bool at_edge = false;  // the best lies at an end of a range
-  std::string edge;      // of which
+  std::vector<std::string> edges;  // parameters at an end of whose range the best lies
 };
 
 /// The same training, step for step, with either level of a factor.
@@ -234,8 +234,11 @@ const ArmResult* best_arm(const StudyResult& result, const std::string& wanted);
 /// The table of arms and the sentences, for a terminal.
 std::string console_summary(const StudyResult& result);
 
-/// Every figure as one JSON object: "value" is of what the study compares, "outcome".
-std::string study_json(const StudyResult& result);
+/// Every figure as one JSON object: "value" is of what the study compares, "outcome"; "charts",
+/// where they are given, has the curves, their bands and the parts of memory (charts.h).
+std::string study_json(const StudyResult& result, const std::string& charts = "");
+/// The same of a study folder, with its charts.
+std::string study_json(const std::string& folder);
 
 /// Writes the report of a study as one HTML file, whole or not at all.
 void write_study_report(const std::string& folder, const std::string& out);

@@ -4,9 +4,10 @@
 
 #include "strobe/core/error.h"
 #include "strobe/core/json_text.h"
+#include "strobe/report/charts.h"
 #include "strobe/report/format.h"
 #include "strobe/report/json_object.h"
-#include "strobe/report/study_report.h"
+#include "strobe/report/study_analysis.h"
 #include "strobe/report/table.h"
 
 namespace strobe {
@@ -106,6 +107,7 @@ std::string json_of(const TargetResult& t) {
                                     .number("reached", a.reached)
                                     .number("runs", a.runs)
                                     .number("median_seconds", a.seconds)
+                                    .number("median_seconds_with_search", a.seconds_with_search)
                                     .number("median_tokens", a.tokens)
                                     .number("median_steps", a.steps)
                                     .number("median_flops", a.flops)
@@ -150,6 +152,8 @@ std::string json_of(const SearchResult& s) {
              s.best < 0 ? NAN : static_cast<double>(s.trials[static_cast<size_t>(s.best)].number));
   out.number("best_value", s.best_value).number("best_seeds", s.best_seeds);
   out.raw("importance", shares.str());
+  out.raw("best_at_edge_of",
+          json_array(s.edges, [](const std::string& p) { return json_quote(p); }));
   out.raw("rungs", json_array(s.rungs, [](const RungResult& r) {
             return JsonObject()
                 .number("percent", static_cast<double>(r.percent))
@@ -248,7 +252,7 @@ std::string console_summary(const StudyResult& result) {
   return out;
 }
 
-std::string study_json(const StudyResult& result) {
+std::string study_json(const StudyResult& result, const std::string& charts) {
   const auto quote = [](const std::string& text) { return json_quote(text); };
   JsonObject out;
   out.text("name", result.name).text("question", result.question).text("answer", result.headline);
@@ -327,7 +331,14 @@ std::string study_json(const StudyResult& result) {
                 .number("largest_training_difference", e->largest_training_difference)
                 .str());
   }
+  if (!charts.empty()) out.raw("charts", charts);
   return out.str() + "\n";
+}
+
+std::string study_json(const std::string& folder) {
+  const StudyRecord study = read_study_record(folder);
+  const StudyResult result = analyse(study);
+  return study_json(result, charts_json(groups_of(study), &result));
 }
 
 }  // namespace strobe

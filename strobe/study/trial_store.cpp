@@ -175,7 +175,7 @@ void TrialStore::append(const std::string& text) {
   const std::string& file = journal_.file();
   const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) fail("study: cannot write {}: {}", file, std::strerror(errno));
-  // Beyond what was read lies at most a torn line.
+  // Beyond what was read lies at most a torn line: the journal is locked.
   const int64_t begin = journal_.read_to();
   int error = ::ftruncate(descriptor, begin) == 0 ? 0 : errno;
   for (size_t done = 0; error == 0 && done < text.size();) {
@@ -201,6 +201,12 @@ void TrialStore::update(const std::function<void(const Journal&, JournalLines&)>
   JournalLines lines(worker_, journal_);
   decide(journal_, lines);
   if (lines.text().empty()) return;
+  if (journal_.torn() > 0)
+    fmt::print(
+        stderr,
+        "study: {} ended in a torn line of {} bytes, of a process that was killed; it is cut "
+        "off, and what it said is done again\n",
+        journal_.file(), journal_.torn());
   append(lines.text());
   journal_.refresh();
 }
