@@ -43,7 +43,9 @@ int run(const Settings& s) {
                {"gb_per_s", 1},
                {"share_of_copy", 2},
                {"busy", 0, false}});
-  const auto row = [&](int64_t rows, int64_t columns, const std::function<void(Backend&)>& body) {
+  // `rule`: what tells the op from others of its name.
+  const auto row = [&](int64_t rows, int64_t columns, const std::function<void(Backend&)>& body,
+                       const std::string& rule = "") {
     ProfilingBackend counted(*real);
     body(counted);
     const Measured time = measure(
@@ -55,7 +57,8 @@ int run(const Settings& s) {
       ms = time.seconds * 1e3, rate = bytes / time.seconds * 1e-9;
       if (!copy.busy) share = bytes / time.seconds / copy_rate;
     }
-    table.add({name, std::string(name_of(dtype)), rows, columns, ms, rate, share, time.busy});
+    table.add(
+        {name + rule, std::string(name_of(dtype)), rows, columns, ms, rate, share, time.busy});
   };
 
   const Dropout drop = {.p = 0.1f, .site = 1};
@@ -114,8 +117,18 @@ int run(const Settings& s) {
     target.compute = dtype == DType::bf16 ? compute.tensor() : value.tensor();
     const Tensor grads[] = {grad};
     row(1, p, [&](Backend& ops) { ops.grad_norm(grads, 1); });
-    row(1, p, [&](Backend& ops) { ops.update(AdamWRule{}, {&target, 1}); });
-    row(1, p, [&](Backend& ops) { ops.update(LionRule{}, {&target, 1}); });
+    row(
+        1, p,
+        [&](Backend& ops) {
+          ops.update(AdamWRule{}, {&target, 1});
+        },
+        " adamw");
+    row(
+        1, p,
+        [&](Backend& ops) {
+          ops.update(LionRule{}, {&target, 1});
+        },
+        " lion");
     row(1, p, [&](Backend& ops) { ops.fill(grad, 0); });
     row(1, p, [&](Backend& ops) { ops.copy(compute, value); });
   }

@@ -206,6 +206,44 @@ TEST(Optimizers, DecayOnlyWhatDecays) {
     }
 }
 
+// One step from random weights: without decay, with it, and with cautious decay, which is with or
+// without it, element by element.
+TEST(Optimizers, AnyDecaysCautiouslyWhereItsUpdateShrinksTheWeight) {
+  const auto file = SafetensorsFile::open(STROBE_SOURCE_DIR "/tests/data/optim.safetensors");
+  const auto ops = make_backend("cpu");
+  for (const OptimizerEntry& entry : optimizers()) {
+    const auto step = [&](double decay, bool cautious) {
+      OptimizerConfig config;
+      config.name = entry.name, config.lr = 1e-2;
+      config.weight_decay = decay, config.decay_cautious = cautious;
+      const auto optimizer = make_optimizer(config);
+      Weight weight(ParamKind::matrix, file.tensor("start").as<float>());
+      weight.add_states(*optimizer);
+      const float* grads = file.tensor("grads").as<float>();
+      std::copy(grads, grads + kSize, weight.grad.begin());
+      Param* params[] = {&weight.param};
+      optimizer->initialise(*ops, params);
+      std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(*ops, params)) + 1);
+      StepState state;
+      state.lr = 1e-2f;
+      ops->set_step_state(state);
+      optimizer->step(*ops, params,
+                      Tensor(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())}));
+      return weight.value;
+    };
+    const float* start = file.tensor("start").as<float>();
+    const std::vector<float> none = step(0, false), all = step(0.5, false), some = step(0.5, true);
+    int64_t decayed = 0;
+    for (size_t i = 0; i < kSize; ++i) {
+      const bool shrinks = (start[i] - none[i]) * start[i] >= 0;
+      EXPECT_EQ(some[i], shrinks ? all[i] : none[i]) << entry.name << " " << i;
+      decayed += shrinks;
+    }
+    EXPECT_GT(decayed, 0) << entry.name;
+    EXPECT_LT(decayed, kSize) << entry.name;
+  }
+}
+
 TEST(Optimizers, NothingMovesWhileHalted) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);
