@@ -36,7 +36,7 @@ std::vector<MemoryPart> merge_layers(const std::vector<MemoryPart>& parts);
 /// share their first word ("attention qkv", "attention output") together.
 std::vector<MemoryPart> memory_families(const std::vector<MemoryPart>& parts);
 
-/// A group for each arm that has runs.
+/// A group for each arm that has runs, which stay the study's.
 std::vector<ChartGroup> groups_of(const StudyRecord& study);
 
 /// The charts of some groups, and of a study if there is one.

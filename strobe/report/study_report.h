@@ -118,7 +118,7 @@ struct ArmTarget {
   std::string arm;
   int reached = 0, runs = 0;
   double seconds, tokens, steps, flops;
-  double seconds_with_search = kMissing;  // where only this arm had to be searched for
+  double seconds_with_search = kMissing;  // of a stated target that the base reaches later
 };
 /// log(seconds to a target) = log(steps to it) + log(seconds a step): what a choice saves in steps
 /// and in the time of one. Contrasts of a factorial's natural logarithms, each list in the same
@@ -235,7 +235,8 @@ const ArmResult* best_arm(const StudyResult& result, const std::string& wanted);
 std::string console_summary(const StudyResult& result);
 
 /// Every figure as one JSON object: "value" is of what the study compares, "outcome"; "charts",
-/// where they are given, has the curves, their bands and the parts of memory (charts.h).
+/// where they are given, has the curves, their bands and the parts of memory (charts.h), thinned
+/// and to six digits as the page draws them.
 std::string study_json(const StudyResult& result, const std::string& charts = "");
 /// The same of a study folder, with its charts.
 std::string study_json(const std::string& folder);

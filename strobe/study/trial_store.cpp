@@ -201,13 +201,13 @@ void TrialStore::update(const std::function<void(const Journal&, JournalLines&)>
   JournalLines lines(worker_, journal_);
   decide(journal_, lines);
   if (lines.text().empty()) return;
-  if (journal_.torn() > 0)
-    fmt::print(
-        stderr,
-        "study: {} ended in a torn line of {} bytes, of a process that was killed; it is cut "
-        "off, and what it said is done again\n",
-        journal_.file(), journal_.torn());
+  const int64_t torn = journal_.torn();
   append(lines.text());
+  if (torn > 0)
+    fmt::print(stderr,
+               "study: {} ended in a torn line of {} bytes, of a write that was cut short; it was "
+               "cut off, and what it said is done again\n",
+               journal_.file(), torn);
   journal_.refresh();
 }
 
