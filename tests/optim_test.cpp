@@ -184,6 +184,15 @@ TEST(Optimizers, EveryEntryOfTheCatalogueHasACourse) {
   }
 }
 
+// One step of a weight that has its gradient and states.
+void step_once(Backend& ops, Optimizer& optimizer, Weight& weight, const StepState& state) {
+  Param* params[] = {&weight.param};
+  std::vector<char> memory(static_cast<size_t>(optimizer.workspace_bytes(ops, params)) + 1);
+  ops.set_step_state(state);
+  optimizer.step(ops, params,
+                 Tensor(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())}));
+}
+
 TEST(Optimizers, DecayOnlyWhatDecays) {
   const auto ops = make_backend("cpu");
   const std::vector<float> ones(kSize, 1.0f);
@@ -195,11 +204,9 @@ TEST(Optimizers, DecayOnlyWhatDecays) {
       const auto optimizer = make_optimizer(config);
       Weight weight(kind, ones.data());
       weight.add_states(*optimizer);
-      Param* params[] = {&weight.param};
       StepState state;
       state.lr = 0.1f;
-      ops->set_step_state(state);
-      optimizer->step(*ops, params, {});
+      step_once(*ops, *optimizer, weight, state);
       const bool decays = kind == ParamKind::matrix || kind == ParamKind::head ||
                           (kind == ParamKind::embedding && decay_embeddings);
       EXPECT_NEAR(weight.value[0], decays ? 0.95 : 1.0, 1e-6);
@@ -223,12 +230,9 @@ TEST(Optimizers, AnyDecaysCautiouslyWhereItsUpdateShrinksTheWeight) {
       std::copy(grads, grads + kSize, weight.grad.begin());
       Param* params[] = {&weight.param};
       optimizer->initialise(*ops, params);
-      std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(*ops, params)) + 1);
       StepState state;
       state.lr = 1e-2f;
-      ops->set_step_state(state);
-      optimizer->step(*ops, params,
-                      Tensor(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())}));
+      step_once(*ops, *optimizer, weight, state);
       return weight.value;
     };
     const float* start = file.tensor("start").as<float>();
@@ -254,13 +258,9 @@ TEST(Optimizers, NothingMovesWhileHalted) {
     Weight weight(ParamKind::matrix, ones.data());
     weight.add_states(*optimizer);
     std::fill(weight.grad.begin(), weight.grad.end(), NAN);
-    Param* params[] = {&weight.param};
-    std::vector<char> memory(static_cast<size_t>(optimizer->workspace_bytes(*ops, params)) + 1);
     StepState state;
     state.lr = 0.1f, state.halt = 1;
-    ops->set_step_state(state);
-    optimizer->step(*ops, params,
-                    Tensor(memory.data(), DType::u8, {static_cast<int64_t>(memory.size())}));
+    step_once(*ops, *optimizer, weight, state);
     EXPECT_EQ(weight.value, ones) << entry.name;
     for (const auto& state : weight.states)
       EXPECT_EQ(state, std::vector<float>(state.size())) << entry.name;
